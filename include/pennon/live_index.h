@@ -1,0 +1,189 @@
+// LiveIndex: an approximate nearest-neighbour index over vectors that arrive as Arrow arrays.
+//
+// Threads. Every method of LiveIndex and Snapshot may be called from any thread at any time. Append calls are
+// serialised; searches take no lock that a writer can hold and never wait for one.
+//
+// Visibility. An append becomes visible whole, at one instant, after all its rows are linked; one that fails or is
+// cancelled leaves the index as it was. A Snapshot answers the same query with the same bits for as long as it is
+// held, and keeps what it needs alive after the LiveIndex is gone.
+//
+// Errors are arrow::Status; nothing throws. Invalid names the argument, what was expected and what came.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include <arrow/array.h>
+#include <arrow/memory_pool.h>
+#include <arrow/record_batch.h>
+#include <arrow/result.h>
+
+#include "pennon/params.h"
+
+namespace pennon {
+
+struct LiveIndexOptions {
+  int32_t dim = 0;  // of every vector; at least 1
+  Metric metric = Metric::kL2;
+  BuildParams build = {.m = 16, .ef_construction = 100};
+  uint64_t max_rows = 0xFFFFFFFFu;  // a limit, not a reservation
+  // Column of a RecordBatch that holds the vectors; empty: the only FixedSizeList column.
+  std::string vector_column = {};
+  // Column of a RecordBatch that holds the row ids (int64 or uint64, no nulls); empty: see AppendOptions.
+  std::string row_id_column = {};
+  arrow::MemoryPool* pool = nullptr;  // null: arrow::default_memory_pool(); must outlive index and snapshots
+};
+
+struct AppendOptions {
+  // Row id of the batch's first row, the others follow; without it they follow the last batch's.
+  std::optional<uint64_t> first_row_id = std::nullopt;
+  // Row ids of all rows, null vectors included; excludes first_row_id. UInt64Array or Int64Array without nulls.
+  std::shared_ptr<arrow::Array> row_ids = nullptr;
+  int threads = 0;             // 0: as many as this process may use
+  std::stop_token stop_token = {};  // asked between waves of at most 256 rows: Cancelled, and nothing has changed
+};
+
+// Which rows a search may return; a pure function of the row id. Cheap to copy.
+class RowFilter {
+ public:
+  RowFilter() = default;  // all rows
+  // Row id r passes if bits[r - first_row_id] is true; null and what lies outside the array do not pass.
+  static RowFilter Bitmap(std::shared_ptr<arrow::BooleanArray> bits, uint64_t first_row_id = 0);
+  // Called from the searching thread; one that throws makes the search fail.
+  static RowFilter Predicate(std::function<bool(uint64_t row_id)> predicate);
+
+  bool all() const { return !bits_ && !predicate_; }
+  bool Passes(uint64_t row_id) const;
+
+ private:
+  std::shared_ptr<arrow::BooleanArray> bits_;
+  uint64_t first_row_id_ = 0;
+  std::function<bool(uint64_t)> predicate_;
+};
+
+struct SearchOptions {
+  int64_t k = 10;
+  int64_t ef = 64;  // max(k, ef) is used
+  RowFilter filter = {};
+  bool exact = false;  // scan all rows instead of walking the graph
+};
+
+// rows: min(k, visible rows that pass the filter) results by ascending (distance, row id, id).
+struct Answer {
+  std::vector<SearchResult> rows;
+  bool complete = true;
+  std::string reason;  // why it is not complete
+};
+
+// One batch {row_id uint64, distance float32}.
+arrow::Result<std::shared_ptr<arrow::RecordBatch>> ToRecordBatch(const Answer& answer,
+                                                                 arrow::MemoryPool* pool = nullptr);
+// One batch {query uint32, row_id uint64, distance float32}, ordered by query, then rank.
+arrow::Result<std::shared_ptr<arrow::RecordBatch>> ToRecordBatch(std::span<const Answer> answers,
+                                                                 arrow::MemoryPool* pool = nullptr);
+
+// Bytes. All but caller_bytes come from the pool.
+struct MemoryUsage {
+  int64_t vectors_bytes = 0;   // vectors copied into the index, addresses, norms and row ids
+  int64_t caller_bytes = 0;    // the caller's buffers that the index holds by reference, at their full size
+  int64_t codes_bytes = 0;     // quantised copies
+  int64_t graph_bytes = 0;     // neighbour lists of the newest version and room for more
+  int64_t versions_bytes = 0;  // what older versions keep
+  int64_t other_bytes = 0;     // scratch of searches and appends
+  int64_t peak_bytes = 0;      // most that came from the pool at a time
+  int64_t total() const { return vectors_bytes + codes_bytes + graph_bytes + versions_bytes + other_bytes; }
+};
+
+// ok: every row is reachable from every row over level 0, and all lists are well formed.
+struct VerifyReport {
+  uint32_t rows = 0;
+  uint32_t unreachable = 0;
+  bool ok = true;
+  std::string problem;  // the first one found
+};
+
+struct Stats {
+  uint64_t rows = 0;
+  uint64_t versions_published = 0;
+  uint64_t live_versions = 0;       // that a reader or snapshot needed at the last publish, and the newest
+  uint64_t appends_failed = 0;
+  uint64_t build_distances = 0;     // computed by appends, failed ones included
+  uint64_t searches = 0;            // queries answered
+  uint64_t search_distances = 0;    // computed by searches
+  uint64_t exact_scans = 0;         // searches that scanned
+  int64_t last_publish_nanos = 0;   // from the last row linked to the batch visible and old versions trimmed
+};
+
+class Snapshot {
+ public:
+  // A moved-from snapshot may only be destroyed or assigned to.
+  Snapshot(const Snapshot&);
+  Snapshot(Snapshot&&) noexcept;
+  Snapshot& operator=(Snapshot) noexcept;
+  ~Snapshot();
+
+  uint32_t size() const;
+  // query: dim floats.
+  arrow::Result<Answer> Search(std::span<const float> query, const SearchOptions& options = {}) const;
+  // queries: FixedSizeList<float32 or float16>[dim] without nulls; one answer each.
+  arrow::Result<std::vector<Answer>> SearchBatch(const arrow::Array& queries, const SearchOptions& options = {}) const;
+  // The Lance HNSW sub-index: columns __vector_id, __neighbors, _distance, metadata lance:hnsw.
+  arrow::Result<std::shared_ptr<arrow::RecordBatch>> ToLanceHnswBatch() const;
+  // `_rowid` uint64 and `flat` FixedSizeList<float32>, in id order. With reverse_row_ids_of = t, row id r becomes
+  // t - 1 - r, as a flush in reversed order needs; every row id must then be below t.
+  arrow::Result<std::shared_ptr<arrow::RecordBatch>> ToRecordBatch(
+      std::optional<uint64_t> reverse_row_ids_of = std::nullopt) const;
+  arrow::Result<VerifyReport> Verify() const;
+
+ private:
+  friend class LiveIndex;
+  struct Impl;
+  explicit Snapshot(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+class LiveIndex {
+ public:
+  static arrow::Result<LiveIndex> Make(const LiveIndexOptions& options);
+  LiveIndex(LiveIndex&&) noexcept;
+  LiveIndex& operator=(LiveIndex&&) noexcept;
+  ~LiveIndex();
+
+  // vectors: FixedSizeList<float32 or float16>[dim]. A null vector is skipped, the others keep their row ids. Large
+  // buffers are kept by reference. Returns the ids given, [first, last).
+  struct IdRange {
+    uint32_t first;
+    uint32_t last;
+  };
+  arrow::Result<IdRange> Append(const std::shared_ptr<arrow::Array>& vectors, const AppendOptions& options = {});
+  arrow::Result<IdRange> Append(const arrow::RecordBatch& batch, const AppendOptions& options = {});
+
+  // Pins the newest version.
+  arrow::Result<Snapshot> GetSnapshot() const;
+  uint32_t size() const;
+  const LiveIndexOptions& options() const;
+
+  // On the newest version; see Snapshot.
+  arrow::Result<Answer> Search(std::span<const float> query, const SearchOptions& options = {}) const;
+  arrow::Result<std::vector<Answer>> SearchBatch(const arrow::Array& queries, const SearchOptions& options = {}) const;
+  arrow::Result<VerifyReport> Verify() const;
+
+  MemoryUsage GetMemoryUsage() const;
+  Stats GetStats() const;
+  // Makes what no reader needs any more reusable; waits for a running Append.
+  void Trim();
+
+  struct Impl;  // not for users
+
+ private:
+  explicit LiveIndex(std::shared_ptr<Impl> impl);
+  std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace pennon

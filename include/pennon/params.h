@@ -1,0 +1,56 @@
+// Parameters and results that the graph and the live index share.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include <arrow/status.h>
+
+namespace pennon {
+
+// Distances keep Lance's conventions: kL2 is the squared Euclidean distance, kCosine is 1 - cos, kDot is 1 - dot.
+enum class Metric { kL2, kCosine, kDot };
+
+std::string_view ToString(Metric metric);
+
+// How a graph is built (Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using
+// Hierarchical Navigable Small World graphs", TPAMI 2018). The defaults are Lance 7.0.0's.
+struct BuildParams {
+  int32_t max_level = 7;                         // levels, 1 to 64
+  int32_t m = 20;                                // neighbours a row keeps; level 0 has room for 2 m; 2 to 4096
+  int32_t ef_construction = 150;                 // beam width of an insertion, at least m
+  std::optional<int32_t> prefetch_distance = 2;  // kept for Lance's metadata, not used here
+  uint64_t seed = 100;                           // of the levels
+
+  // Lance's defaults for an active MemTable: m 12, ef_construction 64.
+  static BuildParams MemWalDefault();
+
+  // Invalid, naming the parameter, what was expected and what came.
+  arrow::Status Validate() const;
+
+  bool operator==(const BuildParams&) const = default;
+};
+
+// k: results wanted; k = 0 gives an empty result, k < 0 is Invalid. ef: beam width; max(k, ef) is used.
+struct SearchParams {
+  int64_t k = 10;
+  int64_t ef = 64;
+};
+
+// A row and its distance.
+struct ScoredPoint {
+  uint32_t id;
+  float distance;
+  bool operator==(const ScoredPoint&) const = default;
+};
+
+// id: position in append order; row_id: the caller's.
+struct SearchResult {
+  uint32_t id;
+  uint64_t row_id;
+  float distance;
+  bool operator==(const SearchResult&) const = default;
+};
+
+}  // namespace pennon

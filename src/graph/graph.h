@@ -1,0 +1,231 @@
+// The HNSW graph: linked in waves by one writer, searched by any number of readers at the version they hold.
+//
+// Threads: Link, Publish, Abort, Trim belong to one writer at a time (the lock is the caller's). Reader and what it
+// gives may be used from any thread at any time.
+//
+// Link plans the rows of a wave in parallel, reading only; assigns parents serially in row order; then applies the
+// reverse edges in parallel, each target list owned by one worker. The result depends on rows, parameters and batch
+// boundaries, never on threads.
+//
+// Parents: every row but the first has a parent with a smaller id; the edges between them are pinned, so level 0 is
+// strongly connected at every version.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <span>
+
+#include "graph/lists.h"
+#include "graph/probe.h"
+#include "graph/thread_pool.h"
+#include "graph/versions.h"
+#include "memory/allocator.h"
+#include "memory/buffer.h"
+#include "memory/segmented_array.h"
+
+namespace pennon::graph {
+
+struct Params {
+  int32_t max_level;
+  uint32_t m;
+  uint32_t ef_construction;
+  uint64_t seed;
+
+  uint32_t capacity(int32_t level) const { return level == 0 ? 2 * m : m; }
+};
+
+enum class Outcome { kOk, kOutOfMemory, kStopped, kNoThreads };
+
+// Rows that a search may return.
+struct Filter {
+  const void* object = nullptr;
+  bool (*passes)(const void* object, uint32_t id) noexcept = nullptr;  // null: all
+
+  bool operator()(uint32_t id) const { return passes == nullptr || passes(object, id); }
+};
+
+// Scratch of one search or one worker.
+struct Scratch {
+  explicit Scratch(Allocator& allocator)
+      : visited(allocator), touched(allocator), queue(allocator), beam(allocator), found(allocator), block(allocator),
+        distances(allocator), probes(allocator) {}
+
+  Buffer<uint64_t> visited;   // a bit a row
+  Buffer<uint32_t> touched;   // rows whose bit is set
+  Buffer<uint64_t> queue;     // keys to expand, a min-heap
+  Buffer<uint64_t> beam;      // best keys so far, a max-heap; after a search ascending
+  Buffer<uint64_t> found;     // keys for the caller
+  Buffer<uint32_t> block;
+  Buffer<float> distances;
+  Buffer<char> probes;        // the worker's
+  // Read by Stats from any thread.
+  std::atomic<uint64_t> searches{0};
+  std::atomic<uint64_t> computed{0};
+  std::atomic<uint64_t> scans{0};
+
+  void Count(std::atomic<uint64_t>& counter, uint64_t n) {
+    counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+  }
+  size_t bytes() const {
+    return visited.bytes() + touched.bytes() + queue.bytes() + beam.bytes() + found.bytes() + block.bytes() +
+           distances.bytes() + probes.bytes();
+  }
+};
+
+struct GraphUsage {
+  size_t lists = 0;
+  size_t versions = 0;
+  size_t scratch = 0;
+};
+
+struct Report {
+  uint32_t unreachable = 0;
+  const char* problem = nullptr;
+  uint32_t row = 0;  // where
+};
+
+class Graph {
+ public:
+  // Both allocators must outlive the graph.
+  Graph(const Params& params, Allocator& lists, Allocator& scratch);
+  ~Graph();
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
+
+  // What the constructor cannot allocate.
+  [[nodiscard]] bool Init() noexcept;
+  const Params& params() const { return params_; }
+
+  // Writer: links the next `rows` rows, which stay invisible until Publish. `stopped` is asked between waves. What does
+  // not succeed has been aborted.
+  [[nodiscard]] Outcome Link(uint32_t rows, const Scorer& scorer, size_t threads,
+                             const std::function<bool()>& stopped) noexcept;
+  void Publish() noexcept;
+  void Abort() noexcept;
+  // Writer: frees what no reader needs any more.
+  void Trim() noexcept;
+  uint64_t build_distances() const { return build_distances_.load(std::memory_order_relaxed); }
+  uint64_t live_versions() const { return live_versions_.load(std::memory_order_relaxed); }
+  // Rows linked, published or not.
+  uint32_t linked() const { return linked_.load(std::memory_order_acquire); }
+  uint32_t visible() const;
+
+  // Holds the newest version, or the pinned one that it is given, and a scratch, from construction to destruction.
+  class Reader {
+   public:
+    explicit Reader(const Graph& graph, const Version* pinned = nullptr) noexcept;
+    ~Reader();
+    Reader(const Reader&) = delete;
+    Reader& operator=(const Reader&) = delete;
+
+    explicit operator bool() const { return slot_ != nullptr; }  // false: no memory
+    const Version& version() const { return *version_; }
+    Scratch& scratch() const { return slot_->scratch; }
+    // Keeps the version after the reader is gone, until Unpin.
+    const Version* Pin() const;
+
+   private:
+    const Graph& graph_;
+    Slot<Scratch>* slot_;
+    const Version* version_ = nullptr;
+  };
+  static void PinAgain(const Version* version);
+  // True if nobody has it pinned any more and it is not the newest: a Trim would free something.
+  bool Unpin(const Version* version) const;
+
+  // The walk: the up to ef nearest rows below `limit` that pass, as ascending keys in scratch.beam. Gives up (false in
+  // *finished) when it has cost as much as a scan would. False: no memory.
+  [[nodiscard]] bool Walk(const Reader& reader, const Probe& probe, size_t ef, uint32_t limit, const Filter& filter,
+                          bool* finished) const noexcept;
+
+  // The list of a row as of a tick.
+  const Record* ReadList(uint32_t row, int32_t level, uint64_t tick) const {
+    const Record* record = Head(row, level).load(std::memory_order_acquire);
+    while (record->tick > tick) record = record->previous.load(std::memory_order_acquire);
+    return record;
+  }
+  int32_t LevelOf(uint32_t row) const { return levels_[row]; }
+
+  // All lists of a version are well formed and every row reaches every other over level 0. False: no memory.
+  [[nodiscard]] bool Verify(const Reader& reader, Report* report) const noexcept;
+
+  // Writer, or nobody is writing.
+  GraphUsage Usage() const;
+  template <typename Visit>
+  void ForEachScratch(Visit&& visit) const {
+    slots_.ForEach([&](const Slot<Scratch>& slot) { visit(slot.scratch); });
+  }
+
+ private:
+  struct Edge;
+  struct Plan;
+  class Linker;
+
+  std::atomic<Record*>& Head(uint32_t row, int32_t level) {
+    return level == 0 ? heads_[row] : upper_heads_[upper_[row] + static_cast<uint32_t>(level) - 1];
+  }
+  const std::atomic<Record*>& Head(uint32_t row, int32_t level) const {
+    return level == 0 ? heads_[row] : upper_heads_[upper_[row] + static_cast<uint32_t>(level) - 1];
+  }
+  int32_t DrawLevel(uint32_t row) const;
+  [[nodiscard]] bool AddRows(uint32_t rows) noexcept;
+  Record* TakeNew(uint32_t row, int32_t level) noexcept;
+  Record* Touch(uint32_t row, int32_t level) noexcept;
+  uint64_t GreedyStep(const Probe& probe, uint64_t best, int32_t level, uint64_t tick, uint32_t limit,
+                      Scratch& scratch) const noexcept;
+  [[nodiscard]] bool Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t tick, size_t ef, uint32_t limit,
+                          const Filter& filter, bool* finished, Scratch& scratch) const noexcept;
+  [[nodiscard]] bool PrepareScratch(Scratch& scratch, uint32_t rows) const noexcept;
+
+  uint64_t ScanLive() noexcept;
+  void Reclaim() noexcept;
+  void Settle(Record* record) noexcept;
+  void Retire(Record* record) noexcept;
+  void Release(Record* chain) noexcept;
+  Slab& SlabOf(int32_t level) { return level == 0 ? level0_ : upper_level_; }
+
+  const Params params_;
+  Allocator& allocator_;
+  Allocator& scratch_allocator_;
+
+  // Shared with readers.
+  SegmentedArray<std::atomic<Record*>> heads_;
+  SegmentedArray<std::atomic<Record*>> upper_heads_;  // of one row in a run: levels 1 and up
+  SegmentedArray<uint32_t> upper_;                    // where a row's run starts
+  SegmentedArray<uint8_t> levels_;
+  std::atomic<Version*> current_{nullptr};
+  mutable Slots<Scratch> slots_;
+
+  // The writer's.
+  Slab level0_;
+  Slab upper_level_;
+  ThreadPool pool_;
+  Buffer<Version*> versions_;  // live at the last scan, by tick
+  struct Retired {
+    uint64_t tick;  // may be reused when every slot holds a later version
+    Record* chain;
+  };
+  Buffer<Retired> retired_;
+  uint64_t last_tick_ = 0;
+  uint64_t scans_ = 0;
+  size_t old_records_bytes_ = 0;
+  uint32_t upper_used_ = 0;
+  uint32_t open_row_ = 0;  // no row below it has room for a child
+
+  // Of the batch being linked.
+  struct Batch {
+    Version* version = nullptr;
+    Record* touched = nullptr;  // records of old rows
+    Record* fresh = nullptr;    // records of new rows
+    uint32_t rows_before = 0;
+    uint32_t upper_before = 0;
+    uint32_t open_row_before = 0;
+  } batch_;
+
+  std::atomic<uint32_t> linked_{0};
+  std::atomic<uint64_t> build_distances_{0};
+  std::atomic<uint64_t> live_versions_{0};
+};
+
+}  // namespace pennon::graph

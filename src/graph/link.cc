@@ -1,0 +1,466 @@
+// Linking a batch: plan, parents, apply, wave by wave.
+#include <algorithm>
+#include <memory>
+#include <new>
+
+#include "graph/graph.h"
+
+namespace pennon::graph {
+namespace {
+
+constexpr uint32_t kMaxWave = 256;
+
+uint32_t WaveSize(uint32_t linked, uint32_t left) {
+  return std::min({std::max(linked / 50, 1u), kMaxWave, left});
+}
+
+bool Tested(const uint32_t* bits, size_t i) { return (bits[i / 32] >> (i % 32) & 1) != 0; }
+void SetTested(uint32_t* bits, size_t i, bool value) {
+  bits[i / 32] = (bits[i / 32] & ~(1u << (i % 32))) | (uint32_t{value} << (i % 32));
+}
+
+// Children promised to a row by this wave and not yet in its list.
+class Promises {
+ public:
+  uint32_t& operator[](uint32_t row) {
+    size_t i = (row * 0x9E3779B1u) % kSlots;
+    while (entries_[i].count != 0 && entries_[i].row != row) i = (i + 1) % kSlots;
+    entries_[i].row = row;
+    return entries_[i].count;
+  }
+  void Clear() { std::fill_n(entries_, kSlots, Entry{}); }
+
+ private:
+  static constexpr size_t kSlots = 4 * kMaxWave;
+  struct Entry {
+    uint32_t row = 0;
+    uint32_t count = 0;
+  };
+  Entry entries_[kSlots];
+};
+
+}  // namespace
+
+// A reverse edge to come: `row` joins the list of `target`.
+struct Graph::Edge {
+  uint64_t list;  // level, then target
+  uint64_t key;   // (distance, row)
+  bool child;
+
+  uint32_t target() const { return static_cast<uint32_t>(list); }
+  int32_t level() const { return static_cast<int32_t>(list >> 32); }
+  bool operator<(const Edge& other) const { return list != other.list ? list < other.list : key < other.key; }
+};
+
+// Where a planned row's keys lie in its part of the plan buffers.
+struct Graph::Plan {
+  uint32_t candidates = 0;           // of level 0, ascending
+  uint32_t selected[64] = {};        // how many, per level
+  uint64_t parent = 0;
+};
+
+class Graph::Linker {
+ public:
+  Linker(Graph& graph, const Scorer& scorer, size_t threads)
+      : graph_(graph),
+        scorer_(scorer),
+        threads_(threads),
+        workers_(graph.scratch_allocator_),
+        plans_(graph.scratch_allocator_),
+        candidates_(graph.scratch_allocator_),
+        selected_(graph.scratch_allocator_),
+        edges_(graph.scratch_allocator_),
+        groups_(graph.scratch_allocator_) {}
+  ~Linker() {
+    for (Scratch* worker : workers_) {
+      worker->~Scratch();
+      graph_.scratch_allocator_.Free(worker, sizeof(Scratch));
+    }
+  }
+
+  Outcome Run(uint32_t rows, const std::function<bool()>& stopped) noexcept;
+
+ private:
+  bool Prepare(uint32_t rows);
+  Outcome Wave(uint32_t first, uint32_t rows);
+  bool PlanRow(Scratch& scratch, uint32_t row);
+  size_t Select(Scratch& scratch, const uint64_t* candidates, size_t n, size_t limit, uint64_t* selected);
+  void ChooseParents(uint32_t first, uint32_t rows);
+  uint64_t ChooseParent(uint32_t row, const Plan& plan, const uint64_t* candidates);
+  bool HasRoom(uint32_t row);
+  void WriteNewLists(uint32_t first, uint32_t rows);
+  void Apply(Scratch& scratch, size_t begin, size_t end);
+  void Overflow(Scratch& scratch, Record* record, const Edge* edges, size_t n);
+  size_t stride() const { return params().ef_construction; }
+  size_t selected_stride() const { return size_t{params().m} * static_cast<size_t>(params().max_level); }
+  const Params& params() const { return graph_.params_; }
+
+  Graph& graph_;
+  const Scorer& scorer_;
+  const size_t threads_;
+  Buffer<Scratch*> workers_;
+  Buffer<Plan> plans_;
+  Buffer<uint64_t> candidates_;  // ef_construction a row of the wave
+  Buffer<uint64_t> selected_;    // m a level a row
+  Buffer<Edge> edges_;
+  Buffer<uint32_t> groups_;      // where in edges_ each target starts
+  Promises promises_;
+  uint32_t wave_first_ = 0;
+  uint32_t entry_ = 0;
+  int32_t levels_ = 0;
+  uint64_t tick_ = 0;
+};
+
+Outcome Graph::Link(uint32_t rows, const Scorer& scorer, size_t threads, const std::function<bool()>& stopped) noexcept {
+  if (!versions_.Reserve(versions_.size() + 1) || !retired_.Reserve(retired_.size() + 2)) return Outcome::kOutOfMemory;
+  if (!pool_.SetThreads(threads)) return Outcome::kNoThreads;
+  void* memory = allocator_.Allocate(sizeof(Version));
+  if (memory == nullptr) return Outcome::kOutOfMemory;
+  const Version& current = *current_.load(std::memory_order_relaxed);
+  batch_.version = new (memory)
+      Version{.tick = ++last_tick_, .rows = current.rows + rows, .entry = current.entry, .levels = current.levels};
+  batch_.rows_before = current.rows;
+  batch_.upper_before = upper_used_;
+  batch_.open_row_before = open_row_;
+  Outcome outcome = Outcome::kOutOfMemory;
+  if (AddRows(rows)) {
+    Linker linker(*this, scorer, threads);
+    outcome = linker.Run(rows, stopped);
+  }
+  if (outcome != Outcome::kOk) Abort();
+  return outcome;
+}
+
+Outcome Graph::Linker::Run(uint32_t rows, const std::function<bool()>& stopped) noexcept {
+  if (!Prepare(rows)) return Outcome::kOutOfMemory;
+  Version& version = *graph_.batch_.version;
+  tick_ = version.tick;
+  entry_ = version.entry;
+  levels_ = version.levels;
+  const uint32_t end = version.rows;
+  for (uint32_t first = graph_.batch_.rows_before; first < end;) {
+    if (stopped()) return Outcome::kStopped;
+    const uint32_t wave = WaveSize(first, end - first);
+    const Outcome outcome = Wave(first, wave);
+    if (outcome != Outcome::kOk) return outcome;
+    first += wave;
+    graph_.linked_.store(first, std::memory_order_release);
+  }
+  version.entry = entry_;
+  version.levels = levels_;
+  return Outcome::kOk;
+}
+
+bool Graph::Linker::Prepare(uint32_t rows) {
+  const size_t wave = std::min(rows, kMaxWave);
+  if (!workers_.Reserve(threads_)) return false;
+  for (size_t i = 0; i < threads_; ++i) {
+    void* memory = graph_.scratch_allocator_.Allocate(sizeof(Scratch));
+    if (memory == nullptr) return false;
+    Scratch* scratch = new (memory) Scratch(graph_.scratch_allocator_);
+    workers_.Push(scratch);
+    const size_t most = params().capacity(0) + kMaxWave;
+    if (!graph_.PrepareScratch(*scratch, graph_.batch_.version->rows) || !scratch->block.Reserve(2 * most) ||
+        !scratch->distances.Reserve(2 * most) || !scratch->found.Reserve(2 * most + params().ef_construction) ||
+        !scratch->probes.Reserve(2 * scorer_.scratch_bytes + 128)) {
+      return false;
+    }
+  }
+  return plans_.Resize(wave) && candidates_.Resize(wave * stride()) && selected_.Resize(wave * selected_stride());
+}
+
+Outcome Graph::Linker::Wave(uint32_t first, uint32_t rows) {
+  size_t upper = 0;
+  for (uint32_t row = first; row < first + rows; ++row) {
+    const int32_t level = graph_.DrawLevel(row);
+    graph_.levels_[row] = static_cast<uint8_t>(level);
+    graph_.upper_[row] = graph_.upper_used_ + static_cast<uint32_t>(upper);
+    upper += static_cast<size_t>(level);
+  }
+  if (!graph_.upper_heads_.Reserve(graph_.upper_used_ + upper)) return Outcome::kOutOfMemory;
+
+  wave_first_ = first;
+  std::atomic<bool> planned{true};
+  graph_.pool_.For(rows, [&](size_t worker, size_t i) {
+    if (!PlanRow(*workers_[worker], first + static_cast<uint32_t>(i))) planned.store(false, std::memory_order_relaxed);
+  });
+  for (Scratch* worker : workers_) {
+    graph_.build_distances_.fetch_add(worker->computed.exchange(0, std::memory_order_relaxed), std::memory_order_relaxed);
+  }
+  if (!planned.load(std::memory_order_relaxed)) return Outcome::kOutOfMemory;
+
+  size_t edges = 0;
+  for (uint32_t i = 0; i < rows; ++i) {
+    ++edges;
+    for (int32_t level = 0; level <= graph_.levels_[first + i]; ++level) edges += plans_[i].selected[level];
+  }
+  edges_.Truncate(0);
+  if (!edges_.Reserve(edges) || !groups_.Reserve(edges + 1) || !graph_.level0_.Reserve(rows + edges) ||
+      !graph_.upper_level_.Reserve(upper + edges)) {
+    return Outcome::kOutOfMemory;
+  }
+  graph_.upper_used_ += static_cast<uint32_t>(upper);
+  ChooseParents(first, rows);
+  WriteNewLists(first, rows);
+  std::sort(edges_.begin(), edges_.end());
+  groups_.Truncate(0);
+  for (size_t i = 0; i < edges_.size(); ++i) {
+    if (i == 0 || edges_[i].list != edges_[i - 1].list) {
+      groups_.Push(static_cast<uint32_t>(i));
+      graph_.Touch(edges_[i].target(), edges_[i].level());
+    }
+  }
+  const size_t targets = groups_.size();
+  groups_.Push(static_cast<uint32_t>(edges_.size()));
+  graph_.pool_.For(targets, [&](size_t worker, size_t i) { Apply(*workers_[worker], groups_[i], groups_[i + 1]); });
+
+  for (uint32_t row = first; row < first + rows; ++row) {
+    if (graph_.levels_[row] + 1 > levels_) {
+      levels_ = graph_.levels_[row] + 1;
+      entry_ = row;
+    }
+  }
+  return Outcome::kOk;
+}
+
+// Reads only. Leaves the row's level-0 candidates and its selected neighbours per level.
+bool Graph::Linker::PlanRow(Scratch& scratch, uint32_t row) {
+  Plan& plan = plans_[row - wave_first_];
+  uint64_t* candidates = candidates_.data() + (row - wave_first_) * stride();
+  uint64_t* selected = selected_.data() + (row - wave_first_) * selected_stride();
+  const int32_t top = graph_.levels_[row];
+  const Probe probe = scorer_.Of(row, scratch.probes.data());
+
+  // The wave's own earlier rows, by brute force.
+  const uint32_t siblings = row - wave_first_;
+  for (uint32_t i = 0; i < siblings; ++i) scratch.block[i] = wave_first_ + i;
+  probe.Score(scratch.block.data(), siblings, scratch.distances.data());
+  scratch.Count(scratch.computed, siblings);
+  scratch.found.Truncate(0);
+  for (uint32_t i = 0; i < siblings; ++i) scratch.found.Push(Key(scratch.distances[i], wave_first_ + i));
+
+  uint64_t best = 0;
+  if (levels_ > 0) {
+    best = Key(probe.Score(entry_), entry_);
+    for (int32_t level = levels_ - 1; level > top; --level) {
+      best = graph_.GreedyStep(probe, best, level, tick_, wave_first_, scratch);
+    }
+  }
+  for (int32_t level = top; level >= 0; --level) {
+    scratch.beam.Truncate(0);
+    if (level < levels_) {
+      bool finished;
+      if (!graph_.Beam(probe, best, level, tick_, params().ef_construction, wave_first_, {}, &finished, scratch)) {
+        return false;
+      }
+      best = scratch.beam[0];
+    }
+    if (!scratch.beam.Reserve(scratch.beam.size() + siblings)) return false;
+    for (uint64_t key : scratch.found) {
+      if (graph_.levels_[KeyId(key)] >= level) scratch.beam.Push(key);
+    }
+    std::sort(scratch.beam.begin(), scratch.beam.end());
+    const size_t n = std::min<size_t>(scratch.beam.size(), params().ef_construction);
+    plan.selected[level] = static_cast<uint32_t>(
+        Select(scratch, scratch.beam.data(), n, params().m, selected + static_cast<size_t>(level) * params().m));
+    if (level == 0) {
+      plan.candidates = static_cast<uint32_t>(n);
+      std::copy_n(scratch.beam.data(), n, candidates);
+    }
+  }
+  return true;
+}
+
+// The heuristic of Malkov and Yashunin, algorithm 4: in ascending order, a candidate stays unless one that stays is
+// nearer to it than the row is.
+size_t Graph::Linker::Select(Scratch& scratch, const uint64_t* candidates, size_t n, size_t limit, uint64_t* selected) {
+  if (n <= limit) {
+    std::copy_n(candidates, n, selected);
+    return n;
+  }
+  constexpr size_t kStep = 4;
+  size_t kept = 0;
+  char* memory = scratch.probes.data() + (scorer_.scratch_bytes + 63) / 64 * 64;
+  for (size_t i = 0; i < n && kept < limit; ++i) {
+    bool stays = true;
+    if (kept > 0) {
+      const Probe probe = scorer_.Of(KeyId(candidates[i]), memory);
+      for (size_t j = 0; j < kept && stays; j += kStep) {
+        const size_t step = std::min(kStep, kept - j);
+        probe.Score(scratch.block.data() + j, step, scratch.distances.data());
+        scratch.Count(scratch.computed, step);
+        for (size_t l = 0; l < step; ++l) stays = stays && scratch.distances[l] >= KeyDistance(candidates[i]);
+      }
+    }
+    if (!stays) continue;
+    scratch.block[kept] = KeyId(candidates[i]);
+    selected[kept++] = candidates[i];
+  }
+  return kept;
+}
+
+bool Graph::Linker::HasRoom(uint32_t row) {
+  const uint32_t in_list =
+      row < wave_first_ ? graph_.Head(row, 0).load(std::memory_order_relaxed)->children : 0u;
+  return in_list + promises_[row] < params().m;
+}
+
+uint64_t Graph::Linker::ChooseParent(uint32_t row, const Plan& plan, const uint64_t* candidates) {
+  for (size_t i = 0; i < plan.candidates; ++i) {
+    if (HasRoom(KeyId(candidates[i]))) return candidates[i];
+  }
+  constexpr size_t kNearest = 8;
+  const Probe probe = scorer_.Of(row, workers_[0]->probes.data());
+  for (size_t i = 0; i < std::min<size_t>(plan.candidates, kNearest); ++i) {
+    const uint32_t near = KeyId(candidates[i]);
+    if (near >= wave_first_) continue;
+    const Record* record = graph_.Head(near, 0).load(std::memory_order_relaxed);
+    const uint32_t* children = record->ids() + (near == 0 ? 0 : 1);
+    for (uint16_t c = 0; c < record->children; ++c) {
+      if (HasRoom(children[c])) return Key(probe.Score(children[c]), children[c]);
+    }
+  }
+  while (!HasRoom(graph_.open_row_)) ++graph_.open_row_;
+  return Key(probe.Score(graph_.open_row_), graph_.open_row_);
+}
+
+void Graph::Linker::ChooseParents(uint32_t first, uint32_t rows) {
+  promises_.Clear();
+  for (uint32_t i = 0; i < rows; ++i) {
+    if (first + i == 0) continue;
+    plans_[i].parent = ChooseParent(first + i, plans_[i], candidates_.data() + i * stride());
+    ++promises_[KeyId(plans_[i].parent)];
+  }
+}
+
+void Graph::Linker::WriteNewLists(uint32_t first, uint32_t rows) {
+  for (uint32_t i = 0; i < rows; ++i) {
+    const uint32_t row = first + i;
+    const Plan& plan = plans_[i];
+    for (int32_t level = 0; level <= graph_.levels_[row]; ++level) {
+      const uint64_t* selected =
+          selected_.data() + i * selected_stride() + static_cast<size_t>(level) * params().m;
+      Record* record = graph_.TakeNew(row, level);
+      uint32_t* ids = record->ids();
+      uint16_t count = 0;
+      const bool has_parent = level == 0 && row != 0;
+      if (has_parent) {
+        ids[count++] = KeyId(plan.parent);
+        edges_.Push({KeyId(plan.parent), plan.parent >> 32 << 32 | row, true});
+      }
+      for (uint32_t s = 0; s < plan.selected[level]; ++s) {
+        if (has_parent && KeyId(selected[s]) == KeyId(plan.parent)) continue;
+        ids[count++] = KeyId(selected[s]);
+        edges_.Push({static_cast<uint64_t>(level) << 32 | KeyId(selected[s]), selected[s] >> 32 << 32 | row, false});
+      }
+      record->count = count;
+    }
+  }
+}
+
+// One target's new edges. The only worker on this list; allocates nothing.
+void Graph::Linker::Apply(Scratch& scratch, size_t begin, size_t end) {
+  const Edge* edges = edges_.data() + begin;
+  const size_t n = end - begin;
+  Record* record = graph_.Head(edges->target(), edges->level()).load(std::memory_order_relaxed);
+  const uint32_t capacity = params().capacity(edges->level());
+  if (record->count + n > capacity) return Overflow(scratch, record, edges, n);
+  uint32_t* ids = record->ids();
+  uint32_t* tested = ids + capacity;
+  for (size_t i = 0; i < n; ++i) {
+    size_t slot = record->count;
+    if (edges[i].child) {
+      const size_t place = record->pinned();
+      ids[slot] = ids[place];
+      SetTested(tested, slot, Tested(tested, place));
+      slot = place;
+      ++record->children;
+    }
+    ids[slot] = KeyId(edges[i].key);
+    SetTested(tested, slot, false);
+    ++record->count;
+  }
+}
+
+// The heuristic over what is in the list and what comes. Pinned edges stay and dominate like others. Two members that
+// were tested against each other before need no test.
+void Graph::Linker::Overflow(Scratch& scratch, Record* record, const Edge* edges, size_t n) {
+  enum : uint8_t { kTestedBefore = 1, kPinned = 2 };
+  struct Member {
+    uint64_t key;
+    uint8_t flags;
+    bool operator<(const Member& other) const { return key < other.key; }
+  };
+  const uint32_t capacity = params().capacity(record->level);
+  uint32_t* ids = record->ids();
+  uint32_t* tested = ids + capacity;
+  const Probe target = scorer_.Of(record->row, scratch.probes.data());
+  char* memory = scratch.probes.data() + (scorer_.scratch_bytes + 63) / 64 * 64;
+
+  // found: members as pairs of words, kept ones in block.
+  Member* members = reinterpret_cast<Member*>(scratch.found.data());
+  size_t size = 0;
+  target.Score(ids, record->count, scratch.distances.data());
+  scratch.Count(scratch.computed, record->count);
+  const size_t pinned_before = record->pinned();
+  for (size_t i = 0; i < record->count; ++i) {
+    const uint8_t flags = static_cast<uint8_t>((Tested(tested, i) ? kTestedBefore : 0) | (i < pinned_before ? kPinned : 0));
+    members[size++] = {Key(scratch.distances[i], ids[i]), flags};
+  }
+  size_t others = capacity - pinned_before;
+  for (size_t i = 0; i < n; ++i) {
+    members[size++] = {edges[i].key, edges[i].child ? uint8_t{kPinned} : uint8_t{0}};
+    others -= edges[i].child;
+  }
+  std::sort(members, members + size);
+
+  size_t kept = 0;
+  size_t kept_others = 0;
+  uint32_t* row_of = scratch.block.data();
+  for (size_t i = 0; i < size; ++i) {
+    const Member member = members[i];
+    bool stays = true;
+    if ((member.flags & kPinned) == 0) {
+      if (kept_others == others) continue;
+      const Probe probe = scorer_.Of(KeyId(member.key), memory);
+      size_t block = 0;
+      uint32_t* against = row_of + capacity;
+      for (size_t j = 0; j <= kept && stays; ++j) {
+        if (j < kept) {
+          const bool skip = (member.flags & members[j].flags & kTestedBefore) != 0;
+          if (!skip) against[block++] = row_of[j];
+        }
+        if (block == 4 || (j == kept && block > 0)) {
+          probe.Score(against, block, scratch.distances.data());
+          scratch.Count(scratch.computed, block);
+          for (size_t l = 0; l < block; ++l) stays = stays && scratch.distances[l] >= KeyDistance(member.key);
+          block = 0;
+        }
+      }
+      if (!stays) continue;
+      ++kept_others;
+    }
+    row_of[kept] = KeyId(member.key);
+    members[kept++] = member;
+  }
+
+  // The parent keeps its slot; children in ascending order behind it, then the others.
+  const uint32_t parent = ids[0];
+  const bool has_parent = record->level == 0 && record->row != 0;
+  size_t count = has_parent ? 1 : 0;
+  uint16_t children = 0;
+  for (int pass = 0; pass < 2; ++pass) {
+    for (size_t i = 0; i < kept; ++i) {
+      const uint32_t id = KeyId(members[i].key);
+      const bool pinned = (members[i].flags & kPinned) != 0;
+      if ((has_parent && id == parent) || pinned != (pass == 0)) continue;
+      ids[count++] = id;
+      children = static_cast<uint16_t>(children + pinned);
+    }
+  }
+  record->count = static_cast<uint16_t>(count);
+  record->children = children;
+  for (size_t i = 0; i < count; ++i) SetTested(tested, i, true);
+}
+
+}  // namespace pennon::graph

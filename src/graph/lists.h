@@ -1,0 +1,95 @@
+// Neighbour lists: immutable records under ticks.
+//
+// head[row] names a list's newest record. The first touch of a list in a batch takes a new record with the batch's
+// tick, copies the old one, links it as `previous` and stores the head with release; later waves of the batch write
+// into that record, which no reader reads, since its tick is above every reader's. A reader loads the head with acquire
+// and follows `previous` while the tick is above its own. An abort stores the old head back.
+//
+// Layout of ids at level 0: [parent] [children] [others]; row 0 has no parent. Parent and children are never pruned.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <new>
+#include <span>
+
+#include "memory/allocator.h"
+#include "memory/buffer.h"
+
+namespace pennon::graph {
+
+struct Record {
+  uint64_t tick;
+  std::atomic<Record*> previous;
+  Record* next;  // the writer's: in whichever chain the record is
+  uint32_t row;
+  uint16_t count;
+  uint16_t children;
+  uint8_t level;
+
+  // After the header: capacity ids, then a bit for each slot that has been tested against all others so marked.
+  uint32_t* ids() { return reinterpret_cast<uint32_t*>(this + 1); }
+  const uint32_t* ids() const { return reinterpret_cast<const uint32_t*>(this + 1); }
+  std::span<const uint32_t> neighbors() const { return {ids(), count}; }
+  size_t pinned() const { return level == 0 ? children + (row != 0 ? 1u : 0u) : 0u; }
+};
+
+// Records of one capacity, from blocks of 2 MiB (the first ones smaller) and a list of free ones.
+class Slab {
+ public:
+  Slab(Allocator& allocator, size_t capacity)
+      : allocator_(allocator),
+        blocks_(allocator),
+        bytes_((sizeof(Record) + capacity * sizeof(uint32_t) + (capacity + 31) / 32 * sizeof(uint32_t) + 7) / 8 * 8) {}
+  Slab(const Slab&) = delete;
+  Slab& operator=(const Slab&) = delete;
+  ~Slab() {
+    for (const Block& block : blocks_) allocator_.Free(block.memory, block.bytes);
+  }
+
+  // Makes the next n Take calls succeed.
+  [[nodiscard]] bool Reserve(size_t n) noexcept {
+    while (free_count_ < n) {
+      const size_t doubled = kFirstBytes << std::min<size_t>(blocks_.size(), 9);
+      const size_t wanted = std::max(doubled / bytes_, size_t{1});
+      if (!blocks_.Reserve(blocks_.size() + 1)) return false;
+      void* memory = allocator_.Allocate(wanted * bytes_);
+      if (memory == nullptr) return false;
+      blocks_.Push({memory, wanted * bytes_});
+      for (size_t i = wanted; i-- > 0;) Give(new (static_cast<char*>(memory) + i * bytes_) Record());
+      total_ += wanted;
+    }
+    return true;
+  }
+  Record* Take() noexcept {
+    Record* record = free_;
+    free_ = record->next;
+    --free_count_;
+    return record;
+  }
+  void Give(Record* record) noexcept {
+    record->next = free_;
+    free_ = record;
+    ++free_count_;
+  }
+
+  size_t record_bytes() const { return bytes_; }
+  size_t bytes() const { return total_ * bytes_ + blocks_.bytes(); }
+
+ private:
+  struct Block {
+    void* memory;
+    size_t bytes;
+  };
+  static constexpr size_t kFirstBytes = 4096;
+
+  Allocator& allocator_;
+  Buffer<Block> blocks_;
+  const size_t bytes_;
+  Record* free_ = nullptr;
+  size_t free_count_ = 0;
+  size_t total_ = 0;
+};
+
+}  // namespace pennon::graph

@@ -1,0 +1,147 @@
+// The walk: greedy on the upper levels, then a beam on the lowest (Malkov and Yashunin, algorithms 2 and 5).
+#include <algorithm>
+#include <functional>
+
+#include "graph/graph.h"
+
+namespace pennon::graph {
+namespace {
+
+bool Visit(Scratch& scratch, uint32_t id) {
+  uint64_t& word = scratch.visited[id / 64];
+  const uint64_t bit = uint64_t{1} << (id % 64);
+  if ((word & bit) != 0) return false;
+  word |= bit;
+  scratch.touched.Push(id);
+  return true;
+}
+
+void Forget(Scratch& scratch) {
+  for (uint32_t id : scratch.touched) scratch.visited[id / 64] = 0;
+  scratch.touched.Truncate(0);
+}
+
+}  // namespace
+
+bool Graph::PrepareScratch(Scratch& scratch, uint32_t rows) const noexcept {
+  const size_t words = (size_t{rows} + 63) / 64;
+  if (scratch.visited.size() < words) {
+    const size_t grown = std::max(words, 2 * scratch.visited.size());
+    Buffer<uint64_t> visited(scratch_allocator_);
+    if (!visited.Resize(grown)) return false;
+    scratch.visited = std::move(visited);
+  }
+  const uint32_t most = params_.capacity(0);
+  return scratch.block.Reserve(most) && scratch.distances.Reserve(most) && scratch.touched.Reserve(256);
+}
+
+// The nearest row of a level that steps from neighbour to nearer neighbour lead to.
+uint64_t Graph::GreedyStep(const Probe& probe, uint64_t best, int32_t level, uint64_t tick, uint32_t limit,
+                           Scratch& scratch) const noexcept {
+  for (bool moved = true; moved;) {
+    moved = false;
+    const Record* record = ReadList(KeyId(best), level, tick);
+    size_t n = 0;
+    for (uint32_t id : record->neighbors()) {
+      if (id < limit) scratch.block[n++] = id;
+    }
+    probe.Score(scratch.block.data(), n, scratch.distances.data());
+    scratch.Count(scratch.computed, n);
+    for (size_t i = 0; i < n; ++i) {
+      const uint64_t key = Key(scratch.distances[i], scratch.block[i]);
+      if (KeyOrder(key) < KeyOrder(best)) {
+        best = key;
+        moved = true;
+      }
+    }
+  }
+  return best;
+}
+
+// The up to ef nearest rows of a level that pass, ascending in scratch.beam. Rows that do not pass are walked through.
+bool Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t tick, size_t ef, uint32_t limit,
+                 const Filter& filter, bool* finished, Scratch& scratch) const noexcept {
+  Buffer<uint64_t>& queue = scratch.queue;
+  Buffer<uint64_t>& beam = scratch.beam;
+  queue.Truncate(0);
+  beam.Truncate(0);
+  if (!beam.Reserve(ef + 1) || !queue.Reserve(1)) return false;
+  uint64_t passed = 0;
+  auto offer = [&](uint64_t key) {
+    if (!filter(KeyId(key))) return;
+    ++passed;
+    if (beam.size() == ef) {
+      std::pop_heap(beam.begin(), beam.end());
+      beam.Pop();
+    }
+    beam.Push(key);
+    std::push_heap(beam.begin(), beam.end());
+  };
+  Visit(scratch, KeyId(entry));
+  queue.Push(entry);
+  offer(entry);
+  uint64_t computed = 1;
+  *finished = true;
+  bool memory = true;
+  while (!queue.empty()) {
+    const uint64_t nearest = queue[0];
+    if (beam.size() == ef && KeyOrder(nearest) > KeyOrder(beam[0])) break;
+    if (filter.passes != nullptr) {
+      // A scan would look at every row and score those that pass.
+      const uint64_t scan = limit / 8 + static_cast<uint64_t>(double(limit) * double(passed) / double(computed)) + 256;
+      if (computed > scan) {
+        *finished = false;
+        break;
+      }
+    }
+    std::pop_heap(queue.begin(), queue.end(), std::greater<>());
+    queue.Pop();
+    const Record* record = ReadList(KeyId(nearest), level, tick);
+    if (!queue.Reserve(queue.size() + record->count) || !scratch.touched.Reserve(scratch.touched.size() + record->count)) {
+      memory = false;
+      break;
+    }
+    size_t n = 0;
+    for (uint32_t id : record->neighbors()) {
+      if (id < limit && Visit(scratch, id)) scratch.block[n++] = id;
+    }
+    probe.Score(scratch.block.data(), n, scratch.distances.data());
+    computed += n;
+    for (size_t i = 0; i < n; ++i) {
+      const uint64_t key = Key(scratch.distances[i], scratch.block[i]);
+      if (beam.size() == ef && KeyOrder(key) >= KeyOrder(beam[0])) continue;
+      queue.Push(key);
+      std::push_heap(queue.begin(), queue.end(), std::greater<>());
+      offer(key);
+    }
+  }
+  scratch.Count(scratch.computed, computed);
+  Forget(scratch);
+  std::sort_heap(beam.begin(), beam.end());
+  return memory;
+}
+
+bool Graph::Walk(const Reader& reader, const Probe& probe, size_t ef, uint32_t limit, const Filter& filter,
+                 bool* finished) const noexcept {
+  Scratch& scratch = reader.scratch();
+  const Version& version = reader.version();
+  limit = std::min(limit, version.rows);
+  scratch.beam.Truncate(0);
+  *finished = true;
+  if (limit == 0 || ef == 0) return true;
+  if (!PrepareScratch(scratch, limit)) return false;
+  // Parents have smaller ids than their children: a prefix of the rows is connected, and the way up leads into it.
+  uint32_t entry = version.entry;
+  int32_t levels = version.levels;
+  while (entry >= limit) {
+    entry = ReadList(entry, 0, version.tick)->ids()[0];
+    levels = std::min(levels, levels_[entry] + 1);
+  }
+  uint64_t best = Key(probe.Score(entry), entry);
+  for (int32_t level = levels - 1; level > 0; --level) {
+    best = GreedyStep(probe, best, level, version.tick, limit, scratch);
+  }
+  return Beam(probe, best, 0, version.tick, std::min<size_t>(ef, limit), limit, filter, finished, scratch);
+}
+
+}  // namespace pennon::graph

@@ -1,0 +1,101 @@
+#include "graph/thread_pool.h"
+
+#include <algorithm>
+#include <csignal>
+#include <exception>
+
+#include <pthread.h>
+
+namespace pennon::graph {
+namespace {
+
+constexpr int kSpins = 2000;
+
+void Pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#else
+  std::this_thread::yield();
+#endif
+}
+
+}  // namespace
+
+ThreadPool::~ThreadPool() {
+  {
+    std::lock_guard lock(mutex_);
+    stop_ = true;
+    round_.fetch_add(1, std::memory_order_release);
+  }
+  wake_.notify_all();
+  for (std::thread& worker : workers_) worker.join();
+}
+
+bool ThreadPool::SetThreads(size_t threads) noexcept {
+  try {
+    workers_.reserve(threads);
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    while (workers_.size() + 1 < threads) {
+      const size_t worker = workers_.size() + 1;
+      const uint64_t seen = round_.load(std::memory_order_relaxed);
+      pthread_sigmask(SIG_SETMASK, &all, &before);
+      try {
+        workers_.emplace_back([this, worker, seen] { Loop(worker, seen); });
+      } catch (...) {
+        pthread_sigmask(SIG_SETMASK, &before, nullptr);
+        throw;
+      }
+      pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    }
+  } catch (const std::exception&) {
+    return false;
+  }
+  threads_ = threads;
+  return true;
+}
+
+void ThreadPool::Run(size_t n, Call call, void* object) {
+  active_ = std::min(threads_, n);
+  n_ = n;
+  call_ = call;
+  object_ = object;
+  next_.store(active_, std::memory_order_relaxed);
+  running_.store(workers_.size(), std::memory_order_relaxed);
+  {
+    std::lock_guard lock(mutex_);
+    round_.fetch_add(1, std::memory_order_release);
+  }
+  wake_.notify_all();
+  Work(0);
+  for (int spin = 0; running_.load(std::memory_order_acquire) != 0; ++spin) {
+    if (spin < kSpins) {
+      Pause();
+    } else {
+      std::this_thread::yield();
+    }
+  }
+}
+
+void ThreadPool::Work(size_t worker) {
+  if (worker >= active_) return;
+  for (size_t i = worker; i < n_; i = next_.fetch_add(1, std::memory_order_relaxed)) call_(object_, worker, i);
+}
+
+void ThreadPool::Loop(size_t worker, uint64_t seen) {
+  pthread_setname_np(pthread_self(), "pennon-worker");
+  for (;;) {
+    for (int spin = 0; spin < kSpins && round_.load(std::memory_order_acquire) == seen; ++spin) Pause();
+    if (round_.load(std::memory_order_acquire) == seen) {
+      std::unique_lock lock(mutex_);
+      wake_.wait(lock, [&] { return round_.load(std::memory_order_acquire) != seen; });
+    }
+    ++seen;
+    if (stop_) return;
+    Work(worker);
+    running_.fetch_sub(1, std::memory_order_acq_rel);
+  }
+}
+
+}  // namespace pennon::graph

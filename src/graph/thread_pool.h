@@ -1,0 +1,64 @@
+// The threads that link a wave. One caller at a time.
+//
+// Workers spin a little between waves, since two barriers a wave cost more than the work of a small one otherwise.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+#include <type_traits>
+#include <vector>
+
+namespace pennon::graph {
+
+class ThreadPool {
+ public:
+  ThreadPool() = default;
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+  ~ThreadPool();
+
+  // Makes `threads` threads work from now on, the caller among them. False if the system gives no more.
+  [[nodiscard]] bool SetThreads(size_t threads) noexcept;
+  size_t threads() const { return threads_; }
+
+  // Calls task(worker, i) for every i in [0, n), worker < threads(), and returns when all are done. With n >= threads()
+  // every thread gets some.
+  template <typename Task>
+  void For(size_t n, Task&& task) {
+    if (n == 0) return;
+    if (threads_ == 1 || n == 1) {
+      for (size_t i = 0; i < n; ++i) task(size_t{0}, i);
+      return;
+    }
+    using Type = std::remove_reference_t<Task>;
+    Run(n, [](void* object, size_t worker, size_t i) { (*static_cast<Type*>(object))(worker, i); }, &task);
+  }
+
+ private:
+  using Call = void (*)(void* object, size_t worker, size_t i);
+  void Run(size_t n, Call call, void* object);
+  void Work(size_t worker);
+  void Loop(size_t worker, uint64_t seen);
+
+  size_t threads_ = 1;
+  std::vector<std::thread> workers_;
+
+  // Written by the caller before the round is raised, read by workers after they saw it.
+  size_t active_ = 1;
+  size_t n_ = 0;
+  Call call_ = nullptr;
+  void* object_ = nullptr;
+  bool stop_ = false;
+
+  std::atomic<size_t> next_{0};
+  std::atomic<size_t> running_{0};
+  std::atomic<uint64_t> round_{0};
+  std::mutex mutex_;  // for sleeping only
+  std::condition_variable wake_;
+};
+
+}  // namespace pennon::graph

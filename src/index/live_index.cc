@@ -1,0 +1,579 @@
+#include "pennon/live_index.h"
+
+#include <algorithm>
+#include <chrono>
+#include <exception>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include <sched.h>
+
+#include <arrow/builder.h>
+#include <arrow/type.h>
+
+#include "graph/graph.h"
+#include "index/lance_export.h"
+#include "index/pool_allocator.h"
+#include "vectors/row_store.h"
+
+namespace pennon {
+namespace {
+
+using arrow::Result;
+using arrow::Status;
+
+// The public API throws nothing: what user code or the standard library throws becomes a Status.
+template <typename Function>
+auto Guard(Function&& function) -> decltype(function()) {
+  try {
+    return function();
+  } catch (const std::bad_alloc&) {
+    return Status::OutOfMemory("out of memory");
+  } catch (const std::exception& error) {
+    return Status::UnknownError(error.what());
+  } catch (...) {
+    return Status::UnknownError("unknown exception");
+  }
+}
+
+size_t DefaultThreads() {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) return static_cast<size_t>(std::max(1, CPU_COUNT(&set)));
+  return std::max(1u, std::thread::hardware_concurrency());
+}
+
+DistanceKind KindOf(Metric metric) {
+  switch (metric) {
+    case Metric::kCosine: return DistanceKind::kCosine;
+    case Metric::kDot: return DistanceKind::kDot;
+    case Metric::kL2: break;
+  }
+  return DistanceKind::kL2;
+}
+
+graph::Probe MakeProbe(const RowStore& rows, const ScoredVector& vector) {
+  return {[](const graph::Probe& probe, const uint32_t* ids, size_t n, float* out) noexcept {
+            static_cast<const RowStore*>(probe.source)
+                ->Score({static_cast<const float*>(probe.vector), probe.scale}, ids, n, out);
+          },
+          &rows, vector.values, vector.inverse_norm};
+}
+
+graph::Scorer MakeScorer(const RowStore& rows) {
+  return {&rows, static_cast<size_t>(rows.dim()) * sizeof(float),
+          [](const graph::Scorer& scorer, uint32_t row, void* scratch) noexcept {
+            const RowStore& store = *static_cast<const RowStore*>(scorer.source);
+            return MakeProbe(store, store.Load(row, static_cast<float*>(scratch)));
+          }};
+}
+
+constexpr uint32_t kScanBlock = 64;
+
+struct ResultOrder {
+  bool operator()(const SearchResult& a, const SearchResult& b) const {
+    if (a.distance != b.distance) return a.distance < b.distance;
+    return a.row_id != b.row_id ? a.row_id < b.row_id : a.id < b.id;
+  }
+};
+
+}  // namespace
+
+RowFilter RowFilter::Bitmap(std::shared_ptr<arrow::BooleanArray> bits, uint64_t first_row_id) {
+  RowFilter filter;
+  filter.bits_ = std::move(bits);
+  filter.first_row_id_ = first_row_id;
+  return filter;
+}
+
+RowFilter RowFilter::Predicate(std::function<bool(uint64_t)> predicate) {
+  RowFilter filter;
+  filter.predicate_ = std::move(predicate);
+  return filter;
+}
+
+bool RowFilter::Passes(uint64_t row_id) const {
+  if (bits_) {
+    const uint64_t i = row_id - first_row_id_;
+    return row_id >= first_row_id_ && i < static_cast<uint64_t>(bits_->length()) &&
+           bits_->IsValid(static_cast<int64_t>(i)) && bits_->Value(static_cast<int64_t>(i));
+  }
+  return !predicate_ || predicate_(row_id);
+}
+
+struct LiveIndex::Impl {
+  explicit Impl(const LiveIndexOptions& o)
+      : options(o),
+        pool(o.pool != nullptr ? o.pool : arrow::default_memory_pool()),
+        rows_memory(pool, totals),
+        graph_memory(pool, totals),
+        scratch_memory(pool, totals),
+        rows(o.dim, KindOf(o.metric), rows_memory, pool),
+        graph({.max_level = o.build.max_level,
+               .m = static_cast<uint32_t>(o.build.m),
+               .ef_construction = static_cast<uint32_t>(o.build.ef_construction),
+               .seed = o.build.seed},
+              graph_memory, scratch_memory) {}
+
+  Result<IdRange> Append(const std::shared_ptr<arrow::Array>& vectors, const AppendOptions& append);
+  Result<Answer> Search(const graph::Graph::Reader& reader, std::span<const float> query,
+                        const SearchOptions& search) const;
+  Result<Answer> SearchChecked(const graph::Graph::Reader& reader, const ScoredVector& query,
+                               const SearchOptions& search) const;
+  Result<std::vector<Answer>> SearchBatch(const graph::Graph::Reader& reader, const arrow::Array& queries,
+                                          const SearchOptions& search) const;
+  Status Scan(const graph::Graph::Reader& reader, const graph::Probe& probe, size_t k, const RowFilter& filter,
+              std::vector<SearchResult>* out) const;
+  Result<VerifyReport> Verify(const graph::Graph::Reader& reader) const;
+
+  const LiveIndexOptions options;
+  arrow::MemoryPool* const pool;
+  PoolAllocator::Totals totals;
+  PoolAllocator rows_memory;
+  PoolAllocator graph_memory;
+  PoolAllocator scratch_memory;
+  RowStore rows;
+  graph::Graph graph;
+
+  // Guards the writer's side of rows and graph, and what follows.
+  mutable std::mutex writer;
+  uint64_t next_row_id = 0;
+  uint64_t versions_published = 0;
+  uint64_t appends_failed = 0;
+  int64_t last_publish_nanos = 0;
+};
+
+namespace {
+
+Status NoMemory() { return Status::OutOfMemory("search: no memory for its scratch"); }
+
+Status CheckRowIds(const arrow::Array& row_ids, int64_t rows) {
+  const arrow::Type::type type = row_ids.type_id();
+  if (type != arrow::Type::UINT64 && type != arrow::Type::INT64) {
+    return Status::Invalid("row ids: expected uint64 or int64, got ", row_ids.type()->ToString());
+  }
+  if (row_ids.length() != rows) {
+    return Status::Invalid("row ids: expected one for each of ", rows, " vectors, got ", row_ids.length());
+  }
+  if (row_ids.null_count() > 0) return Status::Invalid("row ids: expected no nulls, got ", row_ids.null_count());
+  return Status::OK();
+}
+
+}  // namespace
+
+Result<LiveIndex::IdRange> LiveIndex::Impl::Append(const std::shared_ptr<arrow::Array>& array,
+                                                   const AppendOptions& append) {
+  if (array == nullptr) return Status::Invalid("vectors: expected an array, got null");
+  if (append.threads < 0) return Status::Invalid("threads: expected 0 or more, got ", append.threads);
+  if (append.row_ids && append.first_row_id) {
+    return Status::Invalid("row ids: expected row_ids or first_row_id, got both");
+  }
+  std::lock_guard lock(writer);
+  ARROW_RETURN_NOT_OK(rows.Check(*array, "vectors"));
+  if (append.row_ids) ARROW_RETURN_NOT_OK(CheckRowIds(*append.row_ids, array->length()));
+  const auto& vectors = static_cast<const arrow::FixedSizeListArray&>(*array);
+  const auto added = static_cast<uint64_t>(vectors.length() - vectors.null_count());
+  const uint32_t first = rows.size();
+  if (first + added > options.max_rows) {
+    return Status::CapacityError("rows: the limit is ", options.max_rows, ", the index has ", first,
+                                 " and the batch brings ", added);
+  }
+  const uint64_t first_row_id = append.first_row_id.value_or(next_row_id);
+  uint64_t next = first_row_id + static_cast<uint64_t>(vectors.length());
+  std::function<uint64_t(int64_t)> row_id = [&](int64_t i) { return first_row_id + static_cast<uint64_t>(i); };
+  if (append.row_ids) {
+    // Both types have the same bits.
+    const uint64_t* ids = append.row_ids->data()->GetValues<uint64_t>(1);
+    row_id = [ids](int64_t i) { return ids[i]; };
+    if (vectors.length() > 0) next = *std::max_element(ids, ids + vectors.length()) + 1;
+  }
+  if (added == 0) {
+    next_row_id = next;
+    return IdRange{first, first};
+  }
+  const RowStore::Mark mark = rows.GetMark();
+  ARROW_RETURN_NOT_OK(rows.Append(vectors, row_id));
+  const size_t threads = append.threads == 0 ? DefaultThreads() : static_cast<size_t>(append.threads);
+  const graph::Outcome outcome = graph.Link(static_cast<uint32_t>(added), MakeScorer(rows), threads,
+                                            [&] { return append.stop_token.stop_requested(); });
+  if (outcome != graph::Outcome::kOk) {
+    rows.Restore(mark);
+    if (outcome == graph::Outcome::kStopped) return Status::Cancelled("append: a stop was requested");
+    if (outcome == graph::Outcome::kNoThreads) {
+      return Status::UnknownError("append: the system gives no ", threads, " threads");
+    }
+    return Status::OutOfMemory("append: no memory to link ", added, " rows");
+  }
+  const auto start = std::chrono::steady_clock::now();
+  graph.Publish();
+  last_publish_nanos =
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - start).count();
+  ++versions_published;
+  next_row_id = next;
+  return IdRange{first, first + static_cast<uint32_t>(added)};
+}
+
+// The k nearest rows that pass, by looking at all of them.
+Status LiveIndex::Impl::Scan(const graph::Graph::Reader& reader, const graph::Probe& probe, size_t k,
+                             const RowFilter& filter, std::vector<SearchResult>* out) const {
+  out->clear();
+  const uint32_t visible = reader.version().rows;
+  uint32_t ids[kScanBlock];
+  float distances[kScanBlock];
+  size_t n = 0;
+  uint64_t computed = 0;
+  auto flush = [&] {
+    probe.Score(ids, n, distances);
+    computed += n;
+    for (size_t i = 0; i < n; ++i) {
+      const SearchResult result{ids[i], rows.row_id(ids[i]), distances[i]};
+      if (out->size() == k) {
+        if (!ResultOrder()(result, out->front())) continue;
+        std::pop_heap(out->begin(), out->end(), ResultOrder());
+        out->pop_back();
+      }
+      out->push_back(result);
+      std::push_heap(out->begin(), out->end(), ResultOrder());
+    }
+    n = 0;
+  };
+  for (uint32_t id = 0; id < visible; ++id) {
+    if (!filter.all() && !filter.Passes(rows.row_id(id))) continue;
+    ids[n++] = id;
+    if (n == kScanBlock) flush();
+  }
+  flush();
+  std::sort_heap(out->begin(), out->end(), ResultOrder());
+  graph::Scratch& scratch = reader.scratch();
+  scratch.Count(scratch.scans, 1);
+  scratch.Count(scratch.computed, computed);
+  return Status::OK();
+}
+
+Result<Answer> LiveIndex::Impl::SearchChecked(const graph::Graph::Reader& reader, const ScoredVector& query,
+                                              const SearchOptions& search) const {
+  Answer answer;
+  const uint32_t visible = reader.version().rows;
+  const size_t k = static_cast<size_t>(std::min<int64_t>(search.k, visible));
+  graph::Scratch& scratch = reader.scratch();
+  scratch.Count(scratch.searches, 1);
+  if (k == 0) return answer;
+  const graph::Probe probe = MakeProbe(rows, query);
+  if (!search.exact && k <= visible / 2) {
+    struct Pass {
+      const RowFilter& filter;
+      const RowStore& rows;
+      std::exception_ptr failure;
+    } pass{search.filter, rows, nullptr};
+    graph::Filter filter;
+    if (!search.filter.all()) {
+      filter = {&pass, [](const void* object, uint32_t id) noexcept {
+                  Pass& p = *static_cast<Pass*>(const_cast<void*>(object));
+                  try {
+                    return !p.failure && p.filter.Passes(p.rows.row_id(id));
+                  } catch (...) {
+                    p.failure = std::current_exception();
+                    return false;
+                  }
+                }};
+    }
+    bool finished;
+    const auto ef = static_cast<size_t>(std::max(search.k, search.ef));
+    if (!graph.Walk(reader, probe, ef, visible, filter, &finished)) return NoMemory();
+    if (pass.failure) std::rethrow_exception(pass.failure);
+    if (finished && scratch.beam.size() >= k) {
+      // Ties at the k-th distance are settled by row id.
+      for (uint64_t key : scratch.beam) {
+        if (answer.rows.size() >= k && graph::KeyOrder(key) > graph::KeyOrder(scratch.beam[k - 1])) break;
+        const uint32_t id = graph::KeyId(key);
+        answer.rows.push_back({id, rows.row_id(id), graph::KeyDistance(key)});
+      }
+      std::sort(answer.rows.begin(), answer.rows.end(), ResultOrder());
+      answer.rows.resize(k);
+      return answer;
+    }
+  }
+  ARROW_RETURN_NOT_OK(Scan(reader, probe, k, search.filter, &answer.rows));
+  return answer;
+}
+
+Result<Answer> LiveIndex::Impl::Search(const graph::Graph::Reader& reader, std::span<const float> query,
+                                       const SearchOptions& search) const {
+  if (!reader) return NoMemory();
+  if (search.k < 0) return Status::Invalid("k: expected 0 or more, got ", search.k);
+  if (query.size() != static_cast<size_t>(options.dim)) {
+    return Status::Invalid("query: expected dimension ", options.dim, ", got ", query.size());
+  }
+  const auto values = std::make_shared<arrow::FloatArray>(
+      options.dim, arrow::Buffer::Wrap(query.data(), query.size()));
+  ARROW_ASSIGN_OR_RAISE(auto array, arrow::FixedSizeListArray::FromArrays(values, options.dim));
+  ARROW_RETURN_NOT_OK(rows.Check(*array, "query"));
+  return SearchChecked(reader, rows.MakeQuery(query.data()), search);
+}
+
+Result<std::vector<Answer>> LiveIndex::Impl::SearchBatch(const graph::Graph::Reader& reader,
+                                                         const arrow::Array& array,
+                                                         const SearchOptions& search) const {
+  if (!reader) return NoMemory();
+  if (search.k < 0) return Status::Invalid("k: expected 0 or more, got ", search.k);
+  ARROW_RETURN_NOT_OK(rows.Check(array, "queries"));
+  const auto& queries = static_cast<const arrow::FixedSizeListArray&>(array);
+  for (int64_t i = 0; i < queries.length(); ++i) {
+    if (queries.IsNull(i)) return Status::Invalid("queries: expected no nulls, got one at offset ", i);
+  }
+  std::vector<Answer> answers;
+  answers.reserve(static_cast<size_t>(queries.length()));
+  std::vector<float> scratch(static_cast<size_t>(options.dim));
+  for (int64_t i = 0; i < queries.length(); ++i) {
+    ARROW_ASSIGN_OR_RAISE(answers.emplace_back(),
+                          SearchChecked(reader, rows.LoadQuery(queries, i, scratch.data()), search));
+  }
+  return answers;
+}
+
+Result<VerifyReport> LiveIndex::Impl::Verify(const graph::Graph::Reader& reader) const {
+  graph::Report found;
+  if (!reader || !graph.Verify(reader, &found)) return Status::OutOfMemory("verify: no memory for its scratch");
+  VerifyReport report;
+  report.rows = reader.version().rows;
+  report.unreachable = found.unreachable;
+  report.ok = found.problem == nullptr;
+  if (!report.ok) report.problem = std::string(found.problem) + " (row " + std::to_string(found.row) + ")";
+  return report;
+}
+
+struct Snapshot::Impl {
+  std::shared_ptr<LiveIndex::Impl> index;
+  const graph::Version* version;
+
+  Impl(std::shared_ptr<LiveIndex::Impl> i, const graph::Version* v) : index(std::move(i)), version(v) {}
+  Impl(const Impl& other) : index(other.index), version(other.version) { graph::Graph::PinAgain(version); }
+  ~Impl() {
+    if (!index->graph.Unpin(version)) return;
+    if (std::unique_lock lock(index->writer, std::try_to_lock); lock.owns_lock()) index->graph.Trim();
+  }
+  Impl& operator=(const Impl&) = delete;
+
+  graph::Graph::Reader Read() const { return graph::Graph::Reader(index->graph, version); }
+};
+
+Snapshot::Snapshot(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Snapshot::Snapshot(const Snapshot& other) : impl_(std::make_unique<Impl>(*other.impl_)) {}
+Snapshot::Snapshot(Snapshot&&) noexcept = default;
+Snapshot& Snapshot::operator=(Snapshot other) noexcept {
+  std::swap(impl_, other.impl_);
+  return *this;
+}
+Snapshot::~Snapshot() = default;
+
+uint32_t Snapshot::size() const { return impl_->version->rows; }
+
+Result<Answer> Snapshot::Search(std::span<const float> query, const SearchOptions& options) const {
+  return Guard([&] { return impl_->index->Search(impl_->Read(), query, options); });
+}
+
+Result<std::vector<Answer>> Snapshot::SearchBatch(const arrow::Array& queries, const SearchOptions& options) const {
+  return Guard([&] { return impl_->index->SearchBatch(impl_->Read(), queries, options); });
+}
+
+Result<std::shared_ptr<arrow::RecordBatch>> Snapshot::ToLanceHnswBatch() const {
+  return Guard([&]() -> Result<std::shared_ptr<arrow::RecordBatch>> {
+    const LiveIndex::Impl& index = *impl_->index;
+    const graph::Graph::Reader reader = impl_->Read();
+    if (!reader) return NoMemory();
+    return pennon::ToLanceHnswBatch(index.graph, reader, MakeScorer(index.rows), index.options.build, index.pool);
+  });
+}
+
+Result<std::shared_ptr<arrow::RecordBatch>> Snapshot::ToRecordBatch(std::optional<uint64_t> reverse_row_ids_of) const {
+  return Guard([&]() -> Result<std::shared_ptr<arrow::RecordBatch>> {
+    const RowStore& rows = impl_->index->rows;
+    arrow::UInt64Builder row_ids(impl_->index->pool);
+    arrow::FloatBuilder values(impl_->index->pool);
+    std::vector<float> scratch(static_cast<size_t>(rows.dim()));
+    ARROW_RETURN_NOT_OK(row_ids.Reserve(size()));
+    ARROW_RETURN_NOT_OK(values.Reserve(int64_t{size()} * rows.dim()));
+    for (uint32_t row = 0; row < size(); ++row) {
+      uint64_t row_id = rows.row_id(row);
+      if (reverse_row_ids_of) {
+        if (row_id >= *reverse_row_ids_of) {
+          return Status::Invalid("reverse_row_ids_of: expected more than every row id, got ", *reverse_row_ids_of,
+                                 " with row id ", row_id);
+        }
+        row_id = *reverse_row_ids_of - 1 - row_id;
+      }
+      row_ids.UnsafeAppend(row_id);
+      ARROW_RETURN_NOT_OK(values.AppendValues(rows.Load(row, scratch.data()).values, rows.dim()));
+    }
+    ARROW_ASSIGN_OR_RAISE(auto ids, row_ids.Finish());
+    ARROW_ASSIGN_OR_RAISE(auto floats, values.Finish());
+    ARROW_ASSIGN_OR_RAISE(auto flat, arrow::FixedSizeListArray::FromArrays(floats, rows.dim()));
+    const auto schema = arrow::schema({arrow::field("_rowid", arrow::uint64()), arrow::field("flat", flat->type())});
+    return arrow::RecordBatch::Make(schema, size(), {ids, flat});
+  });
+}
+
+Result<VerifyReport> Snapshot::Verify() const {
+  return Guard([&] { return impl_->index->Verify(impl_->Read()); });
+}
+
+LiveIndex::LiveIndex(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
+LiveIndex::LiveIndex(LiveIndex&&) noexcept = default;
+LiveIndex& LiveIndex::operator=(LiveIndex&&) noexcept = default;
+LiveIndex::~LiveIndex() = default;
+
+Result<LiveIndex> LiveIndex::Make(const LiveIndexOptions& options) {
+  return Guard([&]() -> Result<LiveIndex> {
+    if (options.dim < 1) return Status::Invalid("dim: expected at least 1, got ", options.dim);
+    if (options.max_rows > 0xFFFFFFFFu) {
+      return Status::Invalid("max_rows: expected at most 2^32 - 1, got ", options.max_rows);
+    }
+    ARROW_RETURN_NOT_OK(options.build.Validate());
+    auto impl = std::make_shared<Impl>(options);
+    if (!impl->graph.Init()) return Status::OutOfMemory("no memory for an index");
+    return LiveIndex(std::move(impl));
+  });
+}
+
+Result<LiveIndex::IdRange> LiveIndex::Append(const std::shared_ptr<arrow::Array>& vectors,
+                                             const AppendOptions& options) {
+  auto result = Guard([&] { return impl_->Append(vectors, options); });
+  if (!result.ok()) {
+    std::lock_guard lock(impl_->writer);
+    ++impl_->appends_failed;
+  }
+  return result;
+}
+
+Result<LiveIndex::IdRange> LiveIndex::Append(const arrow::RecordBatch& batch, const AppendOptions& options) {
+  return Guard([&]() -> Result<IdRange> {
+    const std::string& name = impl_->options.vector_column;
+    int column = -1;
+    for (int i = 0; i < batch.num_columns(); ++i) {
+      const bool wanted = name.empty() ? batch.column(i)->type_id() == arrow::Type::FIXED_SIZE_LIST
+                                       : batch.column_name(i) == name;
+      if (!wanted) continue;
+      if (column >= 0) return Status::Invalid("vector_column: expected one column, found two; name one in the options");
+      column = i;
+    }
+    if (column < 0) {
+      return Status::Invalid("vector_column: no column ", name.empty() ? "of type FixedSizeList" : "'" + name + "'",
+                             " in ", batch.schema()->ToString());
+    }
+    AppendOptions resolved = options;
+    if (!impl_->options.row_id_column.empty() && !options.row_ids && !options.first_row_id) {
+      resolved.row_ids = batch.GetColumnByName(impl_->options.row_id_column);
+      if (!resolved.row_ids) {
+        return Status::Invalid("row_id_column: no column '", impl_->options.row_id_column, "' in ",
+                               batch.schema()->ToString());
+      }
+    }
+    return Append(batch.column(column), resolved);
+  });
+}
+
+Result<Snapshot> LiveIndex::GetSnapshot() const {
+  return Guard([&]() -> Result<Snapshot> {
+    const graph::Graph::Reader reader(impl_->graph);
+    if (!reader) return NoMemory();
+    const graph::Version* version = reader.Pin();
+    try {
+      return Snapshot(std::make_unique<Snapshot::Impl>(impl_, version));
+    } catch (...) {
+      impl_->graph.Unpin(version);
+      throw;
+    }
+  });
+}
+
+uint32_t LiveIndex::size() const { return impl_->graph.visible(); }
+const LiveIndexOptions& LiveIndex::options() const { return impl_->options; }
+
+Result<Answer> LiveIndex::Search(std::span<const float> query, const SearchOptions& options) const {
+  return Guard([&] { return impl_->Search(graph::Graph::Reader(impl_->graph), query, options); });
+}
+
+Result<std::vector<Answer>> LiveIndex::SearchBatch(const arrow::Array& queries, const SearchOptions& options) const {
+  return Guard([&] { return impl_->SearchBatch(graph::Graph::Reader(impl_->graph), queries, options); });
+}
+
+Result<VerifyReport> LiveIndex::Verify() const {
+  return Guard([&] { return impl_->Verify(graph::Graph::Reader(impl_->graph)); });
+}
+
+MemoryUsage LiveIndex::GetMemoryUsage() const {
+  std::lock_guard lock(impl_->writer);
+  MemoryUsage usage;
+  const graph::GraphUsage graph = impl_->graph.Usage();
+  usage.vectors_bytes = impl_->rows.own_bytes();
+  usage.caller_bytes = impl_->rows.borrowed_bytes();
+  usage.versions_bytes = static_cast<int64_t>(graph.versions);
+  usage.graph_bytes = impl_->graph_memory.bytes() - usage.versions_bytes;
+  usage.other_bytes = impl_->scratch_memory.bytes();
+  usage.peak_bytes = impl_->totals.peak.load(std::memory_order_relaxed);
+  return usage;
+}
+
+Stats LiveIndex::GetStats() const {
+  Stats stats;
+  stats.rows = size();
+  stats.build_distances = impl_->graph.build_distances();
+  stats.live_versions = impl_->graph.live_versions();
+  impl_->graph.ForEachScratch([&](const graph::Scratch& scratch) {
+    stats.searches += scratch.searches.load(std::memory_order_relaxed);
+    stats.search_distances += scratch.computed.load(std::memory_order_relaxed);
+    stats.exact_scans += scratch.scans.load(std::memory_order_relaxed);
+  });
+  std::lock_guard lock(impl_->writer);
+  stats.versions_published = impl_->versions_published;
+  stats.appends_failed = impl_->appends_failed;
+  stats.last_publish_nanos = impl_->last_publish_nanos;
+  return stats;
+}
+
+void LiveIndex::Trim() {
+  std::lock_guard lock(impl_->writer);
+  impl_->graph.Trim();
+}
+
+namespace {
+
+Result<std::shared_ptr<arrow::RecordBatch>> AnswersToBatch(std::span<const Answer> answers, bool many,
+                                                           arrow::MemoryPool* pool) {
+  if (pool == nullptr) pool = arrow::default_memory_pool();
+  arrow::UInt32Builder queries(pool);
+  arrow::UInt64Builder row_ids(pool);
+  arrow::FloatBuilder distances(pool);
+  for (size_t query = 0; query < answers.size(); ++query) {
+    for (const SearchResult& row : answers[query].rows) {
+      if (many) ARROW_RETURN_NOT_OK(queries.Append(static_cast<uint32_t>(query)));
+      ARROW_RETURN_NOT_OK(row_ids.Append(row.row_id));
+      ARROW_RETURN_NOT_OK(distances.Append(row.distance));
+    }
+  }
+  arrow::FieldVector fields = {arrow::field("row_id", arrow::uint64(), false),
+                               arrow::field("distance", arrow::float32(), false)};
+  arrow::ArrayVector columns(2);
+  ARROW_RETURN_NOT_OK(row_ids.Finish(&columns[0]));
+  ARROW_RETURN_NOT_OK(distances.Finish(&columns[1]));
+  if (many) {
+    fields.insert(fields.begin(), arrow::field("query", arrow::uint32(), false));
+    ARROW_ASSIGN_OR_RAISE(auto column, queries.Finish());
+    columns.insert(columns.begin(), std::move(column));
+  }
+  const int64_t length = columns.back()->length();
+  return arrow::RecordBatch::Make(arrow::schema(std::move(fields)), length, std::move(columns));
+}
+
+}  // namespace
+
+Result<std::shared_ptr<arrow::RecordBatch>> ToRecordBatch(const Answer& answer, arrow::MemoryPool* pool) {
+  return Guard([&] { return AnswersToBatch({&answer, 1}, false, pool); });
+}
+
+Result<std::shared_ptr<arrow::RecordBatch>> ToRecordBatch(std::span<const Answer> answers, arrow::MemoryPool* pool) {
+  return Guard([&] { return AnswersToBatch(answers, true, pool); });
+}
+
+}  // namespace pennon

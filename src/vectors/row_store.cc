@@ -1,0 +1,255 @@
+#include "vectors/row_store.h"
+
+#include <algorithm>
+#include <cfloat>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include <arrow/buffer.h>
+#include <arrow/type.h>
+#include <arrow/util/float16.h>
+
+#include "kernels/distance.h"
+
+namespace pennon {
+namespace {
+
+constexpr size_t kSegmentBytes = size_t{2} << 20;
+constexpr size_t kFirstSegmentBytes = 4096;
+constexpr double kSmallestSquaredNorm = 1e-30;
+
+bool IsHalf(const arrow::FixedSizeListArray& vectors) {
+  return vectors.value_type()->id() == arrow::Type::HALF_FLOAT;
+}
+
+// The first byte of vector i.
+const uint8_t* VectorData(const arrow::FixedSizeListArray& vectors, int64_t i) {
+  const arrow::ArrayData& values = *vectors.values()->data();
+  return values.buffers[1]->data() +
+         (values.offset + vectors.value_offset(i)) * static_cast<int64_t>(IsHalf(vectors) ? 2 : 4);
+}
+
+void ToFloats(const void* vector, bool half, int32_t dim, float* out) {
+  if (half) {
+    Distances().f16_to_f32(vector, static_cast<size_t>(dim), out);
+  } else {
+    std::memcpy(out, vector, static_cast<size_t>(dim) * sizeof(float));
+  }
+}
+
+double ValueAt(const void* vector, bool half, int32_t i) {
+  if (half) {
+    uint16_t bits;
+    std::memcpy(&bits, static_cast<const char*>(vector) + 2 * i, 2);
+    return arrow::util::Float16::FromBits(bits).ToDouble();
+  }
+  float value;
+  std::memcpy(&value, static_cast<const char*>(vector) + 4 * i, 4);
+  return value;
+}
+
+double SquaredNorm(const void* vector, bool half, int32_t dim) {
+  double sum = 0;
+  for (int32_t i = 0; i < dim; ++i) {
+    const double value = ValueAt(vector, half, i);
+    sum += value * value;
+  }
+  return sum;
+}
+
+}  // namespace
+
+RowStore::RowStore(int32_t dim, DistanceKind kind, Allocator& allocator, arrow::MemoryPool* pool)
+    : dim_(dim),
+      kind_(kind),
+      allocator_(allocator),
+      addresses_(allocator),
+      row_ids_(allocator),
+      inverse_norms_(allocator),
+      segments_(arrow::stl::allocator<Segment>(pool)),
+      borrowed_(arrow::stl::allocator<std::shared_ptr<arrow::Buffer>>(pool)) {}
+
+RowStore::~RowStore() { Restore({}); }
+
+arrow::Status RowStore::Check(const arrow::Array& array, const char* what) const {
+  const arrow::DataType& type = *array.type();
+  const auto* list = type.id() == arrow::Type::FIXED_SIZE_LIST
+                         ? static_cast<const arrow::FixedSizeListType*>(&type)
+                         : nullptr;
+  if (list == nullptr || (list->value_type()->id() != arrow::Type::FLOAT &&
+                          list->value_type()->id() != arrow::Type::HALF_FLOAT)) {
+    return arrow::Status::Invalid(what, ": expected FixedSizeList<float or halffloat>[", dim_, "], got ",
+                                  type.ToString());
+  }
+  if (list->list_size() != dim_) {
+    return arrow::Status::Invalid(what, ": expected dimension ", dim_, ", got ", list->list_size());
+  }
+  const auto& vectors = static_cast<const arrow::FixedSizeListArray&>(array);
+  const arrow::Array& values = *vectors.values();
+  const bool half = IsHalf(vectors);
+  const bool nulls = values.null_count() > 0;
+  for (int64_t i = 0; i < vectors.length(); ++i) {
+    if (vectors.IsNull(i)) continue;
+    if (nulls) {
+      for (int32_t d = 0; d < dim_; ++d) {
+        if (values.IsNull(vectors.value_offset(i) + d)) {
+          return arrow::Status::Invalid(what, ": the vector at offset ", i, " has a null element at ", d,
+                                        "; expected no nulls inside a vector");
+        }
+      }
+    }
+    const double norm = SquaredNorm(VectorData(vectors, i), half, dim_);
+    if (!std::isfinite(norm)) {
+      return arrow::Status::Invalid(what, ": the vector at offset ", i, " holds NaN or infinity; expected finite values");
+    }
+    if (norm > double{FLT_MAX} / 4) {
+      return arrow::Status::Invalid(what, ": the vector at offset ", i, " has the squared norm ", norm,
+                                    "; expected at most FLT_MAX / 4");
+    }
+  }
+  return arrow::Status::OK();
+}
+
+char* RowStore::Allocate(size_t bytes) {
+  if (segments_.empty() || segment_used_ + bytes > segments_.back().bytes) {
+    const size_t grown = std::min(kFirstSegmentBytes << std::min<size_t>(segments_.size(), 9), kSegmentBytes);
+    const size_t size = std::max(grown, bytes);
+    segments_.push_back({nullptr, 0});
+    void* memory = allocator_.Allocate(size);
+    if (memory == nullptr) {
+      segments_.pop_back();
+      return nullptr;
+    }
+    segments_.back() = {static_cast<char*>(memory), size};
+    segment_used_ = 0;
+  }
+  char* result = segments_.back().memory + segment_used_;
+  segment_used_ += bytes;
+  return result;
+}
+
+void RowStore::Restore(const Mark& mark) noexcept {
+  size_ = mark.size;
+  while (segments_.size() > mark.segments) {
+    allocator_.Free(segments_.back().memory, segments_.back().bytes);
+    segments_.pop_back();
+  }
+  segment_used_ = mark.segment_used;
+  while (borrowed_.size() > mark.borrowed) {
+    borrowed_bytes_ -= borrowed_.back()->capacity();
+    borrowed_.pop_back();
+  }
+  addresses_.Truncate(size_);
+  row_ids_.Truncate(size_);
+  inverse_norms_.Truncate(size_);
+}
+
+arrow::Status RowStore::Append(const arrow::FixedSizeListArray& vectors,
+                               const std::function<uint64_t(int64_t)>& row_id) {
+  const Mark mark = GetMark();
+  const bool half = IsHalf(vectors);
+  const size_t bytes = static_cast<size_t>(dim_) * (half ? 2 : 4);
+  const int64_t rows = vectors.length() - vectors.null_count();
+  if (rows == 0) return arrow::Status::OK();
+  try {
+    const std::shared_ptr<arrow::Buffer>& buffer = vectors.values()->data()->buffers[1];
+    const auto alignment = reinterpret_cast<uintptr_t>(buffer->data()) % (half ? 2 : 4);
+    const int64_t slice = vectors.length() * static_cast<int64_t>(bytes);
+    const bool borrow = slice >= static_cast<int64_t>(kSegmentBytes) && slice >= buffer->capacity() / 2 && alignment == 0;
+    const uint64_t end = uint64_t{size_} + static_cast<uint64_t>(rows);
+    bool memory = addresses_.Reserve(end) && row_ids_.Reserve(end) &&
+                  (kind_ != DistanceKind::kCosine || inverse_norms_.Reserve(end));
+    if (memory && borrow && (borrowed_.empty() || borrowed_.back() != buffer)) {
+      borrowed_.push_back(buffer);
+      borrowed_bytes_ += buffer->capacity();
+    }
+    for (int64_t i = 0; memory && i < vectors.length(); ++i) {
+      if (vectors.IsNull(i)) continue;
+      const void* vector = VectorData(vectors, i);
+      if (!borrow) {
+        char* copy = Allocate(bytes);
+        memory = copy != nullptr;
+        if (!memory) break;
+        std::memcpy(copy, vector, bytes);
+        vector = copy;
+      }
+      addresses_[size_] = reinterpret_cast<uintptr_t>(vector) | (half ? kHalf : 0);
+      row_ids_[size_] = row_id(i);
+      if (kind_ == DistanceKind::kCosine) inverse_norms_[size_] = InverseNorm(vector, half);
+      ++size_;
+    }
+    if (memory) return arrow::Status::OK();
+  } catch (const std::bad_alloc&) {
+  }
+  Restore(mark);
+  return arrow::Status::OutOfMemory("append: no memory for ", rows, " vectors of dimension ", dim_);
+}
+
+float RowStore::InverseNorm(const void* vector, bool half) const {
+  const double norm = SquaredNorm(vector, half, dim_);
+  if (norm == 0) return 0;
+  return norm < kSmallestSquaredNorm ? std::numeric_limits<float>::quiet_NaN()
+                                     : static_cast<float>(1 / std::sqrt(norm));
+}
+
+ScoredVector RowStore::Load(uint32_t row, float* scratch) const {
+  const uintptr_t address = addresses_[row];
+  const float inverse_norm = kind_ == DistanceKind::kCosine ? inverse_norms_[row] : 1.0f;
+  if ((address & kHalf) == 0) return {reinterpret_cast<const float*>(address), inverse_norm};
+  ToFloats(reinterpret_cast<const void*>(address ^ kHalf), true, dim_, scratch);
+  return {scratch, inverse_norm};
+}
+
+ScoredVector RowStore::LoadQuery(const arrow::FixedSizeListArray& vectors, int64_t i, float* scratch) const {
+  ToFloats(VectorData(vectors, i), IsHalf(vectors), dim_, scratch);
+  return MakeQuery(scratch);
+}
+
+ScoredVector RowStore::MakeQuery(const float* values) const {
+  return {values, kind_ == DistanceKind::kCosine ? InverseNorm(values, false) : 1.0f};
+}
+
+void RowStore::Score(const ScoredVector& vector, const uint32_t* rows, size_t n, float* out) const {
+  const DistanceTable& table = Distances();
+  const auto dim = static_cast<size_t>(dim_);
+  const bool l2 = kind_ == DistanceKind::kL2;
+  for (size_t i = 0; i < n; ++i) {
+    const uintptr_t address = addresses_[rows[i]];
+    if (i + 1 < n) __builtin_prefetch(reinterpret_cast<const void*>(addresses_[rows[i + 1]]));
+    const bool half = (address & kHalf) != 0;
+    const void* row = reinterpret_cast<const void*>(address & ~kHalf);
+    if (l2) {
+      out[i] = (half ? table.l2_f16 : table.l2_f32)(vector.values, row, dim);
+      continue;
+    }
+    const float dot = (half ? table.dot_f16 : table.dot_f32)(vector.values, row, dim);
+    if (kind_ == DistanceKind::kDot) {
+      out[i] = 1 - dot;
+      continue;
+    }
+    const float inverse_norm = inverse_norms_[rows[i]];
+    out[i] = 1 - dot * vector.inverse_norm * inverse_norm;
+    if (std::isnan(vector.inverse_norm) || std::isnan(inverse_norm)) out[i] = CosineInDouble(vector.values, address);
+  }
+}
+
+// For norms whose squares underflow in float32.
+float RowStore::CosineInDouble(const float* query, uintptr_t address) const {
+  const bool half = (address & kHalf) != 0;
+  const void* row = reinterpret_cast<const void*>(address & ~kHalf);
+  const double norms = std::sqrt(SquaredNorm(query, false, dim_)) * std::sqrt(SquaredNorm(row, half, dim_));
+  if (norms == 0) return 1;
+  double dot = 0;
+  for (int32_t i = 0; i < dim_; ++i) dot += double{query[i]} * ValueAt(row, half, i);
+  return static_cast<float>(1 - dot / norms);
+}
+
+int64_t RowStore::own_bytes() const {
+  size_t bytes = addresses_.bytes() + row_ids_.bytes() + inverse_norms_.bytes() +
+                 segments_.capacity() * sizeof(Segment) + borrowed_.capacity() * sizeof(borrowed_[0]);
+  for (const Segment& segment : segments_) bytes += segment.bytes;
+  return static_cast<int64_t>(bytes);
+}
+
+}  // namespace pennon

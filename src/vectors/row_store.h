@@ -1,0 +1,96 @@
+// The rows: vectors as Arrow brought them, float32 or float16, and their row ids.
+//
+// Large buffers are kept by reference; small batches and slices of less than half their buffer are copied into
+// segments of the store, so that a small append pins nothing. Nothing moves once it is in.
+//
+// Threads: one writer (Append, Truncate). Readers may use rows that something else has published to them.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include <arrow/array.h>
+#include <arrow/status.h>
+#include <arrow/stl_allocator.h>
+
+#include "memory/allocator.h"
+#include "memory/buffer.h"
+#include "memory/segmented_array.h"
+
+namespace pennon {
+
+enum class DistanceKind { kL2, kCosine, kDot };
+
+// A vector to score rows against: floats, and for cosine the inverse of its norm.
+struct ScoredVector {
+  const float* values;
+  float inverse_norm;
+};
+
+class RowStore {
+ public:
+  RowStore(int32_t dim, DistanceKind kind, Allocator& allocator, arrow::MemoryPool* pool);
+  ~RowStore();
+  RowStore(const RowStore&) = delete;
+  RowStore& operator=(const RowStore&) = delete;
+
+  int32_t dim() const { return dim_; }
+  uint32_t size() const { return size_; }
+
+  // The vectors of a valid array whose every vector that is not null is fit to be a row or a query; Invalid else.
+  arrow::Status Check(const arrow::Array& vectors, const char* what) const;
+
+  // What Append changes, to be given back by Restore.
+  struct Mark {
+    uint32_t size = 0;
+    size_t segments = 0;
+    size_t segment_used = 0;
+    size_t borrowed = 0;
+  };
+  Mark GetMark() const { return {size_, segments_.size(), segment_used_, borrowed_.size()}; }
+  void Restore(const Mark& mark) noexcept;
+
+  // Checked vectors; row_id(i) is the id of the array's i-th. On failure the store is as before.
+  arrow::Status Append(const arrow::FixedSizeListArray& vectors, const std::function<uint64_t(int64_t)>& row_id);
+
+  uint64_t row_id(uint32_t row) const { return row_ids_[row]; }
+  // dim floats; `scratch`, of dim floats, is used if the row is not float32.
+  ScoredVector Load(uint32_t row, float* scratch) const;
+  // The checked vector i of an array.
+  ScoredVector LoadQuery(const arrow::FixedSizeListArray& vectors, int64_t i, float* scratch) const;
+  ScoredVector MakeQuery(const float* values) const;
+
+  void Score(const ScoredVector& vector, const uint32_t* rows, size_t n, float* out) const;
+
+  int64_t own_bytes() const;
+  int64_t borrowed_bytes() const { return borrowed_bytes_; }
+
+ private:
+  struct Segment {
+    char* memory;
+    size_t bytes;
+  };
+  // A row's address; the lowest bit is set if it is float16.
+  static constexpr uintptr_t kHalf = 1;
+
+  float InverseNorm(const void* vector, bool half) const;
+  float CosineInDouble(const float* query, uintptr_t address) const;
+  char* Allocate(size_t bytes);
+
+  const int32_t dim_;
+  const DistanceKind kind_;
+  Allocator& allocator_;
+  SegmentedArray<uintptr_t> addresses_;
+  SegmentedArray<uint64_t> row_ids_;
+  SegmentedArray<float> inverse_norms_;  // cosine only; NaN: too small for float32
+  std::vector<Segment, arrow::stl::allocator<Segment>> segments_;
+  size_t segment_used_ = 0;
+  std::vector<std::shared_ptr<arrow::Buffer>, arrow::stl::allocator<std::shared_ptr<arrow::Buffer>>> borrowed_;
+  int64_t borrowed_bytes_ = 0;
+  uint32_t size_ = 0;
+};
+
+}  // namespace pennon

@@ -1,0 +1,296 @@
+// ctest: labels=contract-1,contract-2,contract-6,contract-7,contract-8,contract-10,contract-11,asan timeout=300
+#include "pennon/live_index.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <random>
+#include <set>
+#include <tuple>
+
+#include <arrow/api.h>
+#include <gtest/gtest.h>
+
+namespace pennon {
+namespace {
+
+using Vectors = std::vector<std::vector<float>>;
+
+std::shared_ptr<arrow::Array> ToArray(const Vectors& vectors, int dim, const std::set<size_t>& nulls = {}) {
+  arrow::FixedSizeListBuilder builder(arrow::default_memory_pool(), std::make_shared<arrow::FloatBuilder>(), dim);
+  auto* values = static_cast<arrow::FloatBuilder*>(builder.value_builder());
+  for (size_t i = 0; i < vectors.size(); ++i) {
+    if (nulls.contains(i)) {
+      EXPECT_TRUE(builder.AppendNull().ok());
+      continue;
+    }
+    EXPECT_TRUE(builder.Append().ok());
+    EXPECT_TRUE(values->AppendValues(vectors[i]).ok());
+  }
+  return builder.Finish().ValueOrDie();
+}
+
+Vectors Uniform(size_t n, int dim, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::normal_distribution<float> normal;
+  Vectors vectors(n, std::vector<float>(static_cast<size_t>(dim)));
+  for (auto& vector : vectors) {
+    for (float& value : vector) value = normal(random);
+  }
+  return vectors;
+}
+
+// The kernels' order of summation, written out.
+float Sum16(const std::vector<float>& a, const std::vector<float>& b, bool l2) {
+  float lanes[16] = {};
+  for (size_t i = 0; i < a.size(); ++i) {
+    const float difference = a[i] - b[i];
+    lanes[i % 16] += l2 ? difference * difference : a[i] * b[i];
+  }
+  for (int half = 8; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+  }
+  return lanes[0];
+}
+
+float Norm(const std::vector<float>& a) {
+  double sum = 0;
+  for (float value : a) sum += double{value} * value;
+  return sum == 0 ? 0 : static_cast<float>(1 / std::sqrt(sum));
+}
+
+float Distance(Metric metric, const std::vector<float>& a, const std::vector<float>& b) {
+  switch (metric) {
+    case Metric::kL2: return Sum16(a, b, true);
+    case Metric::kDot: return 1 - Sum16(a, b, false);
+    case Metric::kCosine: break;
+  }
+  return 1 - Sum16(a, b, false) * Norm(a) * Norm(b);
+}
+
+std::vector<SearchResult> BruteForce(Metric metric, const Vectors& rows, const std::vector<float>& query, size_t k,
+                                     uint64_t first_row_id, const std::function<bool(uint64_t)>& passes) {
+  std::vector<SearchResult> all;
+  for (uint32_t i = 0; i < rows.size(); ++i) {
+    if (passes(first_row_id + i)) all.push_back({i, first_row_id + i, Distance(metric, query, rows[i])});
+  }
+  std::sort(all.begin(), all.end(), [](const SearchResult& a, const SearchResult& b) {
+    return std::tie(a.distance, a.row_id, a.id) < std::tie(b.distance, b.row_id, b.id);
+  });
+  all.resize(std::min(k, all.size()));
+  return all;
+}
+
+LiveIndex MakeIndex(int dim, Metric metric = Metric::kL2, int m = 8, uint64_t max_rows = 1'000'000) {
+  return LiveIndex::Make({.dim = dim, .metric = metric, .build = {.m = m, .ef_construction = 40}, .max_rows = max_rows})
+      .ValueOrDie();
+}
+
+void ExpectVerified(const LiveIndex& index) {
+  const VerifyReport report = index.Verify().ValueOrDie();
+  EXPECT_TRUE(report.ok) << report.problem;
+  EXPECT_EQ(report.unreachable, 0u);
+}
+
+const Metric kMetrics[] = {Metric::kL2, Metric::kCosine, Metric::kDot};
+
+TEST(LiveIndex, ExactScanEqualsBruteForce) {
+  for (Metric metric : kMetrics) {
+    for (int dim : {1, 7, 16, 33}) {
+      Vectors rows = Uniform(300, dim, 1);
+      for (size_t i = 0; i < 40; ++i) rows[i + 100] = rows[i];  // ties
+      LiveIndex index = MakeIndex(dim, metric);
+      ASSERT_TRUE(index.Append(ToArray(rows, dim), {.first_row_id = 1000}).ok());
+      for (const auto& query : Uniform(10, dim, 2)) {
+        for (int64_t share : {1, 2, 100, 1000}) {
+          const auto passes = [share](uint64_t row_id) { return row_id % static_cast<uint64_t>(share) == 0; };
+          const auto answer =
+              index.Search(query, {.k = 12, .filter = RowFilter::Predicate(passes), .exact = true}).ValueOrDie();
+          EXPECT_EQ(answer.rows, BruteForce(metric, rows, query, 12, 1000, passes)) << ToString(metric) << " " << dim;
+        }
+      }
+      ExpectVerified(index);
+    }
+  }
+}
+
+TEST(LiveIndex, KMeansKWithEveryFilter) {
+  const int dim = 8;
+  const Vectors rows = Uniform(3000, dim, 3);
+  LiveIndex index = MakeIndex(dim);
+  ASSERT_TRUE(index.Append(ToArray(rows, dim)).ok());
+  for (uint64_t share : {1, 2, 100, 3000, 100000}) {
+    const auto passes = [share](uint64_t row_id) { return row_id % share == share - 1; };
+    for (const auto& query : Uniform(20, dim, 4)) {
+      const auto answer = index.Search(query, {.k = 10, .ef = 40, .filter = RowFilter::Predicate(passes)}).ValueOrDie();
+      EXPECT_EQ(answer.rows.size(), std::min<uint64_t>(10, 3000 / share));
+      for (const auto& row : answer.rows) EXPECT_TRUE(passes(row.row_id));
+    }
+  }
+  EXPECT_EQ(index.Search(rows[0], {.k = 1'000'000'000}).ValueOrDie().rows.size(), 3000u);
+  EXPECT_EQ(index.Search(rows[0], {.k = 0}).ValueOrDie().rows.size(), 0u);
+}
+
+TEST(LiveIndex, RecallOfTheGraph) {
+  const int dim = 16;
+  const Vectors rows = Uniform(5000, dim, 5);
+  LiveIndex index = MakeIndex(dim, Metric::kL2, 16);
+  for (size_t i = 0; i < rows.size(); i += 500) {
+    ASSERT_TRUE(index.Append(ToArray(Vectors(rows.begin() + i, rows.begin() + i + 500), dim)).ok());
+  }
+  size_t found = 0;
+  for (const auto& query : Uniform(100, dim, 6)) {
+    const auto exact = index.Search(query, {.k = 10, .exact = true}).ValueOrDie();
+    const auto answer = index.Search(query, {.k = 10, .ef = 100}).ValueOrDie();
+    for (const auto& row : answer.rows) found += row.distance <= exact.rows.back().distance;
+  }
+  EXPECT_GE(found, 950u);
+  EXPECT_EQ(index.GetStats().exact_scans, 100u);  // none but those asked for
+}
+
+TEST(LiveIndex, EqualGraphsForEveryNumberOfThreads) {
+  const int dim = 12;
+  const Vectors rows = Uniform(2000, dim, 7);
+  std::shared_ptr<arrow::RecordBatch> expected;
+  for (int threads : {1, 2, 3, 8}) {
+    LiveIndex index = MakeIndex(dim);
+    for (size_t i = 0; i < rows.size(); i += 400) {
+      ASSERT_TRUE(index.Append(ToArray(Vectors(rows.begin() + i, rows.begin() + i + 400), dim), {.threads = threads}).ok());
+    }
+    const auto exported = index.GetSnapshot().ValueOrDie().ToLanceHnswBatch().ValueOrDie();
+    EXPECT_TRUE(!expected || exported->Equals(*expected, true)) << threads;
+    expected = exported;
+  }
+}
+
+TEST(LiveIndex, VerifiesOnHardData) {
+  for (Metric metric : kMetrics) {
+    for (int m : {2, 3, 8}) {
+      const int dim = 4;
+      Vectors equal(1500, std::vector<float>(dim, 0.5f));
+      Vectors sorted(1500, std::vector<float>(dim));
+      for (size_t i = 0; i < sorted.size(); ++i) std::fill(sorted[i].begin(), sorted[i].end(), static_cast<float>(i));
+      for (const Vectors& rows : {equal, sorted, Uniform(1500, dim, 8)}) {
+        LiveIndex index = MakeIndex(dim, metric, m);
+        for (size_t i = 0; i < rows.size(); i += 300) {
+          ASSERT_TRUE(index.Append(ToArray(Vectors(rows.begin() + i, rows.begin() + i + 300), dim)).ok());
+          ExpectVerified(index);
+        }
+      }
+    }
+  }
+}
+
+TEST(LiveIndex, HeldSnapshotsKeepTheirAnswersAndMemoryReturns) {
+  const int dim = 6;
+  const Vectors rows = Uniform(2000, dim, 9);
+  const Vectors queries = Uniform(20, dim, 10);
+  LiveIndex index = MakeIndex(dim);
+  struct Held {
+    Snapshot snapshot;
+    std::vector<Answer> answers;
+    std::shared_ptr<arrow::RecordBatch> exported;
+  };
+  std::vector<Held> held;
+  for (size_t i = 0; i < rows.size(); i += 50) {
+    std::stop_source stop;
+    stop.request_stop();
+    EXPECT_TRUE(index.Append(ToArray(Uniform(70, dim, i), dim), {.stop_token = stop.get_token()}).status().IsCancelled());
+    ASSERT_TRUE(index.Append(ToArray(Vectors(rows.begin() + i, rows.begin() + i + 50), dim)).ok());
+    if (i % 200 == 0) {
+      Snapshot snapshot = index.GetSnapshot().ValueOrDie();
+      auto answers = snapshot.SearchBatch(*ToArray(queries, dim), {.k = 5, .ef = 20}).ValueOrDie();
+      auto exported = snapshot.ToLanceHnswBatch().ValueOrDie();
+      held.push_back({std::move(snapshot), std::move(answers), std::move(exported)});
+    }
+  }
+  for (const Held& h : held) {
+    const auto answers = h.snapshot.SearchBatch(*ToArray(queries, dim), {.k = 5, .ef = 20}).ValueOrDie();
+    for (size_t q = 0; q < queries.size(); ++q) EXPECT_EQ(answers[q].rows, h.answers[q].rows);
+    EXPECT_TRUE(h.snapshot.ToLanceHnswBatch().ValueOrDie()->Equals(*h.exported, true));
+    EXPECT_TRUE(h.snapshot.Verify().ValueOrDie().ok);
+  }
+  EXPECT_GT(index.GetStats().live_versions, 5u);
+  held.clear();
+  index.Trim();
+  EXPECT_EQ(index.GetStats().live_versions, 1u);
+  EXPECT_LT(index.GetMemoryUsage().versions_bytes, 16384);
+}
+
+TEST(LiveIndex, FailedFirstBatchLeavesNoTrace) {
+  const int dim = 6;
+  const Vectors rows = Uniform(600, dim, 11);
+  LiveIndex tried = MakeIndex(dim);
+  LiveIndex clean = MakeIndex(dim);
+  std::stop_source half;
+  half.request_stop();
+  EXPECT_TRUE(tried.Append(ToArray(Uniform(900, dim, 12), dim), {.stop_token = half.get_token()}).status().IsCancelled());
+  EXPECT_EQ(tried.size(), 0u);
+  ASSERT_TRUE(tried.Append(ToArray(rows, dim)).ok());
+  ASSERT_TRUE(clean.Append(ToArray(rows, dim)).ok());
+  EXPECT_TRUE(tried.GetSnapshot().ValueOrDie().ToLanceHnswBatch().ValueOrDie()->Equals(
+      *clean.GetSnapshot().ValueOrDie().ToLanceHnswBatch().ValueOrDie(), true));
+}
+
+TEST(LiveIndex, SnapshotOutlivesTheIndex) {
+  const Vectors rows = Uniform(100, 4, 13);
+  auto index = std::make_unique<LiveIndex>(MakeIndex(4));
+  ASSERT_TRUE(index->Append(ToArray(rows, 4)).ok());
+  Snapshot snapshot = index->GetSnapshot().ValueOrDie();
+  index.reset();
+  EXPECT_EQ(snapshot.Search(rows[42], {.k = 1}).ValueOrDie().rows[0].id, 42u);
+}
+
+TEST(LiveIndex, NullsAreSkippedAndRowIdsKept) {
+  const Vectors rows = Uniform(10, 4, 14);
+  LiveIndex index = MakeIndex(4);
+  const auto range = index.Append(ToArray(rows, 4, {0, 3, 9}), {.first_row_id = 50}).ValueOrDie();
+  EXPECT_EQ(range.last - range.first, 7u);
+  EXPECT_EQ(index.Search(rows[4], {.k = 1}).ValueOrDie().rows[0].row_id, 54u);
+  ASSERT_TRUE(index.Append(ToArray(rows, 4, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9})).ok());
+  EXPECT_EQ(index.GetStats().versions_published, 1u);
+}
+
+TEST(LiveIndex, BadInputIsRefusedAndNothingChanges) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const float infinity = std::numeric_limits<float>::infinity();
+  LiveIndex index = MakeIndex(2, Metric::kL2, 8, 5);
+  ASSERT_TRUE(index.Append(ToArray({{1, 2}, {3, 4}}, 2)).ok());
+  auto message = [&](const Vectors& rows, int dim) { return index.Append(ToArray(rows, dim)).status(); };
+  EXPECT_NE(message({{1, 2, 3}}, 3).ToString().find("expected dimension 2, got 3"), std::string::npos);
+  EXPECT_NE(message({{1, 2}, {1, nan}}, 2).ToString().find("offset 1"), std::string::npos);
+  EXPECT_TRUE(message({{infinity, 2}}, 2).IsInvalid());
+  EXPECT_TRUE(message({{1.5e19f, 2}}, 2).IsInvalid());
+  EXPECT_TRUE(message({{1, 1}, {2, 2}, {3, 3}, {4, 4}}, 2).IsCapacityError());
+  EXPECT_TRUE(index.Append(arrow::MakeArrayOfNull(arrow::int32(), 3).ValueOrDie()).status().IsInvalid());
+  EXPECT_TRUE(index.Search(std::vector<float>{1}, {}).status().IsInvalid());
+  EXPECT_TRUE(index.Search(std::vector<float>{1, nan}, {}).status().IsInvalid());
+  EXPECT_TRUE(index.Search(std::vector<float>{1, 2}, {.k = -1}).status().IsInvalid());
+  EXPECT_FALSE(index.Search(std::vector<float>{1, 2},
+                            {.k = 1, .filter = RowFilter::Predicate([](uint64_t) -> bool { throw 1; })}).ok());
+  EXPECT_EQ(index.size(), 2u);
+  EXPECT_EQ(index.Search(std::vector<float>{1, 2}, {.k = 5}).ValueOrDie().rows.size(), 2u);
+  EXPECT_EQ(index.Search(std::vector<float>{1, 2}, {.k = 2}).ValueOrDie().rows[1].distance, 8.0f);
+}
+
+TEST(LiveIndex, ParametersAreChecked) {
+  for (const BuildParams& build : {BuildParams{.m = 1}, BuildParams{.max_level = 0}, BuildParams{.max_level = 65},
+                                   BuildParams{.m = 20, .ef_construction = 19}}) {
+    EXPECT_TRUE(LiveIndex::Make({.dim = 4, .build = build}).status().IsInvalid());
+  }
+  EXPECT_TRUE(LiveIndex::Make({.dim = 0}).status().IsInvalid());
+}
+
+TEST(LiveIndex, CosineTakesZeroAndTinyVectors) {
+  LiveIndex index = MakeIndex(2, Metric::kCosine);
+  ASSERT_TRUE(index.Append(ToArray({{0, 0}, {1e-30f, 0}, {0, 3}}, 2)).ok());
+  const auto rows = index.Search(std::vector<float>{2e-30f, 0}, {.k = 3}).ValueOrDie().rows;
+  EXPECT_EQ(rows[0].id, 1u);
+  EXPECT_FLOAT_EQ(rows[0].distance, 0);
+  EXPECT_EQ(rows[1].distance, 1);
+  EXPECT_EQ(rows[2].distance, 1);
+}
+
+}  // namespace
+}  // namespace pennon

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Installs what the build needs and the machine lacks: Debian packages, and Arrow C++ from the pyarrow wheel.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+packages=(ninja-build libgtest-dev libcli11-dev nlohmann-json3-dev python3-venv)
+if command -v dpkg-query >/dev/null; then
+  missing=()
+  for package in "${packages[@]}"; do
+    dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
+  done
+  if ((${#missing[@]})); then
+    echo "setup: installing ${missing[*]}"
+    sudo=()
+    if [[ $(id -u) != 0 ]]; then
+      command -v sudo >/dev/null || { echo "setup: need root or sudo to install: ${missing[*]}" >&2; exit 1; }
+      sudo=(sudo)
+    fi
+    "${sudo[@]}" apt-get update -qq
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}" >/dev/null
+  fi
+else
+  echo "setup: not a Debian system; needed are Ninja, GoogleTest, CLI11 2.1, nlohmann-json 3.11, python3-venv" >&2
+fi
+
+pyarrow=26.0.1
+if [[ ! -e build/.venv/pyarrow-$pyarrow ]]; then
+  echo "setup: installing pyarrow $pyarrow, which carries Arrow C++, into build/.venv"
+  mkdir -p build
+  python3 -m venv --clear build/.venv
+  build/.venv/bin/pip install -q --disable-pip-version-check "pyarrow==$pyarrow"
+  touch "build/.venv/pyarrow-$pyarrow"
+fi

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Builds and runs the suites: all tests, then those that need a sanitizer under it. Prints the minutes of each.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+times=()
+failed=0
+for preset in release tsan asan; do
+  start=$SECONDS
+  cmake --preset "$preset" >/dev/null
+  cmake --build --preset "$preset"
+  ctest --test-dir "build/$preset" --output-on-failure --no-tests=error || failed=1
+  elapsed=$((SECONDS - start))
+  times+=("$(printf '%-8s %d min %02d s' "$preset" $((elapsed / 60)) $((elapsed % 60)))")
+done
+printf '%s\n' "${times[@]}"
+exit $failed
