@@ -33,6 +33,7 @@ Graph::Graph(const Params& params, Allocator& lists, Allocator& scratch)
 
 Graph::~Graph() {
   for (Version* version : versions_) allocator_.Free(version, sizeof(Version));
+  if (batch_.version != nullptr) allocator_.Free(batch_.version, sizeof(Version));
 }
 
 bool Graph::Init() noexcept {
@@ -63,10 +64,51 @@ int32_t Graph::DrawLevel(uint32_t row) const {
   return level;
 }
 
-bool Graph::AddRows(uint32_t rows) noexcept {
-  const uint32_t first = batch_.rows_before;
-  const uint64_t end = uint64_t{first} + rows;
-  return heads_.Reserve(end) && upper_.Reserve(end) && levels_.Reserve(end);
+// Starts a batch: its version, and room for its rows and for what its publish will retire. On failure nothing has begun.
+bool Graph::Begin(uint32_t rows) noexcept {
+  const Version& current = *current_.load(std::memory_order_relaxed);
+  const uint64_t end = uint64_t{current.rows} + rows;
+  if (!versions_.Reserve(versions_.size() + 1) || !retired_.Reserve(retired_.size() + 2)) return false;
+  if (!heads_.Reserve(end) || !upper_.Reserve(end) || !levels_.Reserve(end)) return false;
+  void* memory = allocator_.Allocate(sizeof(Version));
+  if (memory == nullptr) return false;
+  batch_ = {};
+  batch_.version = new (memory) Version{.tick = ++last_tick_,
+                                        .rows = static_cast<uint32_t>(end),
+                                        .entry = current.entry,
+                                        .levels = current.levels};
+  batch_.rows_before = current.rows;
+  batch_.upper_before = upper_used_;
+  batch_.open_row_before = open_row_;
+  return true;
+}
+
+Outcome Graph::Import(uint32_t rows, const uint8_t* levels, uint32_t entry,
+                      const std::function<void(uint32_t, int32_t, ListDraft&)>& fill) {
+  size_t upper = 0;
+  for (uint32_t row = 0; row < rows; ++row) upper += levels[row];
+  if (!Begin(rows)) return Outcome::kOutOfMemory;
+  if (!upper_heads_.Reserve(upper) || !level0_.Reserve(rows) || !upper_level_.Reserve(upper)) {
+    Abort();
+    return Outcome::kOutOfMemory;
+  }
+  for (uint32_t row = 0; row < rows; ++row) {
+    levels_[row] = levels[row];
+    upper_[row] = upper_used_;
+    upper_used_ += levels[row];
+    for (int32_t level = 0; level <= levels[row]; ++level) {
+      Record* record = TakeNew(row, level);
+      ListDraft draft{record->ids()};
+      fill(row, level, draft);
+      record->count = draft.count;
+      record->children = draft.children;
+    }
+  }
+  batch_.version->entry = entry;
+  batch_.version->levels = levels[entry] + 1;
+  linked_.store(rows, std::memory_order_release);
+  Publish();
+  return Outcome::kOk;
 }
 
 Record* Graph::TakeNew(uint32_t row, int32_t level) noexcept {

@@ -73,6 +73,13 @@ struct Scratch {
   }
 };
 
+// A list to be imported; ids has room for the level's capacity, in the order that lists.h tells.
+struct ListDraft {
+  uint32_t* ids;
+  uint16_t count = 0;
+  uint16_t children = 0;
+};
+
 struct GraphUsage {
   size_t lists = 0;
   size_t versions = 0;
@@ -150,6 +157,10 @@ class Graph {
   // All lists of a version are well formed and every row reaches every other over level 0. False: no memory.
   [[nodiscard]] bool Verify(const Reader& reader, Report* report) const noexcept;
 
+  // Writer, on an empty graph: lists made elsewhere, with a tree of parents in them. `entry` is on the top level.
+  [[nodiscard]] Outcome Import(uint32_t rows, const uint8_t* levels, uint32_t entry,
+                               const std::function<void(uint32_t row, int32_t level, ListDraft& draft)>& fill);
+
   // Writer, or nobody is writing.
   GraphUsage Usage() const;
   template <typename Visit>
@@ -169,7 +180,7 @@ class Graph {
     return level == 0 ? heads_[row] : upper_heads_[upper_[row] + static_cast<uint32_t>(level) - 1];
   }
   int32_t DrawLevel(uint32_t row) const;
-  [[nodiscard]] bool AddRows(uint32_t rows) noexcept;
+  [[nodiscard]] bool Begin(uint32_t rows) noexcept;
   Record* TakeNew(uint32_t row, int32_t level) noexcept;
   Record* Touch(uint32_t row, int32_t level) noexcept;
   uint64_t GreedyStep(const Probe& probe, uint64_t best, int32_t level, uint64_t tick, uint32_t limit,

@@ -112,21 +112,10 @@ class Graph::Linker {
 };
 
 Outcome Graph::Link(uint32_t rows, const Scorer& scorer, size_t threads, const std::function<bool()>& stopped) noexcept {
-  if (!versions_.Reserve(versions_.size() + 1) || !retired_.Reserve(retired_.size() + 2)) return Outcome::kOutOfMemory;
   if (!pool_.SetThreads(threads)) return Outcome::kNoThreads;
-  void* memory = allocator_.Allocate(sizeof(Version));
-  if (memory == nullptr) return Outcome::kOutOfMemory;
-  const Version& current = *current_.load(std::memory_order_relaxed);
-  batch_.version = new (memory)
-      Version{.tick = ++last_tick_, .rows = current.rows + rows, .entry = current.entry, .levels = current.levels};
-  batch_.rows_before = current.rows;
-  batch_.upper_before = upper_used_;
-  batch_.open_row_before = open_row_;
-  Outcome outcome = Outcome::kOutOfMemory;
-  if (AddRows(rows)) {
-    Linker linker(*this, scorer, threads);
-    outcome = linker.Run(rows, stopped);
-  }
+  if (!Begin(rows)) return Outcome::kOutOfMemory;
+  Linker linker(*this, scorer, threads);
+  const Outcome outcome = linker.Run(rows, stopped);
   if (outcome != Outcome::kOk) Abort();
   return outcome;
 }

@@ -5,17 +5,17 @@
 #include <exception>
 #include <functional>
 #include <mutex>
-#include <thread>
 #include <utility>
-
-#include <sched.h>
 
 #include <arrow/builder.h>
 #include <arrow/type.h>
 
 #include "graph/graph.h"
+#include "index/adapters.h"
 #include "index/lance_export.h"
 #include "index/pool_allocator.h"
+#include "index/rows_export.h"
+#include "index/scan.h"
 #include "vectors/row_store.h"
 
 namespace pennon {
@@ -23,60 +23,6 @@ namespace {
 
 using arrow::Result;
 using arrow::Status;
-
-// The public API throws nothing: what user code or the standard library throws becomes a Status.
-template <typename Function>
-auto Guard(Function&& function) -> decltype(function()) {
-  try {
-    return function();
-  } catch (const std::bad_alloc&) {
-    return Status::OutOfMemory("out of memory");
-  } catch (const std::exception& error) {
-    return Status::UnknownError(error.what());
-  } catch (...) {
-    return Status::UnknownError("unknown exception");
-  }
-}
-
-size_t DefaultThreads() {
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) return static_cast<size_t>(std::max(1, CPU_COUNT(&set)));
-  return std::max(1u, std::thread::hardware_concurrency());
-}
-
-DistanceKind KindOf(Metric metric) {
-  switch (metric) {
-    case Metric::kCosine: return DistanceKind::kCosine;
-    case Metric::kDot: return DistanceKind::kDot;
-    case Metric::kL2: break;
-  }
-  return DistanceKind::kL2;
-}
-
-graph::Probe MakeProbe(const RowStore& rows, const ScoredVector& vector) {
-  return {[](const graph::Probe& probe, const uint32_t* ids, size_t n, float* out) noexcept {
-            static_cast<const RowStore*>(probe.source)
-                ->Score({static_cast<const float*>(probe.vector), probe.scale}, ids, n, out);
-          },
-          &rows, vector.values, vector.inverse_norm};
-}
-
-graph::Scorer MakeScorer(const RowStore& rows) {
-  return {&rows, static_cast<size_t>(rows.dim()) * sizeof(float),
-          [](const graph::Scorer& scorer, uint32_t row, void* scratch) noexcept {
-            const RowStore& store = *static_cast<const RowStore*>(scorer.source);
-            return MakeProbe(store, store.Load(row, static_cast<float*>(scratch)));
-          }};
-}
-
-constexpr uint32_t kScanBlock = 64;
-
-struct ResultOrder {
-  bool operator()(const SearchResult& a, const SearchResult& b) const {
-    if (a.distance != b.distance) return a.distance < b.distance;
-    return a.row_id != b.row_id ? a.row_id < b.row_id : a.id < b.id;
-  }
-};
 
 }  // namespace
 
@@ -110,11 +56,7 @@ struct LiveIndex::Impl {
         graph_memory(pool, totals),
         scratch_memory(pool, totals),
         rows(o.dim, KindOf(o.metric), rows_memory, pool),
-        graph({.max_level = o.build.max_level,
-               .m = static_cast<uint32_t>(o.build.m),
-               .ef_construction = static_cast<uint32_t>(o.build.ef_construction),
-               .seed = o.build.seed},
-              graph_memory, scratch_memory) {}
+        graph(GraphParams(o.build), graph_memory, scratch_memory) {}
 
   Result<IdRange> Append(const std::shared_ptr<arrow::Array>& vectors, const AppendOptions& append);
   Result<Answer> Search(const graph::Graph::Reader& reader, std::span<const float> query,
@@ -123,8 +65,6 @@ struct LiveIndex::Impl {
                                const SearchOptions& search) const;
   Result<std::vector<Answer>> SearchBatch(const graph::Graph::Reader& reader, const arrow::Array& queries,
                                           const SearchOptions& search) const;
-  Status Scan(const graph::Graph::Reader& reader, const graph::Probe& probe, size_t k, const RowFilter& filter,
-              std::vector<SearchResult>* out) const;
   Result<VerifyReport> Verify(const graph::Graph::Reader& reader) const;
 
   const LiveIndexOptions options;
@@ -199,11 +139,7 @@ Result<LiveIndex::IdRange> LiveIndex::Impl::Append(const std::shared_ptr<arrow::
                                             [&] { return append.stop_token.stop_requested(); });
   if (outcome != graph::Outcome::kOk) {
     rows.Restore(mark);
-    if (outcome == graph::Outcome::kStopped) return Status::Cancelled("append: a stop was requested");
-    if (outcome == graph::Outcome::kNoThreads) {
-      return Status::UnknownError("append: the system gives no ", threads, " threads");
-    }
-    return Status::OutOfMemory("append: no memory to link ", added, " rows");
+    return ToStatus(outcome, threads);
   }
   const auto start = std::chrono::steady_clock::now();
   graph.Publish();
@@ -212,43 +148,6 @@ Result<LiveIndex::IdRange> LiveIndex::Impl::Append(const std::shared_ptr<arrow::
   ++versions_published;
   next_row_id = next;
   return IdRange{first, first + static_cast<uint32_t>(added)};
-}
-
-// The k nearest rows that pass, by looking at all of them.
-Status LiveIndex::Impl::Scan(const graph::Graph::Reader& reader, const graph::Probe& probe, size_t k,
-                             const RowFilter& filter, std::vector<SearchResult>* out) const {
-  out->clear();
-  const uint32_t visible = reader.version().rows;
-  uint32_t ids[kScanBlock];
-  float distances[kScanBlock];
-  size_t n = 0;
-  uint64_t computed = 0;
-  auto flush = [&] {
-    probe.Score(ids, n, distances);
-    computed += n;
-    for (size_t i = 0; i < n; ++i) {
-      const SearchResult result{ids[i], rows.row_id(ids[i]), distances[i]};
-      if (out->size() == k) {
-        if (!ResultOrder()(result, out->front())) continue;
-        std::pop_heap(out->begin(), out->end(), ResultOrder());
-        out->pop_back();
-      }
-      out->push_back(result);
-      std::push_heap(out->begin(), out->end(), ResultOrder());
-    }
-    n = 0;
-  };
-  for (uint32_t id = 0; id < visible; ++id) {
-    if (!filter.all() && !filter.Passes(rows.row_id(id))) continue;
-    ids[n++] = id;
-    if (n == kScanBlock) flush();
-  }
-  flush();
-  std::sort_heap(out->begin(), out->end(), ResultOrder());
-  graph::Scratch& scratch = reader.scratch();
-  scratch.Count(scratch.scans, 1);
-  scratch.Count(scratch.computed, computed);
-  return Status::OK();
 }
 
 Result<Answer> LiveIndex::Impl::SearchChecked(const graph::Graph::Reader& reader, const ScoredVector& query,
@@ -283,18 +182,14 @@ Result<Answer> LiveIndex::Impl::SearchChecked(const graph::Graph::Reader& reader
     if (!graph.Walk(reader, probe, ef, visible, filter, &finished)) return NoMemory();
     if (pass.failure) std::rethrow_exception(pass.failure);
     if (finished && scratch.beam.size() >= k) {
-      // Ties at the k-th distance are settled by row id.
-      for (uint64_t key : scratch.beam) {
-        if (answer.rows.size() >= k && graph::KeyOrder(key) > graph::KeyOrder(scratch.beam[k - 1])) break;
-        const uint32_t id = graph::KeyId(key);
-        answer.rows.push_back({id, rows.row_id(id), graph::KeyDistance(key)});
-      }
-      std::sort(answer.rows.begin(), answer.rows.end(), ResultOrder());
-      answer.rows.resize(k);
+      answer.rows = BestOfBeam(scratch, k, [&](uint32_t id) { return rows.row_id(id); });
       return answer;
     }
   }
-  ARROW_RETURN_NOT_OK(Scan(reader, probe, k, search.filter, &answer.rows));
+  const RowFilter& filter = search.filter;
+  answer.rows = Scan(
+      probe, visible, k, scratch, [&](uint32_t id) { return rows.row_id(id); },
+      [&](uint32_t id) { return filter.all() || filter.Passes(rows.row_id(id)); });
   return answer;
 }
 
@@ -387,30 +282,8 @@ Result<std::shared_ptr<arrow::RecordBatch>> Snapshot::ToLanceHnswBatch() const {
 }
 
 Result<std::shared_ptr<arrow::RecordBatch>> Snapshot::ToRecordBatch(std::optional<uint64_t> reverse_row_ids_of) const {
-  return Guard([&]() -> Result<std::shared_ptr<arrow::RecordBatch>> {
-    const RowStore& rows = impl_->index->rows;
-    arrow::UInt64Builder row_ids(impl_->index->pool);
-    arrow::FloatBuilder values(impl_->index->pool);
-    std::vector<float> scratch(static_cast<size_t>(rows.dim()));
-    ARROW_RETURN_NOT_OK(row_ids.Reserve(size()));
-    ARROW_RETURN_NOT_OK(values.Reserve(int64_t{size()} * rows.dim()));
-    for (uint32_t row = 0; row < size(); ++row) {
-      uint64_t row_id = rows.row_id(row);
-      if (reverse_row_ids_of) {
-        if (row_id >= *reverse_row_ids_of) {
-          return Status::Invalid("reverse_row_ids_of: expected more than every row id, got ", *reverse_row_ids_of,
-                                 " with row id ", row_id);
-        }
-        row_id = *reverse_row_ids_of - 1 - row_id;
-      }
-      row_ids.UnsafeAppend(row_id);
-      ARROW_RETURN_NOT_OK(values.AppendValues(rows.Load(row, scratch.data()).values, rows.dim()));
-    }
-    ARROW_ASSIGN_OR_RAISE(auto ids, row_ids.Finish());
-    ARROW_ASSIGN_OR_RAISE(auto floats, values.Finish());
-    ARROW_ASSIGN_OR_RAISE(auto flat, arrow::FixedSizeListArray::FromArrays(floats, rows.dim()));
-    const auto schema = arrow::schema({arrow::field("_rowid", arrow::uint64()), arrow::field("flat", flat->type())});
-    return arrow::RecordBatch::Make(schema, size(), {ids, flat});
+  return Guard([&] {
+    return RowsToRecordBatch(impl_->index->rows, size(), reverse_row_ids_of, impl_->index->pool);
   });
 }
 

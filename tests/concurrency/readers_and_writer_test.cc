@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "pennon/live_index.h"
+#include "support/vectors.h"
 
 namespace pennon {
 namespace {
@@ -17,13 +18,9 @@ constexpr uint32_t kBatch = 20;
 
 // Row r is (r, r, r, r): its distance to a query tells whether the answer is its own.
 std::shared_ptr<arrow::Array> Rows(uint32_t first, uint32_t n) {
-  arrow::FixedSizeListBuilder builder(arrow::default_memory_pool(), std::make_shared<arrow::FloatBuilder>(), kDim);
-  auto* values = static_cast<arrow::FloatBuilder*>(builder.value_builder());
-  for (uint32_t row = first; row < first + n; ++row) {
-    EXPECT_TRUE(builder.Append().ok());
-    for (int d = 0; d < kDim; ++d) EXPECT_TRUE(values->Append(static_cast<float>(row)).ok());
-  }
-  return builder.Finish().ValueOrDie();
+  Vectors rows(n);
+  for (uint32_t i = 0; i < n; ++i) rows[i].assign(kDim, static_cast<float>(first + i));
+  return ToArray(rows, kDim);
 }
 
 TEST(ReadersAndWriter, EveryAnswerIsOfOneVersion) {

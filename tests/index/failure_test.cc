@@ -1,12 +1,11 @@
 // ctest: labels=contract-1,contract-5,asan timeout=300
 // Each allocation of an append fails once: nothing changes, and the next append gives the graph as if nothing had
 // been tried.
-#include <random>
-
 #include <arrow/api.h>
 #include <gtest/gtest.h>
 
 #include "pennon/live_index.h"
+#include "support/vectors.h"
 
 namespace pennon {
 namespace {
@@ -37,15 +36,7 @@ class FailingPool final : public arrow::MemoryPool {
 };
 
 std::shared_ptr<arrow::Array> Rows(int n, uint64_t seed) {
-  std::mt19937_64 random(seed);
-  std::normal_distribution<float> normal;
-  arrow::FixedSizeListBuilder builder(arrow::default_memory_pool(), std::make_shared<arrow::FloatBuilder>(), kDim);
-  auto* values = static_cast<arrow::FloatBuilder*>(builder.value_builder());
-  for (int i = 0; i < n; ++i) {
-    EXPECT_TRUE(builder.Append().ok());
-    for (int d = 0; d < kDim; ++d) EXPECT_TRUE(values->Append(normal(random)).ok());
-  }
-  return builder.Finish().ValueOrDie();
+  return ToArray(Normal(static_cast<size_t>(n), kDim, seed), kDim);
 }
 
 TEST(Failure, EachAllocationOfAnAppend) {

@@ -12,34 +12,10 @@
 #include <arrow/api.h>
 #include <gtest/gtest.h>
 
+#include "support/vectors.h"
+
 namespace pennon {
 namespace {
-
-using Vectors = std::vector<std::vector<float>>;
-
-std::shared_ptr<arrow::Array> ToArray(const Vectors& vectors, int dim, const std::set<size_t>& nulls = {}) {
-  arrow::FixedSizeListBuilder builder(arrow::default_memory_pool(), std::make_shared<arrow::FloatBuilder>(), dim);
-  auto* values = static_cast<arrow::FloatBuilder*>(builder.value_builder());
-  for (size_t i = 0; i < vectors.size(); ++i) {
-    if (nulls.contains(i)) {
-      EXPECT_TRUE(builder.AppendNull().ok());
-      continue;
-    }
-    EXPECT_TRUE(builder.Append().ok());
-    EXPECT_TRUE(values->AppendValues(vectors[i]).ok());
-  }
-  return builder.Finish().ValueOrDie();
-}
-
-Vectors Uniform(size_t n, int dim, uint64_t seed) {
-  std::mt19937_64 random(seed);
-  std::normal_distribution<float> normal;
-  Vectors vectors(n, std::vector<float>(static_cast<size_t>(dim)));
-  for (auto& vector : vectors) {
-    for (float& value : vector) value = normal(random);
-  }
-  return vectors;
-}
 
 // The kernels' order of summation, written out.
 float Sum16(const std::vector<float>& a, const std::vector<float>& b, bool l2) {
@@ -98,11 +74,11 @@ const Metric kMetrics[] = {Metric::kL2, Metric::kCosine, Metric::kDot};
 TEST(LiveIndex, ExactScanEqualsBruteForce) {
   for (Metric metric : kMetrics) {
     for (int dim : {1, 7, 16, 33}) {
-      Vectors rows = Uniform(300, dim, 1);
+      Vectors rows = Normal(300, dim, 1);
       for (size_t i = 0; i < 40; ++i) rows[i + 100] = rows[i];  // ties
       LiveIndex index = MakeIndex(dim, metric);
       ASSERT_TRUE(index.Append(ToArray(rows, dim), {.first_row_id = 1000}).ok());
-      for (const auto& query : Uniform(10, dim, 2)) {
+      for (const auto& query : Normal(10, dim, 2)) {
         for (int64_t share : {1, 2, 100, 1000}) {
           const auto passes = [share](uint64_t row_id) { return row_id % static_cast<uint64_t>(share) == 0; };
           const auto answer =
@@ -117,12 +93,12 @@ TEST(LiveIndex, ExactScanEqualsBruteForce) {
 
 TEST(LiveIndex, KMeansKWithEveryFilter) {
   const int dim = 8;
-  const Vectors rows = Uniform(3000, dim, 3);
+  const Vectors rows = Normal(3000, dim, 3);
   LiveIndex index = MakeIndex(dim);
   ASSERT_TRUE(index.Append(ToArray(rows, dim)).ok());
   for (uint64_t share : {1, 2, 100, 3000, 100000}) {
     const auto passes = [share](uint64_t row_id) { return row_id % share == share - 1; };
-    for (const auto& query : Uniform(20, dim, 4)) {
+    for (const auto& query : Normal(20, dim, 4)) {
       const auto answer = index.Search(query, {.k = 10, .ef = 40, .filter = RowFilter::Predicate(passes)}).ValueOrDie();
       EXPECT_EQ(answer.rows.size(), std::min<uint64_t>(10, 3000 / share));
       for (const auto& row : answer.rows) EXPECT_TRUE(passes(row.row_id));
@@ -134,13 +110,13 @@ TEST(LiveIndex, KMeansKWithEveryFilter) {
 
 TEST(LiveIndex, RecallOfTheGraph) {
   const int dim = 16;
-  const Vectors rows = Uniform(5000, dim, 5);
+  const Vectors rows = Normal(5000, dim, 5);
   LiveIndex index = MakeIndex(dim, Metric::kL2, 16);
   for (size_t i = 0; i < rows.size(); i += 500) {
     ASSERT_TRUE(index.Append(ToArray(Vectors(rows.begin() + i, rows.begin() + i + 500), dim)).ok());
   }
   size_t found = 0;
-  for (const auto& query : Uniform(100, dim, 6)) {
+  for (const auto& query : Normal(100, dim, 6)) {
     const auto exact = index.Search(query, {.k = 10, .exact = true}).ValueOrDie();
     const auto answer = index.Search(query, {.k = 10, .ef = 100}).ValueOrDie();
     for (const auto& row : answer.rows) found += row.distance <= exact.rows.back().distance;
@@ -151,7 +127,7 @@ TEST(LiveIndex, RecallOfTheGraph) {
 
 TEST(LiveIndex, EqualGraphsForEveryNumberOfThreads) {
   const int dim = 12;
-  const Vectors rows = Uniform(2000, dim, 7);
+  const Vectors rows = Normal(2000, dim, 7);
   std::shared_ptr<arrow::RecordBatch> expected;
   for (int threads : {1, 2, 3, 8}) {
     LiveIndex index = MakeIndex(dim);
@@ -171,7 +147,7 @@ TEST(LiveIndex, VerifiesOnHardData) {
       Vectors equal(1500, std::vector<float>(dim, 0.5f));
       Vectors sorted(1500, std::vector<float>(dim));
       for (size_t i = 0; i < sorted.size(); ++i) std::fill(sorted[i].begin(), sorted[i].end(), static_cast<float>(i));
-      for (const Vectors& rows : {equal, sorted, Uniform(1500, dim, 8)}) {
+      for (const Vectors& rows : {equal, sorted, Normal(1500, dim, 8)}) {
         LiveIndex index = MakeIndex(dim, metric, m);
         for (size_t i = 0; i < rows.size(); i += 300) {
           ASSERT_TRUE(index.Append(ToArray(Vectors(rows.begin() + i, rows.begin() + i + 300), dim)).ok());
@@ -184,8 +160,8 @@ TEST(LiveIndex, VerifiesOnHardData) {
 
 TEST(LiveIndex, HeldSnapshotsKeepTheirAnswersAndMemoryReturns) {
   const int dim = 6;
-  const Vectors rows = Uniform(2000, dim, 9);
-  const Vectors queries = Uniform(20, dim, 10);
+  const Vectors rows = Normal(2000, dim, 9);
+  const Vectors queries = Normal(20, dim, 10);
   LiveIndex index = MakeIndex(dim);
   struct Held {
     Snapshot snapshot;
@@ -196,7 +172,7 @@ TEST(LiveIndex, HeldSnapshotsKeepTheirAnswersAndMemoryReturns) {
   for (size_t i = 0; i < rows.size(); i += 50) {
     std::stop_source stop;
     stop.request_stop();
-    EXPECT_TRUE(index.Append(ToArray(Uniform(70, dim, i), dim), {.stop_token = stop.get_token()}).status().IsCancelled());
+    EXPECT_TRUE(index.Append(ToArray(Normal(70, dim, i), dim), {.stop_token = stop.get_token()}).status().IsCancelled());
     ASSERT_TRUE(index.Append(ToArray(Vectors(rows.begin() + i, rows.begin() + i + 50), dim)).ok());
     if (i % 200 == 0) {
       Snapshot snapshot = index.GetSnapshot().ValueOrDie();
@@ -220,12 +196,12 @@ TEST(LiveIndex, HeldSnapshotsKeepTheirAnswersAndMemoryReturns) {
 
 TEST(LiveIndex, FailedFirstBatchLeavesNoTrace) {
   const int dim = 6;
-  const Vectors rows = Uniform(600, dim, 11);
+  const Vectors rows = Normal(600, dim, 11);
   LiveIndex tried = MakeIndex(dim);
   LiveIndex clean = MakeIndex(dim);
   std::stop_source half;
   half.request_stop();
-  EXPECT_TRUE(tried.Append(ToArray(Uniform(900, dim, 12), dim), {.stop_token = half.get_token()}).status().IsCancelled());
+  EXPECT_TRUE(tried.Append(ToArray(Normal(900, dim, 12), dim), {.stop_token = half.get_token()}).status().IsCancelled());
   EXPECT_EQ(tried.size(), 0u);
   ASSERT_TRUE(tried.Append(ToArray(rows, dim)).ok());
   ASSERT_TRUE(clean.Append(ToArray(rows, dim)).ok());
@@ -234,7 +210,7 @@ TEST(LiveIndex, FailedFirstBatchLeavesNoTrace) {
 }
 
 TEST(LiveIndex, SnapshotOutlivesTheIndex) {
-  const Vectors rows = Uniform(100, 4, 13);
+  const Vectors rows = Normal(100, 4, 13);
   auto index = std::make_unique<LiveIndex>(MakeIndex(4));
   ASSERT_TRUE(index->Append(ToArray(rows, 4)).ok());
   Snapshot snapshot = index->GetSnapshot().ValueOrDie();
@@ -243,7 +219,7 @@ TEST(LiveIndex, SnapshotOutlivesTheIndex) {
 }
 
 TEST(LiveIndex, NullsAreSkippedAndRowIdsKept) {
-  const Vectors rows = Uniform(10, 4, 14);
+  const Vectors rows = Normal(10, 4, 14);
   LiveIndex index = MakeIndex(4);
   const auto range = index.Append(ToArray(rows, 4, {0, 3, 9}), {.first_row_id = 50}).ValueOrDie();
   EXPECT_EQ(range.last - range.first, 7u);

@@ -1,0 +1,9 @@
+// All of Pennon.
+#pragma once
+
+#include "pennon/hnsw_graph.h"
+#include "pennon/live_index.h"
+#include "pennon/params.h"
+#include "pennon/vector_source.h"
+#include "pennon/vector_store.h"
+#include "pennon/version.h"

@@ -1,0 +1,251 @@
+#include "index/lance_import.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <utility>
+
+#include <arrow/type.h>
+#include <arrow/util/key_value_metadata.h>
+#include <nlohmann/json.hpp>
+
+namespace pennon {
+namespace {
+
+using arrow::Result;
+using arrow::Status;
+using Json = nlohmann::json;
+
+constexpr char kKey[] = "lance:hnsw";
+
+template <typename... Words>
+Status Bad(Words&&... words) {
+  return Status::Invalid("lance:hnsw batch: ", std::forward<Words>(words)...);
+}
+
+Result<int64_t> Integer(const Json& json, const char* name, int64_t most) {
+  const auto found = json.find(name);
+  if (found == json.end() || !found->is_number_integer()) return Bad("metadata has no integer '", name, "'");
+  if (found->is_number_unsigned() && found->get<uint64_t>() > static_cast<uint64_t>(most)) {
+    return Bad("metadata: '", name, "' is too large: ", found->dump());
+  }
+  const int64_t value = found->get<int64_t>();
+  if (value < 0 || value > most) return Bad("metadata: '", name, "' is out of range: ", value);
+  return value;
+}
+
+template <typename Array>
+Result<std::shared_ptr<Array>> Column(const arrow::RecordBatch& batch, const char* name,
+                                      const std::shared_ptr<arrow::DataType>& type) {
+  const auto column = batch.GetColumnByName(name);
+  if (!column) return Bad("no column '", name, "' in ", batch.schema()->ToString());
+  // Lists may name their items as they like.
+  const bool same = column->type_id() == type->id() &&
+                    (type->num_fields() == 0 || (column->type()->num_fields() == 1 &&
+                                                 column->type()->field(0)->type()->Equals(*type->field(0)->type())));
+  if (!same) return Bad("column '", name, "': expected ", type->ToString(), ", got ", column->type()->ToString());
+  if (column->null_count() > 0) return Bad("column '", name, "' has nulls");
+  return std::static_pointer_cast<Array>(column);
+}
+
+Status ReadMetadata(const arrow::RecordBatch& batch, LanceHnsw& lance) {
+  const auto metadata = batch.schema()->metadata();
+  const int at = metadata ? metadata->FindKey(kKey) : -1;
+  if (at < 0) return Bad("the schema has no metadata '", kKey, "'");
+  const Json json = Json::parse(metadata->value(at), nullptr, false);
+  if (!json.is_object()) return Bad("metadata is not a JSON object");
+  const auto params = json.find("params");
+  if (params == json.end() || !params->is_object()) return Bad("metadata has no object 'params'");
+  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+  ARROW_ASSIGN_OR_RAISE(const int64_t entry, Integer(json, "entry_point", 0xFFFFFFFF));
+  ARROW_ASSIGN_OR_RAISE(const int64_t max_level, Integer(*params, "max_level", kMost));
+  ARROW_ASSIGN_OR_RAISE(const int64_t m, Integer(*params, "m", kMost));
+  ARROW_ASSIGN_OR_RAISE(const int64_t ef_construction, Integer(*params, "ef_construction", kMost));
+  lance.entry = static_cast<uint32_t>(entry);
+  lance.params.max_level = static_cast<int32_t>(max_level);
+  lance.params.m = static_cast<int32_t>(m);
+  lance.params.ef_construction = static_cast<int32_t>(ef_construction);
+  lance.params.prefetch_distance = std::nullopt;
+  if (const auto prefetch = params->find("prefetch_distance"); prefetch != params->end() && !prefetch->is_null()) {
+    ARROW_ASSIGN_OR_RAISE(const int64_t distance, Integer(*params, "prefetch_distance", kMost));
+    lance.params.prefetch_distance = static_cast<int32_t>(distance);
+  }
+  ARROW_RETURN_NOT_OK(lance.params.Validate());
+
+  const auto offsets = json.find("level_offsets");
+  if (offsets == json.end() || !offsets->is_array()) return Bad("metadata has no array 'level_offsets'");
+  if (offsets->size() < 2 || offsets->size() > static_cast<size_t>(max_level) + 1) {
+    return Bad("level_offsets: expected 2 to max_level + 1 entries, got ", offsets->size());
+  }
+  for (const Json& offset : *offsets) {
+    if (!offset.is_number_unsigned()) return Bad("level_offsets: expected whole numbers, got ", offset.dump());
+    const uint64_t value = offset.get<uint64_t>();
+    const bool first = lance.level_offsets.empty();
+    if (first ? value != 0 : value < lance.level_offsets.back()) return Bad("level_offsets do not ascend from 0");
+    lance.level_offsets.push_back(value);
+  }
+  if (lance.level_offsets.back() != static_cast<uint64_t>(batch.num_rows())) {
+    return Bad("level_offsets end at ", lance.level_offsets.back(), ", the batch has ", batch.num_rows(), " rows");
+  }
+  if (lance.level_offsets[1] > 0xFFFFFFFFu) return Bad("more than 2^32 - 1 rows");
+  return Status::OK();
+}
+
+std::span<const uint32_t> IdsOf(const LanceHnsw& lance, int64_t at) {
+  const auto& values = static_cast<const arrow::UInt32Array&>(*lance.neighbors->values());
+  return {values.raw_values() + lance.neighbors->value_offset(at),
+          static_cast<size_t>(lance.neighbors->value_length(at))};
+}
+
+std::span<const float> DistancesOf(const LanceHnsw& lance, int64_t at) {
+  const auto& values = static_cast<const arrow::FloatArray&>(*lance.distances->values());
+  return {values.raw_values() + lance.distances->value_offset(at),
+          static_cast<size_t>(lance.distances->value_length(at))};
+}
+
+// A list as ascending keys.
+void SortedKeys(const LanceHnsw& lance, int64_t at, std::vector<uint64_t>& keys) {
+  keys.clear();
+  const auto ids = IdsOf(lance, at);
+  const auto distances = DistancesOf(lance, at);
+  for (size_t i = 0; i < ids.size(); ++i) keys.push_back(graph::Key(distances[i], ids[i]));
+  std::sort(keys.begin(), keys.end());
+}
+
+Status CheckLists(LanceHnsw& lance) {
+  if (static_cast<const arrow::ListArray&>(*lance.neighbors).values()->null_count() > 0 ||
+      static_cast<const arrow::ListArray&>(*lance.distances).values()->null_count() > 0) {
+    return Bad("a list has a null");
+  }
+  lance.rows = static_cast<uint32_t>(lance.level_offsets[1]);
+  lance.levels.assign(lance.rows, 0);
+  const auto levels = static_cast<int32_t>(lance.level_offsets.size()) - 1;
+  for (int32_t level = 0; level < levels; ++level) {
+    int64_t before = -1;
+    for (uint64_t i = lance.level_offsets[static_cast<size_t>(level)];
+         i < lance.level_offsets[static_cast<size_t>(level) + 1]; ++i) {
+      const uint32_t row = lance.ids->Value(static_cast<int64_t>(i));
+      if (row >= lance.rows || int64_t{row} <= before || (level == 0 && row != i)) {
+        return Bad("level ", level, ": ids are not those of the level below in ascending order, at row ", i);
+      }
+      if (level > 0 && lance.levels[row] != level - 1) return Bad("row ", row, " is on level ", level, " but not below");
+      lance.levels[row] = static_cast<uint8_t>(level);
+      before = row;
+    }
+  }
+  std::vector<uint32_t> sorted;
+  for (int32_t level = 0; level < levels; ++level) {
+    const auto most = static_cast<size_t>(lance.params.m) * (level == 0 ? 2 : 1);
+    for (uint64_t i = lance.level_offsets[static_cast<size_t>(level)];
+         i < lance.level_offsets[static_cast<size_t>(level) + 1]; ++i) {
+      const auto at = static_cast<int64_t>(i);
+      const uint32_t row = lance.ids->Value(at);
+      const auto ids = IdsOf(lance, at);
+      const auto distances = DistancesOf(lance, at);
+      if (ids.size() != distances.size()) return Bad("row ", row, ": as many neighbours as distances expected");
+      if (ids.size() > most) return Bad("row ", row, ", level ", level, ": more than ", most, " neighbours");
+      sorted.assign(ids.begin(), ids.end());
+      std::sort(sorted.begin(), sorted.end());
+      if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end()) {
+        return Bad("row ", row, ", level ", level, ": a neighbour is listed twice");
+      }
+      for (uint32_t id : ids) {
+        if (id >= lance.rows || id == row || lance.levels[id] < level) {
+          return Bad("row ", row, ", level ", level, ": ", id, " cannot be a neighbour");
+        }
+      }
+      for (float distance : distances) {
+        if (std::isnan(distance)) return Bad("row ", row, ", level ", level, ": a distance is NaN");
+      }
+    }
+  }
+  if (lance.rows > 0 && lance.entry >= lance.rows) return Bad("entry_point ", lance.entry, " is not below ", lance.rows);
+  return Status::OK();
+}
+
+}  // namespace
+
+Result<LanceHnsw> ReadLanceHnswBatch(const arrow::RecordBatch& batch) {
+  ARROW_RETURN_NOT_OK(batch.ValidateFull());
+  LanceHnsw lance;
+  ARROW_RETURN_NOT_OK(ReadMetadata(batch, lance));
+  ARROW_ASSIGN_OR_RAISE(lance.ids, Column<arrow::UInt32Array>(batch, "__vector_id", arrow::uint32()));
+  ARROW_ASSIGN_OR_RAISE(lance.neighbors,
+                        Column<arrow::ListArray>(batch, "__neighbors", arrow::list(arrow::uint32())));
+  ARROW_ASSIGN_OR_RAISE(lance.distances,
+                        Column<arrow::ListArray>(batch, "_distance", arrow::list(arrow::float32())));
+  ARROW_RETURN_NOT_OK(CheckLists(lance));
+  return lance;
+}
+
+Status ImportLanceHnsw(const LanceHnsw& lance, graph::Graph& graph) {
+  if (lance.rows == 0) return Status::OK();
+  const auto m = static_cast<uint32_t>(lance.params.m);
+  std::vector<uint32_t> parents(lance.rows, 0);
+  std::vector<uint32_t> children(lance.rows, 0);
+  std::vector<uint64_t> keys;
+  uint32_t open_row = 0;
+  for (uint32_t row = 1; row < lance.rows; ++row) {
+    SortedKeys(lance, row, keys);
+    int64_t parent = -1;
+    for (uint64_t key : keys) {
+      const uint32_t id = graph::KeyId(key);
+      if (id >= row || children[id] == m) continue;
+      const auto back = IdsOf(lance, id);
+      const bool mutual = std::find(back.begin(), back.end(), row) != back.end();
+      if (mutual || parent < 0) parent = id;
+      if (mutual) break;
+    }
+    if (parent < 0) {
+      while (children[open_row] == m) ++open_row;
+      parent = open_row;
+    }
+    parents[row] = static_cast<uint32_t>(parent);
+    ++children[parents[row]];
+  }
+  // Children of each row in a run, ascending.
+  std::vector<uint64_t> starts(size_t{lance.rows} + 1, 0);
+  for (uint32_t row = 0; row < lance.rows; ++row) starts[size_t{row} + 1] = starts[row] + children[row];
+  std::vector<uint32_t> runs(starts.back());
+  std::vector<uint64_t> next(starts.begin(), starts.end() - 1);
+  for (uint32_t row = 1; row < lance.rows; ++row) runs[next[parents[row]]++] = row;
+
+  // Where a row's list of an upper level is: rows of a level come in ascending order.
+  const auto list_of = [&](uint32_t row, int32_t level) {
+    const auto begin = static_cast<int64_t>(lance.level_offsets[static_cast<size_t>(level)]);
+    const auto end = static_cast<int64_t>(lance.level_offsets[static_cast<size_t>(level) + 1]);
+    const uint32_t* ids = lance.ids->raw_values();
+    return std::lower_bound(ids + begin, ids + end, row) - ids;
+  };
+  const uint8_t top = *std::max_element(lance.levels.begin(), lance.levels.end());
+  const uint32_t entry =
+      lance.levels[lance.entry] == top
+          ? lance.entry
+          : static_cast<uint32_t>(std::find(lance.levels.begin(), lance.levels.end(), top) - lance.levels.begin());
+  const graph::Outcome outcome =
+      graph.Import(lance.rows, lance.levels.data(), entry, [&](uint32_t row, int32_t level, graph::ListDraft& draft) {
+        const auto push = [&](uint32_t id) { draft.ids[draft.count++] = id; };
+        std::span<const uint32_t> pinned;
+        if (level == 0) {
+          if (row != 0) push(parents[row]);
+          pinned = {runs.data() + starts[row], runs.data() + starts[size_t{row} + 1]};
+          for (uint32_t child : pinned) push(child);
+          draft.children = static_cast<uint16_t>(pinned.size());
+        }
+        SortedKeys(lance, level == 0 ? row : list_of(row, level), keys);
+        const size_t capacity = size_t{m} * (level == 0 ? 2 : 1);
+        for (uint64_t key : keys) {
+          const uint32_t id = graph::KeyId(key);
+          if (draft.count == capacity) break;
+          if (level == 0 && ((row != 0 && id == parents[row]) || std::binary_search(pinned.begin(), pinned.end(), id))) {
+            continue;
+          }
+          push(id);
+        }
+      });
+  if (outcome != graph::Outcome::kOk) return Status::OutOfMemory("import: no memory for ", lance.rows, " rows");
+  return Status::OK();
+}
+
+}  // namespace pennon

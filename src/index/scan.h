@@ -1,0 +1,71 @@
+// From distances to results in the order of the contract: (distance, row id, id).
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "graph/graph.h"
+#include "pennon/params.h"
+
+namespace pennon {
+
+struct ResultOrder {
+  bool operator()(const SearchResult& a, const SearchResult& b) const {
+    if (a.distance != b.distance) return a.distance < b.distance;
+    return a.row_id != b.row_id ? a.row_id < b.row_id : a.id < b.id;
+  }
+};
+
+// The k nearest of the rows below `rows` that pass, by looking at all of them.
+template <typename RowId, typename Passes>
+std::vector<SearchResult> Scan(const graph::Probe& probe, uint32_t rows, size_t k, graph::Scratch& scratch,
+                               RowId&& row_id, Passes&& passes) {
+  constexpr size_t kBlock = 64;
+  std::vector<SearchResult> best;  // a max-heap
+  uint32_t ids[kBlock];
+  float distances[kBlock];
+  size_t n = 0;
+  uint64_t computed = 0;
+  auto flush = [&] {
+    probe.Score(ids, n, distances);
+    computed += n;
+    for (size_t i = 0; i < n; ++i) {
+      if (best.size() == k && distances[i] > best.front().distance) continue;
+      const SearchResult result{ids[i], row_id(ids[i]), distances[i]};
+      if (best.size() == k) {
+        if (!ResultOrder()(result, best.front())) continue;
+        std::pop_heap(best.begin(), best.end(), ResultOrder());
+        best.pop_back();
+      }
+      best.push_back(result);
+      std::push_heap(best.begin(), best.end(), ResultOrder());
+    }
+    n = 0;
+  };
+  for (uint32_t id = 0; id < rows; ++id) {
+    if (!passes(id)) continue;
+    ids[n++] = id;
+    if (n == kBlock) flush();
+  }
+  flush();
+  std::sort_heap(best.begin(), best.end(), ResultOrder());
+  scratch.Count(scratch.scans, 1);
+  scratch.Count(scratch.computed, computed);
+  return best;
+}
+
+// The k best of a walk that found at least as many; ties at the k-th distance are settled by row id.
+template <typename RowId>
+std::vector<SearchResult> BestOfBeam(const graph::Scratch& scratch, size_t k, RowId&& row_id) {
+  std::vector<SearchResult> best;
+  const uint32_t kth = graph::KeyOrder(scratch.beam[k - 1]);
+  for (uint64_t key : scratch.beam) {
+    if (graph::KeyOrder(key) > kth) break;
+    best.push_back({graph::KeyId(key), row_id(graph::KeyId(key)), graph::KeyDistance(key)});
+  }
+  std::sort(best.begin(), best.end(), ResultOrder());
+  best.resize(k);
+  return best;
+}
+
+}  // namespace pennon
