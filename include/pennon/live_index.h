@@ -41,9 +41,11 @@ struct LiveIndexOptions {
 };
 
 struct AppendOptions {
-  // Row id of the batch's first row, the others follow; without it they follow the last batch's.
+  // Row id of the batch's first row, the others follow; without it they follow the last batch's, or with row_ids the
+  // largest so far.
   std::optional<uint64_t> first_row_id = std::nullopt;
-  // Row ids of all rows, null vectors included; excludes first_row_id. UInt64Array or Int64Array without nulls.
+  // Row ids of all rows, null vectors included; excludes first_row_id. UInt64Array or Int64Array without nulls and
+  // without negative values. Row ids need not be unique.
   std::shared_ptr<arrow::Array> row_ids = nullptr;
   int threads = 0;             // 0: as many as this process may use
   std::stop_token stop_token = {};  // asked between waves of at most 256 rows: Cancelled, and nothing has changed
@@ -174,6 +176,7 @@ class LiveIndex {
   arrow::Result<std::vector<Answer>> SearchBatch(const arrow::Array& queries, const SearchOptions& options = {}) const;
   arrow::Result<VerifyReport> Verify() const;
 
+  // Neither waits for a running Append; versions_bytes is as of the last publish.
   MemoryUsage GetMemoryUsage() const;
   Stats GetStats() const;
   // Makes what no reader needs any more reusable; waits for a running Append.

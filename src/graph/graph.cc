@@ -32,12 +32,13 @@ Graph::Graph(const Params& params, Allocator& lists, Allocator& scratch)
       retired_(lists) {}
 
 Graph::~Graph() {
+  DropLinker();
   for (Version* version : versions_) allocator_.Free(version, sizeof(Version));
   if (batch_.version != nullptr) allocator_.Free(batch_.version, sizeof(Version));
 }
 
 bool Graph::Init() noexcept {
-  if (!versions_.Reserve(4) || !retired_.Reserve(4)) return false;
+  if (!MakeLinker() || !versions_.Reserve(4) || !retired_.Reserve(4)) return false;
   void* memory = allocator_.Allocate(sizeof(Version));
   if (memory == nullptr) return false;
   versions_.Push(new (memory) Version{.tick = 0, .rows = 0, .entry = 0, .levels = 0});
@@ -216,7 +217,7 @@ void Graph::Reclaim() noexcept {
     while (Record* record = batch_.touched) {
       batch_.touched = record->next;
       Record* old = record->previous.load(std::memory_order_relaxed);
-      old_records_bytes_ += SlabOf(old->level).record_bytes();
+      old_records_bytes_.fetch_add(SlabOf(old->level).record_bytes(), std::memory_order_relaxed);
       old->next = pending;
       pending = old;
     }
@@ -254,7 +255,7 @@ void Graph::Settle(Record* record) noexcept {
     return;
   }
   newer->previous.store(record->previous.load(std::memory_order_relaxed), std::memory_order_release);
-  old_records_bytes_ -= SlabOf(record->level).record_bytes();
+  old_records_bytes_.fetch_sub(SlabOf(record->level).record_bytes(), std::memory_order_relaxed);
   Retire(record);
 }
 
@@ -274,15 +275,6 @@ void Graph::Release(Record* chain) noexcept {
     SlabOf(chain->level).Give(chain);
     chain = next;
   }
-}
-
-GraphUsage Graph::Usage() const {
-  GraphUsage usage;
-  const size_t records = level0_.bytes() + upper_level_.bytes();
-  usage.versions = old_records_bytes_ + versions_.size() * sizeof(Version) + versions_.bytes() + retired_.bytes();
-  usage.lists = records - old_records_bytes_ + heads_.bytes() + upper_heads_.bytes() + upper_.bytes() +
-                levels_.bytes();
-  return usage;
 }
 
 Graph::Reader::Reader(const Graph& graph, const Version* pinned) noexcept

@@ -80,12 +80,6 @@ struct ListDraft {
   uint16_t children = 0;
 };
 
-struct GraphUsage {
-  size_t lists = 0;
-  size_t versions = 0;
-  size_t scratch = 0;
-};
-
 struct Report {
   uint32_t unreachable = 0;
   const char* problem = nullptr;
@@ -161,8 +155,10 @@ class Graph {
   [[nodiscard]] Outcome Import(uint32_t rows, const uint8_t* levels, uint32_t entry,
                                const std::function<void(uint32_t row, int32_t level, ListDraft& draft)>& fill);
 
-  // Writer, or nobody is writing.
-  GraphUsage Usage() const;
+  // Bytes that old versions keep, as of the last publish.
+  uint64_t versions_bytes() const {
+    return old_records_bytes_.load(std::memory_order_relaxed) + live_versions() * sizeof(Version);
+  }
   template <typename Visit>
   void ForEachScratch(Visit&& visit) const {
     slots_.ForEach([&](const Slot<Scratch>& slot) { visit(slot.scratch); });
@@ -180,6 +176,8 @@ class Graph {
     return level == 0 ? heads_[row] : upper_heads_[upper_[row] + static_cast<uint32_t>(level) - 1];
   }
   int32_t DrawLevel(uint32_t row) const;
+  [[nodiscard]] bool MakeLinker() noexcept;
+  void DropLinker() noexcept;
   [[nodiscard]] bool Begin(uint32_t rows) noexcept;
   Record* TakeNew(uint32_t row, int32_t level) noexcept;
   Record* Touch(uint32_t row, int32_t level) noexcept;
@@ -212,6 +210,7 @@ class Graph {
   Slab level0_;
   Slab upper_level_;
   ThreadPool pool_;
+  Linker* linker_ = nullptr;
   Buffer<Version*> versions_;  // live at the last scan, by tick
   struct Retired {
     uint64_t tick;  // may be reused when every slot holds a later version
@@ -220,7 +219,6 @@ class Graph {
   Buffer<Retired> retired_;
   uint64_t last_tick_ = 0;
   uint64_t scans_ = 0;
-  size_t old_records_bytes_ = 0;
   uint32_t upper_used_ = 0;
   uint32_t open_row_ = 0;  // no row below it has room for a child
 
@@ -237,6 +235,7 @@ class Graph {
   std::atomic<uint32_t> linked_{0};
   std::atomic<uint64_t> build_distances_{0};
   std::atomic<uint64_t> live_versions_{0};
+  std::atomic<uint64_t> old_records_bytes_{0};
 };
 
 }  // namespace pennon::graph

@@ -1,6 +1,5 @@
 // Linking a batch: plan, parents, apply, wave by wave.
 #include <algorithm>
-#include <memory>
 #include <new>
 
 #include "graph/graph.h"
@@ -54,17 +53,17 @@ struct Graph::Edge {
 
 // Where a planned row's keys lie in its part of the plan buffers.
 struct Graph::Plan {
-  uint32_t candidates = 0;           // of level 0, ascending
-  uint32_t selected[64] = {};        // how many, per level
-  uint64_t parent = 0;
+  uint32_t candidates;    // of level 0, ascending
+  size_t first_selected;  // of level 0; m a level
+  uint32_t selected[64];  // how many, per level
+  uint64_t parent;
 };
 
+// Lives as long as the graph, so that an append pays for what it changes and not for scratch.
 class Graph::Linker {
  public:
-  Linker(Graph& graph, const Scorer& scorer, size_t threads)
+  explicit Linker(Graph& graph)
       : graph_(graph),
-        scorer_(scorer),
-        threads_(threads),
         workers_(graph.scratch_allocator_),
         plans_(graph.scratch_allocator_),
         candidates_(graph.scratch_allocator_),
@@ -78,10 +77,10 @@ class Graph::Linker {
     }
   }
 
-  Outcome Run(uint32_t rows, const std::function<bool()>& stopped) noexcept;
+  Outcome Run(const Scorer& scorer, size_t threads, const std::function<bool()>& stopped) noexcept;
 
  private:
-  bool Prepare(uint32_t rows);
+  bool Prepare(size_t threads);
   Outcome Wave(uint32_t first, uint32_t rows);
   bool PlanRow(Scratch& scratch, uint32_t row);
   size_t Select(Scratch& scratch, const uint64_t* candidates, size_t n, size_t limit, uint64_t* selected);
@@ -91,20 +90,22 @@ class Graph::Linker {
   void WriteNewLists(uint32_t first, uint32_t rows);
   void Apply(Scratch& scratch, size_t begin, size_t end);
   void Overflow(Scratch& scratch, Record* record, const Edge* edges, size_t n);
-  size_t stride() const { return params().ef_construction; }
-  size_t selected_stride() const { return size_t{params().m} * static_cast<size_t>(params().max_level); }
+  uint64_t* CandidatesOf(uint32_t row) { return candidates_.data() + (row - wave_first_) * stride_; }
+  uint64_t* SelectedOf(uint32_t row, int32_t level) {
+    return selected_.data() + plans_[row - wave_first_].first_selected + static_cast<size_t>(level) * params().m;
+  }
   const Params& params() const { return graph_.params_; }
 
   Graph& graph_;
-  const Scorer& scorer_;
-  const size_t threads_;
+  Scorer scorer_ = {};
   Buffer<Scratch*> workers_;
   Buffer<Plan> plans_;
-  Buffer<uint64_t> candidates_;  // ef_construction a row of the wave
-  Buffer<uint64_t> selected_;    // m a level a row
+  Buffer<uint64_t> candidates_;  // stride_ a row of the wave
+  Buffer<uint64_t> selected_;
   Buffer<Edge> edges_;
   Buffer<uint32_t> groups_;      // where in edges_ each target starts
   Promises promises_;
+  size_t stride_ = 0;
   uint32_t wave_first_ = 0;
   uint32_t entry_ = 0;
   int32_t levels_ = 0;
@@ -114,14 +115,21 @@ class Graph::Linker {
 Outcome Graph::Link(uint32_t rows, const Scorer& scorer, size_t threads, const std::function<bool()>& stopped) noexcept {
   if (!pool_.SetThreads(threads)) return Outcome::kNoThreads;
   if (!Begin(rows)) return Outcome::kOutOfMemory;
-  Linker linker(*this, scorer, threads);
-  const Outcome outcome = linker.Run(rows, stopped);
+  const Outcome outcome = linker_->Run(scorer, threads, stopped);
   if (outcome != Outcome::kOk) Abort();
   return outcome;
 }
 
-Outcome Graph::Linker::Run(uint32_t rows, const std::function<bool()>& stopped) noexcept {
-  if (!Prepare(rows)) return Outcome::kOutOfMemory;
+bool Graph::MakeLinker() noexcept {
+  linker_ = new (std::nothrow) Linker(*this);
+  return linker_ != nullptr;
+}
+
+void Graph::DropLinker() noexcept { delete linker_; }
+
+Outcome Graph::Linker::Run(const Scorer& scorer, size_t threads, const std::function<bool()>& stopped) noexcept {
+  scorer_ = scorer;
+  if (!Prepare(threads)) return Outcome::kOutOfMemory;
   Version& version = *graph_.batch_.version;
   tick_ = version.tick;
   entry_ = version.entry;
@@ -140,22 +148,26 @@ Outcome Graph::Linker::Run(uint32_t rows, const std::function<bool()>& stopped) 
   return Outcome::kOk;
 }
 
-bool Graph::Linker::Prepare(uint32_t rows) {
-  const size_t wave = std::min(rows, kMaxWave);
-  if (!workers_.Reserve(threads_)) return false;
-  for (size_t i = 0; i < threads_; ++i) {
+bool Graph::Linker::Prepare(size_t threads) {
+  if (!workers_.Reserve(threads)) return false;
+  while (workers_.size() < threads) {
     void* memory = graph_.scratch_allocator_.Allocate(sizeof(Scratch));
     if (memory == nullptr) return false;
-    Scratch* scratch = new (memory) Scratch(graph_.scratch_allocator_);
-    workers_.Push(scratch);
-    const size_t most = params().capacity(0) + kMaxWave;
-    if (!graph_.PrepareScratch(*scratch, graph_.batch_.version->rows) || !scratch->block.Reserve(2 * most) ||
-        !scratch->distances.Reserve(2 * most) || !scratch->found.Reserve(2 * most + params().ef_construction) ||
-        !scratch->probes.Reserve(2 * scorer_.scratch_bytes + 128)) {
+    workers_.Push(new (memory) Scratch(graph_.scratch_allocator_));
+  }
+  const uint32_t end = graph_.batch_.version->rows;
+  const size_t most = params().capacity(0) + kMaxWave;
+  for (size_t i = 0; i < threads; ++i) {
+    Scratch* worker = workers_[i];
+    if (!graph_.PrepareScratch(*worker, end) || !worker->block.Reserve(2 * most) ||
+        !worker->distances.Reserve(2 * most) || !worker->found.Reserve(2 * most) ||
+        !worker->probes.Reserve(2 * scorer_.scratch_bytes + 128)) {
       return false;
     }
   }
-  return plans_.Resize(wave) && candidates_.Resize(wave * stride()) && selected_.Resize(wave * selected_stride());
+  const size_t wave = std::min(end - graph_.batch_.rows_before, kMaxWave);
+  stride_ = std::min(params().ef_construction, end);
+  return plans_.Resize(wave) && candidates_.Reserve(wave * stride_);
 }
 
 Outcome Graph::Linker::Wave(uint32_t first, uint32_t rows) {
@@ -164,9 +176,12 @@ Outcome Graph::Linker::Wave(uint32_t first, uint32_t rows) {
     const int32_t level = graph_.DrawLevel(row);
     graph_.levels_[row] = static_cast<uint8_t>(level);
     graph_.upper_[row] = graph_.upper_used_ + static_cast<uint32_t>(upper);
+    plans_[row - first].first_selected = (row - first + upper) * params().m;
     upper += static_cast<size_t>(level);
   }
-  if (!graph_.upper_heads_.Reserve(graph_.upper_used_ + upper)) return Outcome::kOutOfMemory;
+  if (!selected_.Reserve((rows + upper) * params().m) || !graph_.upper_heads_.Reserve(graph_.upper_used_ + upper)) {
+    return Outcome::kOutOfMemory;
+  }
 
   wave_first_ = first;
   std::atomic<bool> planned{true};
@@ -215,8 +230,6 @@ Outcome Graph::Linker::Wave(uint32_t first, uint32_t rows) {
 // Reads only. Leaves the row's level-0 candidates and its selected neighbours per level.
 bool Graph::Linker::PlanRow(Scratch& scratch, uint32_t row) {
   Plan& plan = plans_[row - wave_first_];
-  uint64_t* candidates = candidates_.data() + (row - wave_first_) * stride();
-  uint64_t* selected = selected_.data() + (row - wave_first_) * selected_stride();
   const int32_t top = graph_.levels_[row];
   const Probe probe = scorer_.Of(row, scratch.probes.data());
 
@@ -250,11 +263,11 @@ bool Graph::Linker::PlanRow(Scratch& scratch, uint32_t row) {
     }
     std::sort(scratch.beam.begin(), scratch.beam.end());
     const size_t n = std::min<size_t>(scratch.beam.size(), params().ef_construction);
-    plan.selected[level] = static_cast<uint32_t>(
-        Select(scratch, scratch.beam.data(), n, params().m, selected + static_cast<size_t>(level) * params().m));
+    plan.selected[level] =
+        static_cast<uint32_t>(Select(scratch, scratch.beam.data(), n, params().m, SelectedOf(row, level)));
     if (level == 0) {
       plan.candidates = static_cast<uint32_t>(n);
-      std::copy_n(scratch.beam.data(), n, candidates);
+      std::copy_n(scratch.beam.data(), n, CandidatesOf(row));
     }
   }
   return true;
@@ -317,7 +330,7 @@ void Graph::Linker::ChooseParents(uint32_t first, uint32_t rows) {
   promises_.Clear();
   for (uint32_t i = 0; i < rows; ++i) {
     if (first + i == 0) continue;
-    plans_[i].parent = ChooseParent(first + i, plans_[i], candidates_.data() + i * stride());
+    plans_[i].parent = ChooseParent(first + i, plans_[i], CandidatesOf(first + i));
     ++promises_[KeyId(plans_[i].parent)];
   }
 }
@@ -327,8 +340,7 @@ void Graph::Linker::WriteNewLists(uint32_t first, uint32_t rows) {
     const uint32_t row = first + i;
     const Plan& plan = plans_[i];
     for (int32_t level = 0; level <= graph_.levels_[row]; ++level) {
-      const uint64_t* selected =
-          selected_.data() + i * selected_stride() + static_cast<size_t>(level) * params().m;
+      const uint64_t* selected = SelectedOf(row, level);
       Record* record = graph_.TakeNew(row, level);
       uint32_t* ids = record->ids();
       uint16_t count = 0;

@@ -1,6 +1,7 @@
 #include "pennon/live_index.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <exception>
 #include <functional>
@@ -55,7 +56,7 @@ struct LiveIndex::Impl {
         rows_memory(pool, totals),
         graph_memory(pool, totals),
         scratch_memory(pool, totals),
-        rows(o.dim, KindOf(o.metric), rows_memory, pool),
+        rows(o.dim, KindOf(o.metric), rows_memory),
         graph(GraphParams(o.build), graph_memory, scratch_memory) {}
 
   Result<IdRange> Append(const std::shared_ptr<arrow::Array>& vectors, const AppendOptions& append);
@@ -79,9 +80,10 @@ struct LiveIndex::Impl {
   // Guards the writer's side of rows and graph, and what follows.
   mutable std::mutex writer;
   uint64_t next_row_id = 0;
-  uint64_t versions_published = 0;
-  uint64_t appends_failed = 0;
-  int64_t last_publish_nanos = 0;
+
+  std::atomic<uint64_t> versions_published{0};
+  std::atomic<uint64_t> appends_failed{0};
+  std::atomic<int64_t> last_publish_nanos{0};
 };
 
 namespace {
@@ -97,6 +99,13 @@ Status CheckRowIds(const arrow::Array& row_ids, int64_t rows) {
     return Status::Invalid("row ids: expected one for each of ", rows, " vectors, got ", row_ids.length());
   }
   if (row_ids.null_count() > 0) return Status::Invalid("row ids: expected no nulls, got ", row_ids.null_count());
+  if (type == arrow::Type::INT64) {
+    const int64_t* ids = row_ids.data()->GetValues<int64_t>(1);
+    const int64_t* negative = std::find_if(ids, ids + rows, [](int64_t id) { return id < 0; });
+    if (negative != ids + rows) {
+      return Status::Invalid("row ids: expected 0 or more, got ", *negative, " at offset ", negative - ids);
+    }
+  }
   return Status::OK();
 }
 
@@ -120,13 +129,17 @@ Result<LiveIndex::IdRange> LiveIndex::Impl::Append(const std::shared_ptr<arrow::
                                  " and the batch brings ", added);
   }
   const uint64_t first_row_id = append.first_row_id.value_or(next_row_id);
+  if (!append.row_ids && first_row_id + static_cast<uint64_t>(vectors.length()) < first_row_id) {
+    return Status::Invalid("first_row_id: expected room for ", vectors.length(), " row ids below 2^64, got ",
+                           first_row_id);
+  }
   uint64_t next = first_row_id + static_cast<uint64_t>(vectors.length());
   std::function<uint64_t(int64_t)> row_id = [&](int64_t i) { return first_row_id + static_cast<uint64_t>(i); };
   if (append.row_ids) {
     // Both types have the same bits.
     const uint64_t* ids = append.row_ids->data()->GetValues<uint64_t>(1);
     row_id = [ids](int64_t i) { return ids[i]; };
-    if (vectors.length() > 0) next = *std::max_element(ids, ids + vectors.length()) + 1;
+    if (vectors.length() > 0) next = std::max(next_row_id, *std::max_element(ids, ids + vectors.length()) + 1);
   }
   if (added == 0) {
     next_row_id = next;
@@ -312,10 +325,7 @@ Result<LiveIndex> LiveIndex::Make(const LiveIndexOptions& options) {
 Result<LiveIndex::IdRange> LiveIndex::Append(const std::shared_ptr<arrow::Array>& vectors,
                                              const AppendOptions& options) {
   auto result = Guard([&] { return impl_->Append(vectors, options); });
-  if (!result.ok()) {
-    std::lock_guard lock(impl_->writer);
-    ++impl_->appends_failed;
-  }
+  if (!result.ok()) ++impl_->appends_failed;
   return result;
 }
 
@@ -376,12 +386,10 @@ Result<VerifyReport> LiveIndex::Verify() const {
 }
 
 MemoryUsage LiveIndex::GetMemoryUsage() const {
-  std::lock_guard lock(impl_->writer);
   MemoryUsage usage;
-  const graph::GraphUsage graph = impl_->graph.Usage();
-  usage.vectors_bytes = impl_->rows.own_bytes();
+  usage.vectors_bytes = impl_->rows_memory.bytes();
   usage.caller_bytes = impl_->rows.borrowed_bytes();
-  usage.versions_bytes = static_cast<int64_t>(graph.versions);
+  usage.versions_bytes = static_cast<int64_t>(impl_->graph.versions_bytes());
   usage.graph_bytes = impl_->graph_memory.bytes() - usage.versions_bytes;
   usage.other_bytes = impl_->scratch_memory.bytes();
   usage.peak_bytes = impl_->totals.peak.load(std::memory_order_relaxed);
@@ -398,7 +406,6 @@ Stats LiveIndex::GetStats() const {
     stats.search_distances += scratch.computed.load(std::memory_order_relaxed);
     stats.exact_scans += scratch.scans.load(std::memory_order_relaxed);
   });
-  std::lock_guard lock(impl_->writer);
   stats.versions_published = impl_->versions_published;
   stats.appends_failed = impl_->appends_failed;
   stats.last_publish_nanos = impl_->last_publish_nanos;

@@ -13,7 +13,7 @@ namespace pennon {
 
 struct VectorStoreSnapshot::Impl {
   Impl(int32_t dim, Metric metric, arrow::MemoryPool* p)
-      : pool(p), memory(pool, totals), rows(dim, KindOf(metric), memory, pool) {}
+      : pool(p), memory(pool, totals), rows(dim, KindOf(metric), memory) {}
 
   // A row as a vector to score others against; float16 rows are widened into the caller's scratch.
   ScoredVector Load(uint32_t id, std::vector<float>& scratch) const {

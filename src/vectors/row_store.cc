@@ -60,15 +60,15 @@ double SquaredNorm(const void* vector, bool half, int32_t dim) {
 
 }  // namespace
 
-RowStore::RowStore(int32_t dim, DistanceKind kind, Allocator& allocator, arrow::MemoryPool* pool)
+RowStore::RowStore(int32_t dim, DistanceKind kind, Allocator& allocator)
     : dim_(dim),
       kind_(kind),
       allocator_(allocator),
       addresses_(allocator),
       row_ids_(allocator),
       inverse_norms_(allocator),
-      segments_(arrow::stl::allocator<Segment>(pool)),
-      borrowed_(arrow::stl::allocator<std::shared_ptr<arrow::Buffer>>(pool)) {}
+      segments_(allocator),
+      borrowed_(StdAllocator<std::shared_ptr<arrow::Buffer>>(allocator)) {}
 
 RowStore::~RowStore() { Restore({}); }
 
@@ -112,19 +112,16 @@ arrow::Status RowStore::Check(const arrow::Array& array, const char* what) const
 }
 
 char* RowStore::Allocate(size_t bytes) {
-  if (segments_.empty() || segment_used_ + bytes > segments_.back().bytes) {
+  if (segments_.empty() || segment_used_ + bytes > segments_[segments_.size() - 1].bytes) {
     const size_t grown = std::min(kFirstSegmentBytes << std::min<size_t>(segments_.size(), 9), kSegmentBytes);
     const size_t size = std::max(grown, bytes);
-    segments_.push_back({nullptr, 0});
+    if (!segments_.Reserve(segments_.size() + 1)) return nullptr;
     void* memory = allocator_.Allocate(size);
-    if (memory == nullptr) {
-      segments_.pop_back();
-      return nullptr;
-    }
-    segments_.back() = {static_cast<char*>(memory), size};
+    if (memory == nullptr) return nullptr;
+    segments_.Push({static_cast<char*>(memory), size});
     segment_used_ = 0;
   }
-  char* result = segments_.back().memory + segment_used_;
+  char* result = segments_[segments_.size() - 1].memory + segment_used_;
   segment_used_ += bytes;
   return result;
 }
@@ -132,8 +129,8 @@ char* RowStore::Allocate(size_t bytes) {
 void RowStore::Restore(const Mark& mark) noexcept {
   size_ = mark.size;
   while (segments_.size() > mark.segments) {
-    allocator_.Free(segments_.back().memory, segments_.back().bytes);
-    segments_.pop_back();
+    const Segment segment = segments_.Pop();
+    allocator_.Free(segment.memory, segment.bytes);
   }
   segment_used_ = mark.segment_used;
   while (borrowed_.size() > mark.borrowed) {
@@ -243,13 +240,6 @@ float RowStore::CosineInDouble(const float* query, uintptr_t address) const {
   double dot = 0;
   for (int32_t i = 0; i < dim_; ++i) dot += double{query[i]} * ValueAt(row, half, i);
   return static_cast<float>(1 - dot / norms);
-}
-
-int64_t RowStore::own_bytes() const {
-  size_t bytes = addresses_.bytes() + row_ids_.bytes() + inverse_norms_.bytes() +
-                 segments_.capacity() * sizeof(Segment) + borrowed_.capacity() * sizeof(borrowed_[0]);
-  for (const Segment& segment : segments_) bytes += segment.bytes;
-  return static_cast<int64_t>(bytes);
 }
 
 }  // namespace pennon

@@ -6,6 +6,7 @@
 // Threads: one writer (Append, Truncate). Readers may use rows that something else has published to them.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -14,7 +15,6 @@
 
 #include <arrow/array.h>
 #include <arrow/status.h>
-#include <arrow/stl_allocator.h>
 
 #include "memory/allocator.h"
 #include "memory/buffer.h"
@@ -32,7 +32,8 @@ struct ScoredVector {
 
 class RowStore {
  public:
-  RowStore(int32_t dim, DistanceKind kind, Allocator& allocator, arrow::MemoryPool* pool);
+  // All memory but the caller's buffers comes from the allocator.
+  RowStore(int32_t dim, DistanceKind kind, Allocator& allocator);
   ~RowStore();
   RowStore(const RowStore&) = delete;
   RowStore& operator=(const RowStore&) = delete;
@@ -65,8 +66,8 @@ class RowStore {
 
   void Score(const ScoredVector& vector, const uint32_t* rows, size_t n, float* out) const;
 
-  int64_t own_bytes() const;
-  int64_t borrowed_bytes() const { return borrowed_bytes_; }
+  // Of the caller's buffers; from any thread.
+  int64_t borrowed_bytes() const { return borrowed_bytes_.load(std::memory_order_relaxed); }
 
  private:
   struct Segment {
@@ -86,10 +87,10 @@ class RowStore {
   SegmentedArray<uintptr_t> addresses_;
   SegmentedArray<uint64_t> row_ids_;
   SegmentedArray<float> inverse_norms_;  // cosine only; NaN: too small for float32
-  std::vector<Segment, arrow::stl::allocator<Segment>> segments_;
+  Buffer<Segment> segments_;
   size_t segment_used_ = 0;
-  std::vector<std::shared_ptr<arrow::Buffer>, arrow::stl::allocator<std::shared_ptr<arrow::Buffer>>> borrowed_;
-  int64_t borrowed_bytes_ = 0;
+  std::vector<std::shared_ptr<arrow::Buffer>, StdAllocator<std::shared_ptr<arrow::Buffer>>> borrowed_;
+  std::atomic<int64_t> borrowed_bytes_{0};
   uint32_t size_ = 0;
 };
 

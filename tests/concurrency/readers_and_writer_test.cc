@@ -52,10 +52,15 @@ TEST(ReadersAndWriter, EveryAnswerIsOfOneVersion) {
   };
   std::vector<std::thread> readers;
   for (uint64_t seed = 0; seed < 3; ++seed) readers.emplace_back(read, seed);
-  std::stop_source stop;
-  stop.request_stop();
+  const auto doomed = Rows(5000, 100'000);
   for (uint32_t first = 0; first < 100 * kBatch; first += kBatch) {
-    EXPECT_TRUE(index.Append(Rows(5000, 30), {.threads = 2, .stop_token = stop.get_token()}).status().IsCancelled());
+    // Stopped in the middle: after some waves have been linked.
+    std::stop_source stop;
+    std::jthread stopper([&, distances = index.GetStats().build_distances + 50 * (first / kBatch)] {
+      while (index.GetStats().build_distances <= distances) std::this_thread::yield();
+      stop.request_stop();
+    });
+    EXPECT_TRUE(index.Append(doomed, {.threads = 2, .stop_token = stop.get_token()}).status().IsCancelled());
     ASSERT_TRUE(index.Append(Rows(first, kBatch), {.threads = 2}).ok());
   }
   done = true;

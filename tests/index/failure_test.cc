@@ -5,35 +5,13 @@
 #include <gtest/gtest.h>
 
 #include "pennon/live_index.h"
+#include "support/failing_pool.h"
 #include "support/vectors.h"
 
 namespace pennon {
 namespace {
 
 constexpr int kDim = 4;
-
-class FailingPool final : public arrow::MemoryPool {
- public:
-  int64_t left = -1;  // allocations until one fails; negative: none does
-
-  arrow::Status Allocate(int64_t size, int64_t alignment, uint8_t** out) override {
-    if (left == 0) return arrow::Status::OutOfMemory("as asked");
-    if (left > 0) --left;
-    return pool_->Allocate(size, alignment, out);
-  }
-  arrow::Status Reallocate(int64_t old_size, int64_t size, int64_t alignment, uint8_t** out) override {
-    return pool_->Reallocate(old_size, size, alignment, out);
-  }
-  void Free(uint8_t* memory, int64_t size, int64_t alignment) override { pool_->Free(memory, size, alignment); }
-  int64_t bytes_allocated() const override { return pool_->bytes_allocated(); }
-  int64_t max_memory() const override { return pool_->max_memory(); }
-  int64_t total_bytes_allocated() const override { return pool_->total_bytes_allocated(); }
-  int64_t num_allocations() const override { return pool_->num_allocations(); }
-  std::string backend_name() const override { return "failing"; }
-
- private:
-  std::unique_ptr<arrow::MemoryPool> pool_ = arrow::MemoryPool::CreateDefault();
-};
 
 std::shared_ptr<arrow::Array> Rows(int n, uint64_t seed) {
   return ToArray(Normal(static_cast<size_t>(n), kDim, seed), kDim);

@@ -8,24 +8,34 @@
 #include <vector>
 
 #include <arrow/api.h>
+#include <arrow/util/float16.h>
 #include <gtest/gtest.h>
 
 namespace pennon {
 
 using Vectors = std::vector<std::vector<float>>;
 
-inline std::shared_ptr<arrow::Array> ToArray(const Vectors& vectors, int dim, const std::set<size_t>& nulls = {}) {
-  arrow::FixedSizeListBuilder builder(arrow::default_memory_pool(), std::make_shared<arrow::FloatBuilder>(), dim);
-  auto* values = static_cast<arrow::FloatBuilder*>(builder.value_builder());
+inline std::shared_ptr<arrow::Array> ToArray(const Vectors& vectors, int dim, const std::set<size_t>& nulls = {},
+                                             bool half = false) {
+  arrow::HalfFloatBuilder halves;
+  arrow::FloatBuilder floats;
+  arrow::TypedBufferBuilder<bool> valid;
   for (size_t i = 0; i < vectors.size(); ++i) {
-    if (nulls.contains(i)) {
-      EXPECT_TRUE(builder.AppendNull().ok());
-      continue;
+    EXPECT_TRUE(valid.Append(!nulls.contains(i)).ok());
+    for (float value : vectors[i]) {
+      EXPECT_TRUE((half ? halves.Append(arrow::util::Float16::FromFloat(value).bits()) : floats.Append(value)).ok());
     }
-    EXPECT_TRUE(builder.Append().ok());
-    EXPECT_TRUE(values->AppendValues(vectors[i]).ok());
   }
-  return builder.Finish().ValueOrDie();
+  const auto values = half ? halves.Finish().ValueOrDie() : floats.Finish().ValueOrDie();
+  return std::make_shared<arrow::FixedSizeListArray>(arrow::fixed_size_list(values->type(), dim),
+                                                     static_cast<int64_t>(vectors.size()), values,
+                                                     valid.Finish().ValueOrDie());
+}
+
+// What float16 keeps of it.
+inline std::vector<float> Halved(std::vector<float> vector) {
+  for (float& value : vector) value = arrow::util::Float16::FromFloat(value).ToFloat();
+  return vector;
 }
 
 inline Vectors Normal(size_t n, int dim, uint64_t seed) {

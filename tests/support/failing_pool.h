@@ -1,0 +1,36 @@
+// A memory pool that fails when asked to, and counts.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include <arrow/memory_pool.h>
+#include <arrow/status.h>
+
+namespace pennon {
+
+class FailingPool final : public arrow::MemoryPool {
+ public:
+  std::atomic<int64_t> left{-1};  // allocations until one fails; negative: none does
+
+  arrow::Status Allocate(int64_t size, int64_t alignment, uint8_t** out) override {
+    if (left == 0) return arrow::Status::OutOfMemory("as asked");
+    if (left > 0) --left;
+    return pool_->Allocate(size, alignment, out);
+  }
+  arrow::Status Reallocate(int64_t old_size, int64_t size, int64_t alignment, uint8_t** out) override {
+    return pool_->Reallocate(old_size, size, alignment, out);
+  }
+  void Free(uint8_t* memory, int64_t size, int64_t alignment) override { pool_->Free(memory, size, alignment); }
+  int64_t bytes_allocated() const override { return pool_->bytes_allocated(); }
+  int64_t max_memory() const override { return pool_->max_memory(); }
+  int64_t total_bytes_allocated() const override { return pool_->total_bytes_allocated(); }
+  int64_t num_allocations() const override { return pool_->num_allocations(); }
+  std::string backend_name() const override { return "failing"; }
+
+ private:
+  std::unique_ptr<arrow::MemoryPool> pool_ = arrow::MemoryPool::CreateDefault();
+};
+
+}  // namespace pennon
