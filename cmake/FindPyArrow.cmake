@@ -1,5 +1,6 @@
 # Arrow C++ from an installed CMake package, else from the pyarrow wheel in <build tree>/.venv (see tools/setup.sh).
 # Defines the interface target pennon_arrow: libarrow, libparquet, libarrow_compute and the rpath to them.
+set(PENNON_VENV "${PROJECT_SOURCE_DIR}/build/.venv" CACHE PATH "Virtual environment with pyarrow")
 add_library(pennon_arrow INTERFACE)
 find_package(Arrow 24 CONFIG QUIET)
 find_package(Parquet 24 CONFIG QUIET)
@@ -10,7 +11,6 @@ if(Arrow_FOUND AND Parquet_FOUND)
   endif()
   return()
 endif()
-set(PENNON_VENV "${PROJECT_SOURCE_DIR}/build/.venv" CACHE PATH "Virtual environment with pyarrow")
 file(GLOB _pyarrow LIST_DIRECTORIES true "${PENNON_VENV}/lib/python3*/site-packages/pyarrow")
 if(NOT _pyarrow)
   message(FATAL_ERROR "No Arrow C++ >= 24 CMake package and no pyarrow in ${PENNON_VENV}: run `make setup` first")

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the build needs and the machine lacks: Debian packages, and Arrow C++ from the pyarrow wheel.
+# `setup.sh lint` adds the formatter and the linter.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -30,4 +31,9 @@ if [[ ! -e build/.venv/pyarrow-$pyarrow ]]; then
   python3 -m venv --clear build/.venv
   build/.venv/bin/pip install -q --disable-pip-version-check "pyarrow==$pyarrow"
   touch "build/.venv/pyarrow-$pyarrow"
+fi
+
+if [[ ${1:-} == lint && ! -e build/.venv/lint-19.1 ]]; then
+  build/.venv/bin/pip install -q --disable-pip-version-check clang-format==19.1.7 clang-tidy==19.1.0
+  touch build/.venv/lint-19.1
 fi

@@ -1,12 +1,18 @@
 #!/usr/bin/env bash
 # Builds and runs the suites: all tests, then those that need a sanitizer under it. Prints the minutes of each.
+# `test.sh all` runs every test under the sanitizers and the model test over more histories.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+all=OFF
+if [[ ${1:-} == all ]]; then
+  all=ON
+  export PENNON_MODEL_SEEDS=1000
+fi
 times=()
 failed=0
 for preset in release tsan asan; do
   start=$SECONDS
-  cmake --preset "$preset" >/dev/null
+  cmake --preset "$preset" -DPENNON_TEST_ALL=$all >/dev/null
   cmake --build --preset "$preset"
   ctest --test-dir "build/$preset" --output-on-failure --no-tests=error || failed=1
   elapsed=$((SECONDS - start))

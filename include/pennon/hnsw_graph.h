@@ -28,13 +28,14 @@ class HnswGraph {
   static arrow::Result<HnswGraph> Make(const BuildParams& params, const HnswGraphOptions& options = {});
 
   // A graph that ToLanceHnswBatch or Lance wrote. Its lists are checked; a tree of parents is laid over level 0.
-  static arrow::Result<HnswGraph> FromLanceHnswBatch(const arrow::RecordBatch& batch, const HnswGraphOptions& options = {});
+  static arrow::Result<HnswGraph> FromLanceHnswBatch(const arrow::RecordBatch& batch,
+                                                     const HnswGraphOptions& options = {});
 
   HnswGraph(HnswGraph&&) noexcept;
   HnswGraph& operator=(HnswGraph&&) noexcept;
   ~HnswGraph();
 
-  size_t size() const;          // rows that searches see
+  size_t size() const;  // rows that searches see
   bool empty() const { return size() == 0; }
   size_t indexed_size() const;  // and those that an insert has linked so far
   const BuildParams& params() const;

@@ -47,7 +47,7 @@ struct AppendOptions {
   // Row ids of all rows, null vectors included; excludes first_row_id. UInt64Array or Int64Array without nulls and
   // without negative values. Row ids need not be unique.
   std::shared_ptr<arrow::Array> row_ids = nullptr;
-  int threads = 0;             // 0: as many as this process may use
+  int threads = 0;                  // 0: as many as this process may use
   std::stop_token stop_token = {};  // asked between waves of at most 256 rows: Cancelled, and nothing has changed
 };
 
@@ -113,13 +113,13 @@ struct VerifyReport {
 struct Stats {
   uint64_t rows = 0;
   uint64_t versions_published = 0;
-  uint64_t live_versions = 0;       // that a reader or snapshot needed at the last publish, and the newest
+  uint64_t live_versions = 0;  // that a reader or snapshot needed at the last publish, and the newest
   uint64_t appends_failed = 0;
-  uint64_t build_distances = 0;     // computed by appends, failed ones included
-  uint64_t searches = 0;            // queries answered
-  uint64_t search_distances = 0;    // computed by searches
-  uint64_t exact_scans = 0;         // searches that scanned
-  int64_t last_publish_nanos = 0;   // from the last row linked to the batch visible and old versions trimmed
+  uint64_t build_distances = 0;    // computed by appends, failed ones included
+  uint64_t searches = 0;           // queries answered
+  uint64_t search_distances = 0;   // computed by searches
+  uint64_t exact_scans = 0;        // searches that scanned
+  int64_t last_publish_nanos = 0;  // from the last row linked to the batch visible and old versions trimmed
 };
 
 class Snapshot {

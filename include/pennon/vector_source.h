@@ -36,9 +36,8 @@ class VectorSourceRef {
       : source_(std::addressof(source)),
         size_(source.size()),
         dim_(source.dim()),
-        row_id_([](const void* object, uint32_t id) -> uint64_t {
-          return static_cast<const Source*>(object)->row_id(id);
-        }),
+        row_id_(
+            [](const void* object, uint32_t id) -> uint64_t { return static_cast<const Source*>(object)->row_id(id); }),
         to_([](const void* object, std::span<const float> query, std::span<const uint32_t> ids, float* out) {
           const Source& self = *static_cast<const Source*>(object);
           if constexpr (BlockVectorSource<Source>) {

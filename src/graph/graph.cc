@@ -65,7 +65,8 @@ int32_t Graph::DrawLevel(uint32_t row) const {
   return level;
 }
 
-// Starts a batch: its version, and room for its rows and for what its publish will retire. On failure nothing has begun.
+// Starts a batch: its version, and room for its rows and for what its publish will retire. On failure nothing has
+// begun.
 bool Graph::Begin(uint32_t rows) noexcept {
   const Version& current = *current_.load(std::memory_order_relaxed);
   const uint64_t end = uint64_t{current.rows} + rows;
@@ -74,10 +75,8 @@ bool Graph::Begin(uint32_t rows) noexcept {
   void* memory = allocator_.Allocate(sizeof(Version));
   if (memory == nullptr) return false;
   batch_ = {};
-  batch_.version = new (memory) Version{.tick = ++last_tick_,
-                                        .rows = static_cast<uint32_t>(end),
-                                        .entry = current.entry,
-                                        .levels = current.levels};
+  batch_.version = new (memory) Version{
+      .tick = ++last_tick_, .rows = static_cast<uint32_t>(end), .entry = current.entry, .levels = current.levels};
   batch_.rows_before = current.rows;
   batch_.upper_before = upper_used_;
   batch_.open_row_before = open_row_;
@@ -277,8 +276,7 @@ void Graph::Release(Record* chain) noexcept {
   }
 }
 
-Graph::Reader::Reader(const Graph& graph, const Version* pinned) noexcept
-    : graph_(graph), slot_(graph.slots_.Claim()) {
+Graph::Reader::Reader(const Graph& graph, const Version* pinned) noexcept : graph_(graph), slot_(graph.slots_.Claim()) {
   if (slot_ == nullptr) return;
   version_ = graph.slots_.Enter(*slot_);
   if (pinned != nullptr) version_ = pinned;  // the slot is then only the epoch

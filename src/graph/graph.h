@@ -48,17 +48,23 @@ struct Filter {
 // Scratch of one search or one worker.
 struct Scratch {
   explicit Scratch(Allocator& allocator)
-      : visited(allocator), touched(allocator), queue(allocator), beam(allocator), found(allocator), block(allocator),
-        distances(allocator), probes(allocator) {}
+      : visited(allocator),
+        touched(allocator),
+        queue(allocator),
+        beam(allocator),
+        found(allocator),
+        block(allocator),
+        distances(allocator),
+        probes(allocator) {}
 
-  Buffer<uint64_t> visited;   // a bit a row
-  Buffer<uint32_t> touched;   // rows whose bit is set
-  Buffer<uint64_t> queue;     // keys to expand, a min-heap
-  Buffer<uint64_t> beam;      // best keys so far, a max-heap; after a search ascending
-  Buffer<uint64_t> found;     // keys for the caller
+  Buffer<uint64_t> visited;  // a bit a row
+  Buffer<uint32_t> touched;  // rows whose bit is set
+  Buffer<uint64_t> queue;    // keys to expand, a min-heap
+  Buffer<uint64_t> beam;     // best keys so far, a max-heap; after a search ascending
+  Buffer<uint64_t> found;    // keys for the caller
   Buffer<uint32_t> block;
   Buffer<float> distances;
-  Buffer<char> probes;        // the worker's
+  Buffer<char> probes;  // the worker's
   // Read by Stats from any thread.
   std::atomic<uint64_t> searches{0};
   std::atomic<uint64_t> computed{0};

@@ -9,9 +9,7 @@ namespace {
 
 constexpr uint32_t kMaxWave = 256;
 
-uint32_t WaveSize(uint32_t linked, uint32_t left) {
-  return std::min({std::max(linked / 50, 1u), kMaxWave, left});
-}
+uint32_t WaveSize(uint32_t linked, uint32_t left) { return std::min({std::max(linked / 50, 1u), kMaxWave, left}); }
 
 bool Tested(const uint32_t* bits, size_t i) { return (bits[i / 32] >> (i % 32) & 1) != 0; }
 void SetTested(uint32_t* bits, size_t i, bool value) {
@@ -103,7 +101,7 @@ class Graph::Linker {
   Buffer<uint64_t> candidates_;  // stride_ a row of the wave
   Buffer<uint64_t> selected_;
   Buffer<Edge> edges_;
-  Buffer<uint32_t> groups_;      // where in edges_ each target starts
+  Buffer<uint32_t> groups_;  // where in edges_ each target starts
   Promises promises_;
   size_t stride_ = 0;
   uint32_t wave_first_ = 0;
@@ -112,7 +110,8 @@ class Graph::Linker {
   uint64_t tick_ = 0;
 };
 
-Outcome Graph::Link(uint32_t rows, const Scorer& scorer, size_t threads, const std::function<bool()>& stopped) noexcept {
+Outcome Graph::Link(uint32_t rows, const Scorer& scorer, size_t threads,
+                    const std::function<bool()>& stopped) noexcept {
   if (!pool_.SetThreads(threads)) return Outcome::kNoThreads;
   if (!Begin(rows)) return Outcome::kOutOfMemory;
   const Outcome outcome = linker_->Run(scorer, threads, stopped);
@@ -189,7 +188,8 @@ Outcome Graph::Linker::Wave(uint32_t first, uint32_t rows) {
     if (!PlanRow(*workers_[worker], first + static_cast<uint32_t>(i))) planned.store(false, std::memory_order_relaxed);
   });
   for (Scratch* worker : workers_) {
-    graph_.build_distances_.fetch_add(worker->computed.exchange(0, std::memory_order_relaxed), std::memory_order_relaxed);
+    graph_.build_distances_.fetch_add(worker->computed.exchange(0, std::memory_order_relaxed),
+                                      std::memory_order_relaxed);
   }
   if (!planned.load(std::memory_order_relaxed)) return Outcome::kOutOfMemory;
 
@@ -302,8 +302,7 @@ size_t Graph::Linker::Select(Scratch& scratch, const uint64_t* candidates, size_
 }
 
 bool Graph::Linker::HasRoom(uint32_t row) {
-  const uint32_t in_list =
-      row < wave_first_ ? graph_.Head(row, 0).load(std::memory_order_relaxed)->children : 0u;
+  const uint32_t in_list = row < wave_first_ ? graph_.Head(row, 0).load(std::memory_order_relaxed)->children : 0u;
   return in_list + promises_[row] < params().m;
 }
 
@@ -405,7 +404,8 @@ void Graph::Linker::Overflow(Scratch& scratch, Record* record, const Edge* edges
   scratch.Count(scratch.computed, record->count);
   const size_t pinned_before = record->pinned();
   for (size_t i = 0; i < record->count; ++i) {
-    const uint8_t flags = static_cast<uint8_t>((Tested(tested, i) ? kTestedBefore : 0) | (i < pinned_before ? kPinned : 0));
+    const uint8_t flags =
+        static_cast<uint8_t>((Tested(tested, i) ? kTestedBefore : 0) | (i < pinned_before ? kPinned : 0));
     members[size++] = {Key(scratch.distances[i], ids[i]), flags};
   }
   size_t others = capacity - pinned_before;

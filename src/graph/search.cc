@@ -97,7 +97,8 @@ bool Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t tic
     std::pop_heap(queue.begin(), queue.end(), std::greater<>());
     queue.Pop();
     const Record* record = ReadList(KeyId(nearest), level, tick);
-    if (!queue.Reserve(queue.size() + record->count) || !scratch.touched.Reserve(scratch.touched.size() + record->count)) {
+    if (!queue.Reserve(queue.size() + record->count) ||
+        !scratch.touched.Reserve(scratch.touched.size() + record->count)) {
       memory = false;
       break;
     }

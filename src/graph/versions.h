@@ -26,8 +26,8 @@ struct Record;
 struct Version {
   uint64_t tick;
   uint32_t rows;
-  uint32_t entry;   // a row of the top level, if there are rows
-  int32_t levels;   // levels that have rows
+  uint32_t entry;  // a row of the top level, if there are rows
+  int32_t levels;  // levels that have rows
   std::atomic<uint64_t> pins{0};
   // The writer's: records of which this is the newest live version that needs them; mark of the last scan.
   Record* superseded = nullptr;
@@ -109,8 +109,7 @@ class Slots {
       uintptr_t state = slot->state.fetch_or(0, std::memory_order_acq_rel);
       if (state == SlotType::kRegistering) {
         const uintptr_t current = reinterpret_cast<uintptr_t>(current_.load(std::memory_order_relaxed));
-        if (slot->state.compare_exchange_strong(state, current, std::memory_order_acq_rel,
-                                                std::memory_order_acquire)) {
+        if (slot->state.compare_exchange_strong(state, current, std::memory_order_acq_rel, std::memory_order_acquire)) {
           state = current;
         }
       }

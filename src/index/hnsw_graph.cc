@@ -144,8 +144,8 @@ Status HnswGraph::InsertBatch(uint32_t first, uint32_t last, const VectorSourceR
     }
     const Source source(ref);
     const size_t workers = threads == 0 ? DefaultThreads() : static_cast<size_t>(threads);
-    const graph::Outcome outcome = impl_->graph.Link(last - first, source.Scorer(), workers,
-                                                     [&] { return !source.status().ok(); });
+    const graph::Outcome outcome =
+        impl_->graph.Link(last - first, source.Scorer(), workers, [&] { return !source.status().ok(); });
     if (outcome == graph::Outcome::kStopped) return source.status();
     ARROW_RETURN_NOT_OK(ToStatus(outcome, workers));
     if (Status status = source.status(); !status.ok()) {
@@ -196,8 +196,8 @@ Result<std::shared_ptr<arrow::RecordBatch>> HnswGraph::ToLanceHnswBatch(const Ve
       return Status::Invalid("vector source has ", ref.size(), " rows but the graph has ", reader.version().rows);
     }
     const Source source(ref);
-    ARROW_ASSIGN_OR_RAISE(auto batch, pennon::ToLanceHnswBatch(impl_->graph, reader, source.Scorer(), impl_->params,
-                                                               impl_->pool));
+    ARROW_ASSIGN_OR_RAISE(auto batch,
+                          pennon::ToLanceHnswBatch(impl_->graph, reader, source.Scorer(), impl_->params, impl_->pool));
     ARROW_RETURN_NOT_OK(source.status());
     return batch;
   });

@@ -54,10 +54,10 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> ToLanceHnswBatch(const graph:
       params.prefetch_distance ? nlohmann::ordered_json(*params.prefetch_distance) : nlohmann::ordered_json(nullptr);
   metadata["level_offsets"] = offsets;
 
-  const auto schema = arrow::schema({arrow::field("__vector_id", arrow::uint32()),
-                                     arrow::field("__neighbors", arrow::list(arrow::uint32())),
-                                     arrow::field("_distance", arrow::list(arrow::float32()))},
-                                    arrow::key_value_metadata({"lance:hnsw"}, {metadata.dump()}));
+  const auto schema = arrow::schema(
+      {arrow::field("__vector_id", arrow::uint32()), arrow::field("__neighbors", arrow::list(arrow::uint32())),
+       arrow::field("_distance", arrow::list(arrow::float32()))},
+      arrow::key_value_metadata({"lance:hnsw"}, {metadata.dump()}));
   arrow::ArrayVector columns(3);
   ARROW_RETURN_NOT_OK(ids.Finish(&columns[0]));
   ARROW_RETURN_NOT_OK(neighbors.Finish(&columns[1]));

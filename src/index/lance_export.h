@@ -18,7 +18,6 @@ namespace pennon {
 arrow::Result<std::shared_ptr<arrow::RecordBatch>> ToLanceHnswBatch(const graph::Graph& graph,
                                                                     const graph::Graph::Reader& reader,
                                                                     const graph::Scorer& scorer,
-                                                                    const BuildParams& params,
-                                                                    arrow::MemoryPool* pool);
+                                                                    const BuildParams& params, arrow::MemoryPool* pool);
 
 }  // namespace pennon

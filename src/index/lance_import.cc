@@ -129,7 +129,8 @@ Status CheckLists(LanceHnsw& lance) {
       if (row >= lance.rows || int64_t{row} <= before || (level == 0 && row != i)) {
         return Bad("level ", level, ": ids are not those of the level below in ascending order, at row ", i);
       }
-      if (level > 0 && lance.levels[row] != level - 1) return Bad("row ", row, " is on level ", level, " but not below");
+      if (level > 0 && lance.levels[row] != level - 1)
+        return Bad("row ", row, " is on level ", level, " but not below");
       lance.levels[row] = static_cast<uint8_t>(level);
       before = row;
     }
@@ -160,7 +161,8 @@ Status CheckLists(LanceHnsw& lance) {
       }
     }
   }
-  if (lance.rows > 0 && lance.entry >= lance.rows) return Bad("entry_point ", lance.entry, " is not below ", lance.rows);
+  if (lance.rows > 0 && lance.entry >= lance.rows)
+    return Bad("entry_point ", lance.entry, " is not below ", lance.rows);
   return Status::OK();
 }
 
@@ -171,10 +173,8 @@ Result<LanceHnsw> ReadLanceHnswBatch(const arrow::RecordBatch& batch) {
   LanceHnsw lance;
   ARROW_RETURN_NOT_OK(ReadMetadata(batch, lance));
   ARROW_ASSIGN_OR_RAISE(lance.ids, Column<arrow::UInt32Array>(batch, "__vector_id", arrow::uint32()));
-  ARROW_ASSIGN_OR_RAISE(lance.neighbors,
-                        Column<arrow::ListArray>(batch, "__neighbors", arrow::list(arrow::uint32())));
-  ARROW_ASSIGN_OR_RAISE(lance.distances,
-                        Column<arrow::ListArray>(batch, "_distance", arrow::list(arrow::float32())));
+  ARROW_ASSIGN_OR_RAISE(lance.neighbors, Column<arrow::ListArray>(batch, "__neighbors", arrow::list(arrow::uint32())));
+  ARROW_ASSIGN_OR_RAISE(lance.distances, Column<arrow::ListArray>(batch, "_distance", arrow::list(arrow::float32())));
   ARROW_RETURN_NOT_OK(CheckLists(lance));
   return lance;
 }
@@ -238,7 +238,8 @@ Status ImportLanceHnsw(const LanceHnsw& lance, graph::Graph& graph) {
         for (uint64_t key : keys) {
           const uint32_t id = graph::KeyId(key);
           if (draft.count == capacity) break;
-          if (level == 0 && ((row != 0 && id == parents[row]) || std::binary_search(pinned.begin(), pinned.end(), id))) {
+          if (level == 0 &&
+              ((row != 0 && id == parents[row]) || std::binary_search(pinned.begin(), pinned.end(), id))) {
             continue;
           }
           push(id);

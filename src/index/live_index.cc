@@ -213,15 +213,13 @@ Result<Answer> LiveIndex::Impl::Search(const graph::Graph::Reader& reader, std::
   if (query.size() != static_cast<size_t>(options.dim)) {
     return Status::Invalid("query: expected dimension ", options.dim, ", got ", query.size());
   }
-  const auto values = std::make_shared<arrow::FloatArray>(
-      options.dim, arrow::Buffer::Wrap(query.data(), query.size()));
+  const auto values = std::make_shared<arrow::FloatArray>(options.dim, arrow::Buffer::Wrap(query.data(), query.size()));
   ARROW_ASSIGN_OR_RAISE(auto array, arrow::FixedSizeListArray::FromArrays(values, options.dim));
   ARROW_RETURN_NOT_OK(rows.Check(*array, "query"));
   return SearchChecked(reader, rows.MakeQuery(query.data()), search);
 }
 
-Result<std::vector<Answer>> LiveIndex::Impl::SearchBatch(const graph::Graph::Reader& reader,
-                                                         const arrow::Array& array,
+Result<std::vector<Answer>> LiveIndex::Impl::SearchBatch(const graph::Graph::Reader& reader, const arrow::Array& array,
                                                          const SearchOptions& search) const {
   if (!reader) return NoMemory();
   if (search.k < 0) return Status::Invalid("k: expected 0 or more, got ", search.k);
@@ -295,9 +293,7 @@ Result<std::shared_ptr<arrow::RecordBatch>> Snapshot::ToLanceHnswBatch() const {
 }
 
 Result<std::shared_ptr<arrow::RecordBatch>> Snapshot::ToRecordBatch(std::optional<uint64_t> reverse_row_ids_of) const {
-  return Guard([&] {
-    return RowsToRecordBatch(impl_->index->rows, size(), reverse_row_ids_of, impl_->index->pool);
-  });
+  return Guard([&] { return RowsToRecordBatch(impl_->index->rows, size(), reverse_row_ids_of, impl_->index->pool); });
 }
 
 Result<VerifyReport> Snapshot::Verify() const {
@@ -334,8 +330,8 @@ Result<LiveIndex::IdRange> LiveIndex::Append(const arrow::RecordBatch& batch, co
     const std::string& name = impl_->options.vector_column;
     int column = -1;
     for (int i = 0; i < batch.num_columns(); ++i) {
-      const bool wanted = name.empty() ? batch.column(i)->type_id() == arrow::Type::FIXED_SIZE_LIST
-                                       : batch.column_name(i) == name;
+      const bool wanted =
+          name.empty() ? batch.column(i)->type_id() == arrow::Type::FIXED_SIZE_LIST : batch.column_name(i) == name;
       if (!wanted) continue;
       if (column >= 0) return Status::Invalid("vector_column: expected one column, found two; name one in the options");
       column = i;

@@ -28,8 +28,8 @@ class PoolAllocator final : public Allocator {
       return nullptr;
     }
     bytes_.fetch_add(static_cast<int64_t>(size), std::memory_order_relaxed);
-    const int64_t now = totals_.bytes.fetch_add(static_cast<int64_t>(size), std::memory_order_relaxed) +
-                        static_cast<int64_t>(size);
+    const int64_t now =
+        totals_.bytes.fetch_add(static_cast<int64_t>(size), std::memory_order_relaxed) + static_cast<int64_t>(size);
     int64_t peak = totals_.peak.load(std::memory_order_relaxed);
     while (now > peak && !totals_.peak.compare_exchange_weak(peak, now, std::memory_order_relaxed)) {
     }

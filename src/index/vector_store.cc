@@ -63,9 +63,8 @@ arrow::Status VectorStoreSnapshot::CopyVector(uint32_t id, std::span<float> out)
 
 arrow::Result<std::shared_ptr<arrow::RecordBatch>> VectorStoreSnapshot::ToRecordBatch(
     std::optional<uint64_t> reverse_row_ids_of) const {
-  return Guard([&] {
-    return RowsToRecordBatch(impl_->rows, static_cast<uint32_t>(size_), reverse_row_ids_of, impl_->pool);
-  });
+  return Guard(
+      [&] { return RowsToRecordBatch(impl_->rows, static_cast<uint32_t>(size_), reverse_row_ids_of, impl_->pool); });
 }
 
 arrow::Result<VectorStore> VectorStore::Make(int32_t dim, Metric metric, arrow::MemoryPool* pool) {
@@ -87,11 +86,10 @@ arrow::Result<VectorStore::IdRange> VectorStore::AppendBatch(const std::shared_p
     const uint32_t first = rows.size();
     const int64_t added = vectors.length() - vectors.null_count();
     if (first + added > int64_t{0xFFFFFFFF}) {
-      return arrow::Status::CapacityError("rows: the limit is 2^32 - 1, the store has ", first, " and the batch brings ",
-                                          added);
+      return arrow::Status::CapacityError("rows: the limit is 2^32 - 1, the store has ", first,
+                                          " and the batch brings ", added);
     }
-    ARROW_RETURN_NOT_OK(
-        rows.Append(vectors, [&](int64_t i) { return first_row_id + static_cast<uint64_t>(i); }));
+    ARROW_RETURN_NOT_OK(rows.Append(vectors, [&](int64_t i) { return first_row_id + static_cast<uint64_t>(i); }));
     impl_->visible.store(rows.size(), std::memory_order_release);
     return IdRange{first, rows.size()};
   });

@@ -68,9 +68,7 @@ class SegmentedArray {
   T& operator[](uint64_t i) { return *Locate(i); }
   const T& operator[](uint64_t i) const { return *Locate(i); }
 
-  uint64_t bytes() const {
-    return capacity_ * sizeof(T) + (segments_ + kFanout - 1) / kFanout * kFanout * sizeof(T*);
-  }
+  uint64_t bytes() const { return capacity_ * sizeof(T) + (segments_ + kFanout - 1) / kFanout * kFanout * sizeof(T*); }
 
  private:
   static constexpr size_t kFirstBytes = 4096;

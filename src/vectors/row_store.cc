@@ -19,9 +19,7 @@ constexpr size_t kSegmentBytes = size_t{2} << 20;
 constexpr size_t kFirstSegmentBytes = 4096;
 constexpr double kSmallestSquaredNorm = 1e-30;
 
-bool IsHalf(const arrow::FixedSizeListArray& vectors) {
-  return vectors.value_type()->id() == arrow::Type::HALF_FLOAT;
-}
+bool IsHalf(const arrow::FixedSizeListArray& vectors) { return vectors.value_type()->id() == arrow::Type::HALF_FLOAT; }
 
 // The first byte of vector i.
 const uint8_t* VectorData(const arrow::FixedSizeListArray& vectors, int64_t i) {
@@ -74,11 +72,10 @@ RowStore::~RowStore() { Restore({}); }
 
 arrow::Status RowStore::Check(const arrow::Array& array, const char* what) const {
   const arrow::DataType& type = *array.type();
-  const auto* list = type.id() == arrow::Type::FIXED_SIZE_LIST
-                         ? static_cast<const arrow::FixedSizeListType*>(&type)
-                         : nullptr;
-  if (list == nullptr || (list->value_type()->id() != arrow::Type::FLOAT &&
-                          list->value_type()->id() != arrow::Type::HALF_FLOAT)) {
+  const auto* list =
+      type.id() == arrow::Type::FIXED_SIZE_LIST ? static_cast<const arrow::FixedSizeListType*>(&type) : nullptr;
+  if (list == nullptr ||
+      (list->value_type()->id() != arrow::Type::FLOAT && list->value_type()->id() != arrow::Type::HALF_FLOAT)) {
     return arrow::Status::Invalid(what, ": expected FixedSizeList<float or halffloat>[", dim_, "], got ",
                                   type.ToString());
   }
@@ -101,7 +98,8 @@ arrow::Status RowStore::Check(const arrow::Array& array, const char* what) const
     }
     const double norm = SquaredNorm(VectorData(vectors, i), half, dim_);
     if (!std::isfinite(norm)) {
-      return arrow::Status::Invalid(what, ": the vector at offset ", i, " holds NaN or infinity; expected finite values");
+      return arrow::Status::Invalid(what, ": the vector at offset ", i,
+                                    " holds NaN or infinity; expected finite values");
     }
     if (norm > double{FLT_MAX} / 4) {
       return arrow::Status::Invalid(what, ": the vector at offset ", i, " has the squared norm ", norm,
@@ -153,7 +151,8 @@ arrow::Status RowStore::Append(const arrow::FixedSizeListArray& vectors,
     const std::shared_ptr<arrow::Buffer>& buffer = vectors.values()->data()->buffers[1];
     const auto alignment = reinterpret_cast<uintptr_t>(buffer->data()) % (half ? 2 : 4);
     const int64_t slice = vectors.length() * static_cast<int64_t>(bytes);
-    const bool borrow = slice >= static_cast<int64_t>(kSegmentBytes) && slice >= buffer->capacity() / 2 && alignment == 0;
+    const bool borrow =
+        slice >= static_cast<int64_t>(kSegmentBytes) && slice >= buffer->capacity() / 2 && alignment == 0;
     const uint64_t end = uint64_t{size_} + static_cast<uint64_t>(rows);
     bool memory = addresses_.Reserve(end) && row_ids_.Reserve(end) &&
                   (kind_ != DistanceKind::kCosine || inverse_norms_.Reserve(end));

@@ -16,7 +16,8 @@ constexpr int kDim = 4;
 constexpr int kM = 4;
 
 LiveIndex Filled(arrow::MemoryPool* pool, size_t rows) {
-  LiveIndex index = LiveIndex::Make({.dim = kDim, .build = {.m = kM, .ef_construction = 16}, .pool = pool}).ValueOrDie();
+  LiveIndex index =
+      LiveIndex::Make({.dim = kDim, .build = {.m = kM, .ef_construction = 16}, .pool = pool}).ValueOrDie();
   EXPECT_TRUE(index.Append(ToArray(Normal(rows, kDim, 1), kDim)).ok());
   return index;
 }
@@ -82,7 +83,8 @@ TEST(Cost, StatisticsDoNotWaitForAnAppendAndAStopEndsIt) {
     EXPECT_GT(index.GetMemoryUsage().total(), 0);
     stop.request_stop();
   });
-  EXPECT_TRUE(index.Append(ToArray(Normal(200'000, kDim, 2), kDim), {.stop_token = stop.get_token()}).status().IsCancelled());
+  EXPECT_TRUE(
+      index.Append(ToArray(Normal(200'000, kDim, 2), kDim), {.stop_token = stop.get_token()}).status().IsCancelled());
   EXPECT_LT(index.GetStats().build_distances, distances + 200'000 * 16);
   EXPECT_TRUE(index.GetSnapshot().ValueOrDie().ToLanceHnswBatch().ValueOrDie()->Equals(*before, true));
   EXPECT_EQ(index.GetStats().appends_failed, 1u);

@@ -19,8 +19,8 @@ std::shared_ptr<arrow::Array> Rows(int n, uint64_t seed) {
 
 TEST(Failure, EachAllocationOfAnAppend) {
   FailingPool pool;
-  const LiveIndexOptions options{.dim = kDim, .metric = Metric::kCosine, .build = {.m = 4, .ef_construction = 16},
-                                 .pool = &pool};
+  const LiveIndexOptions options{
+      .dim = kDim, .metric = Metric::kCosine, .build = {.m = 4, .ef_construction = 16}, .pool = &pool};
   {
     LiveIndex clean = LiveIndex::Make(options).ValueOrDie();
     LiveIndex tried = LiveIndex::Make(options).ValueOrDie();

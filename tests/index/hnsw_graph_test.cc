@@ -59,7 +59,8 @@ TEST(HnswGraph, LanceBatchHasLancesShape) {
   EXPECT_EQ(batch->schema()->ToString(false),
             "__vector_id: uint32\n__neighbors: list<item: uint32>\n_distance: list<item: float>");
   const auto json = nlohmann::json::parse(batch->schema()->metadata()->Get("lance:hnsw").ValueOrDie());
-  EXPECT_EQ(json["params"], (nlohmann::json{{"max_level", 7}, {"m", 8}, {"ef_construction", 32}, {"prefetch_distance", 2}}));
+  EXPECT_EQ(json["params"],
+            (nlohmann::json{{"max_level", 7}, {"m", 8}, {"ef_construction", 32}, {"prefetch_distance", 2}}));
   EXPECT_EQ(json["level_offsets"].size(), 8u);
   EXPECT_EQ(json["level_offsets"][1], 64);
   EXPECT_EQ(json["level_offsets"][7], batch->num_rows());
@@ -143,19 +144,23 @@ TEST(HnswGraph, AForeignGraphGetsATree) {
   const HnswGraph graph = HnswGraph::FromLanceHnswBatch(*WithMetadata(*batch, good)).ValueOrDie();
   EXPECT_TRUE(graph.Verify().ok()) << graph.Verify().ToString();
 
-  for (const char* bad : {
-           "", "[]", "{}", R"({"entry_point":0})",
-           R"({"entry_point":100,"params":{"max_level":7,"m":2,"ef_construction":10},"level_offsets":[0,100]})",
-           R"({"entry_point":-1,"params":{"max_level":7,"m":2,"ef_construction":10},"level_offsets":[0,100]})",
-           R"({"entry_point":0,"params":{"max_level":7,"m":1,"ef_construction":10},"level_offsets":[0,100]})",
-           R"({"entry_point":0,"params":{"max_level":99,"m":2,"ef_construction":10},"level_offsets":[0,100]})",
-           R"({"entry_point":0,"params":{"max_level":7,"m":1e300,"ef_construction":10},"level_offsets":[0,100]})",
-           R"({"entry_point":0,"params":{"max_level":7,"m":2,"ef_construction":10},"level_offsets":[0]})",
-           R"({"entry_point":0,"params":{"max_level":7,"m":2,"ef_construction":10},"level_offsets":[0,99]})",
-           R"({"entry_point":0,"params":{"max_level":7,"m":2,"ef_construction":10},"level_offsets":[0,50,100]})",
-           R"({"entry_point":0,"params":{"max_level":7,"m":2,"ef_construction":10},"level_offsets":[0,100,50,100]})",
-           R"({"entry_point":0,"params":{"max_level":7,"m":2,"ef_construction":10},"level_offsets":[0,18446744073709551615]})",
-       }) {
+  for (
+      const char* bad : {
+          "",
+          "[]",
+          "{}",
+          R"({"entry_point":0})",
+          R"({"entry_point":100,"params":{"max_level":7,"m":2,"ef_construction":10},"level_offsets":[0,100]})",
+          R"({"entry_point":-1,"params":{"max_level":7,"m":2,"ef_construction":10},"level_offsets":[0,100]})",
+          R"({"entry_point":0,"params":{"max_level":7,"m":1,"ef_construction":10},"level_offsets":[0,100]})",
+          R"({"entry_point":0,"params":{"max_level":99,"m":2,"ef_construction":10},"level_offsets":[0,100]})",
+          R"({"entry_point":0,"params":{"max_level":7,"m":1e300,"ef_construction":10},"level_offsets":[0,100]})",
+          R"({"entry_point":0,"params":{"max_level":7,"m":2,"ef_construction":10},"level_offsets":[0]})",
+          R"({"entry_point":0,"params":{"max_level":7,"m":2,"ef_construction":10},"level_offsets":[0,99]})",
+          R"({"entry_point":0,"params":{"max_level":7,"m":2,"ef_construction":10},"level_offsets":[0,50,100]})",
+          R"({"entry_point":0,"params":{"max_level":7,"m":2,"ef_construction":10},"level_offsets":[0,100,50,100]})",
+          R"({"entry_point":0,"params":{"max_level":7,"m":2,"ef_construction":10},"level_offsets":[0,18446744073709551615]})",
+      }) {
     EXPECT_TRUE(HnswGraph::FromLanceHnswBatch(*WithMetadata(*batch, bad)).status().IsInvalid()) << bad;
   }
   const auto missing = WithMetadata(*batch->RemoveColumn(1).ValueOrDie(), good);

@@ -78,7 +78,8 @@ TEST(LiveIndex, EqualGraphsForEveryNumberOfThreads) {
   for (int threads : {1, 2, 3, 8}) {
     LiveIndex index = MakeIndex(dim);
     for (size_t i = 0; i < rows.size(); i += 400) {
-      ASSERT_TRUE(index.Append(ToArray(Vectors(rows.begin() + i, rows.begin() + i + 400), dim), {.threads = threads}).ok());
+      ASSERT_TRUE(
+          index.Append(ToArray(Vectors(rows.begin() + i, rows.begin() + i + 400), dim), {.threads = threads}).ok());
     }
     const auto exported = index.GetSnapshot().ValueOrDie().ToLanceHnswBatch().ValueOrDie();
     EXPECT_TRUE(!expected || exported->Equals(*expected, true)) << threads;
@@ -118,7 +119,8 @@ TEST(LiveIndex, HeldSnapshotsKeepTheirAnswersAndMemoryReturns) {
   for (size_t i = 0; i < rows.size(); i += 50) {
     std::stop_source stop;
     stop.request_stop();
-    EXPECT_TRUE(index.Append(ToArray(Normal(70, dim, i), dim), {.stop_token = stop.get_token()}).status().IsCancelled());
+    EXPECT_TRUE(
+        index.Append(ToArray(Normal(70, dim, i), dim), {.stop_token = stop.get_token()}).status().IsCancelled());
     ASSERT_TRUE(index.Append(ToArray(Vectors(rows.begin() + i, rows.begin() + i + 50), dim)).ok());
     if (i % 200 == 0) {
       Snapshot snapshot = index.GetSnapshot().ValueOrDie();
@@ -147,7 +149,8 @@ TEST(LiveIndex, FailedFirstBatchLeavesNoTrace) {
   LiveIndex clean = MakeIndex(dim);
   std::stop_source half;
   half.request_stop();
-  EXPECT_TRUE(tried.Append(ToArray(Normal(900, dim, 12), dim), {.stop_token = half.get_token()}).status().IsCancelled());
+  EXPECT_TRUE(
+      tried.Append(ToArray(Normal(900, dim, 12), dim), {.stop_token = half.get_token()}).status().IsCancelled());
   EXPECT_EQ(tried.size(), 0u);
   ASSERT_TRUE(tried.Append(ToArray(rows, dim)).ok());
   ASSERT_TRUE(clean.Append(ToArray(rows, dim)).ok());
@@ -189,8 +192,10 @@ TEST(LiveIndex, BadInputIsRefusedAndNothingChanges) {
   EXPECT_TRUE(index.Search(std::vector<float>{1}, {}).status().IsInvalid());
   EXPECT_TRUE(index.Search(std::vector<float>{1, nan}, {}).status().IsInvalid());
   EXPECT_TRUE(index.Search(std::vector<float>{1, 2}, {.k = -1}).status().IsInvalid());
-  EXPECT_FALSE(index.Search(std::vector<float>{1, 2},
-                            {.k = 1, .filter = RowFilter::Predicate([](uint64_t) -> bool { throw 1; })}).ok());
+  EXPECT_FALSE(
+      index
+          .Search(std::vector<float>{1, 2}, {.k = 1, .filter = RowFilter::Predicate([](uint64_t) -> bool { throw 1; })})
+          .ok());
   EXPECT_EQ(index.size(), 2u);
   EXPECT_EQ(index.Search(std::vector<float>{1, 2}, {.k = 5}).ValueOrDie().rows.size(), 2u);
   EXPECT_EQ(index.Search(std::vector<float>{1, 2}, {.k = 2}).ValueOrDie().rows[1].distance, 8.0f);

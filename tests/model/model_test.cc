@@ -2,10 +2,12 @@
 // Random appends, failed appends, snapshots and searches, against a plain list of rows. A twin index gets only the
 // appends that succeed, with another number of threads: both must end as the same graph.
 #include <algorithm>
+#include <cmath>
+#include <cstdlib>
 #include <random>
 #include <set>
 #include <string>
-#include <thread>
+#include <tuple>
 
 #include <arrow/api.h>
 #include <gtest/gtest.h>
@@ -31,7 +33,10 @@ class Model {
 
   void Step() {
     switch (Below(10)) {
-      case 0: case 1: case 2: case 3: return Append();
+      case 0:
+      case 1:
+      case 2:
+      case 3: return Append();
       case 4: return Hold();
       case 5: return Release();
       case 6: return CheckLive();
@@ -60,7 +65,9 @@ class Model {
   uint64_t Below(uint64_t n) { return random_() % n; }
 
   LiveIndex Make(arrow::MemoryPool* pool) const {
-    return LiveIndex::Make({.dim = dim_, .metric = metric_, .build = {.max_level = 4, .m = m_, .ef_construction = 20},
+    return LiveIndex::Make({.dim = dim_,
+                            .metric = metric_,
+                            .build = {.max_level = 4, .m = m_, .ef_construction = 20},
                             .pool = pool})
         .ValueOrDie();
   }
@@ -206,7 +213,9 @@ class Model {
     }
     const auto search = [&](bool exact) {
       const SearchOptions options{.k = k, .ef = 24, .filter = filter, .exact = exact};
-      return (held != nullptr ? held->snapshot.Search(query, options) : index_.Search(query, options)).ValueOrDie().rows;
+      return (held != nullptr ? held->snapshot.Search(query, options) : index_.Search(query, options))
+          .ValueOrDie()
+          .rows;
     };
     const auto expected = BruteForce(metric_, rows, query, static_cast<size_t>(k), passes);
     EXPECT_EQ(search(true), expected);
@@ -240,7 +249,9 @@ class Model {
 };
 
 TEST(Model, RandomHistories) {
-  for (uint64_t seed = 1; seed <= 60; ++seed) {
+  const char* seeds = std::getenv("PENNON_MODEL_SEEDS");
+  const uint64_t last = seeds != nullptr ? std::stoull(seeds) : 60;
+  for (uint64_t seed = 1; seed <= last; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     Model model(seed, static_cast<Metric>(seed % 3));
     for (int step = 0; step < 80 && !::testing::Test::HasFailure(); ++step) model.Step();
