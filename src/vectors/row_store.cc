@@ -140,6 +140,17 @@ void RowStore::Restore(const Mark& mark) noexcept {
   inverse_norms_.Truncate(size_);
 }
 
+bool RowStore::Borrow(const std::shared_ptr<arrow::Buffer>& buffer) {
+  if (!borrowed_.empty() && borrowed_.back() == buffer) return true;
+  try {
+    borrowed_.push_back(buffer);
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+  borrowed_bytes_ += buffer->capacity();
+  return true;
+}
+
 arrow::Status RowStore::Append(const arrow::FixedSizeListArray& vectors,
                                const std::function<uint64_t(int64_t)>& row_id) {
   const Mark mark = GetMark();
@@ -147,37 +158,31 @@ arrow::Status RowStore::Append(const arrow::FixedSizeListArray& vectors,
   const size_t bytes = static_cast<size_t>(dim_) * (half ? 2 : 4);
   const int64_t rows = vectors.length() - vectors.null_count();
   if (rows == 0) return arrow::Status::OK();
-  try {
-    const std::shared_ptr<arrow::Buffer>& buffer = vectors.values()->data()->buffers[1];
-    const auto alignment = reinterpret_cast<uintptr_t>(buffer->data()) % (half ? 2 : 4);
-    const int64_t slice = vectors.length() * static_cast<int64_t>(bytes);
-    const bool borrow =
-        slice >= static_cast<int64_t>(kSegmentBytes) && slice >= buffer->capacity() / 2 && alignment == 0;
-    const uint64_t end = uint64_t{size_} + static_cast<uint64_t>(rows);
-    bool memory = addresses_.Reserve(end) && row_ids_.Reserve(end) &&
-                  (kind_ != DistanceKind::kCosine || inverse_norms_.Reserve(end));
-    if (memory && borrow && (borrowed_.empty() || borrowed_.back() != buffer)) {
-      borrowed_.push_back(buffer);
-      borrowed_bytes_ += buffer->capacity();
+  const std::shared_ptr<arrow::Buffer>& buffer = vectors.values()->data()->buffers[1];
+  const auto alignment = reinterpret_cast<uintptr_t>(buffer->data()) % (half ? 2 : 4);
+  const int64_t slice = vectors.length() * static_cast<int64_t>(bytes);
+  const bool borrow =
+      slice >= static_cast<int64_t>(kSegmentBytes) && slice >= buffer->capacity() / 2 && alignment == 0;
+  const uint64_t end = uint64_t{size_} + static_cast<uint64_t>(rows);
+  bool memory = addresses_.Reserve(end) && row_ids_.Reserve(end) &&
+                (kind_ != DistanceKind::kCosine || inverse_norms_.Reserve(end));
+  if (memory && borrow) memory = Borrow(buffer);
+  for (int64_t i = 0; memory && i < vectors.length(); ++i) {
+    if (vectors.IsNull(i)) continue;
+    const void* vector = VectorData(vectors, i);
+    if (!borrow) {
+      char* copy = Allocate(bytes);
+      memory = copy != nullptr;
+      if (!memory) break;
+      std::memcpy(copy, vector, bytes);
+      vector = copy;
     }
-    for (int64_t i = 0; memory && i < vectors.length(); ++i) {
-      if (vectors.IsNull(i)) continue;
-      const void* vector = VectorData(vectors, i);
-      if (!borrow) {
-        char* copy = Allocate(bytes);
-        memory = copy != nullptr;
-        if (!memory) break;
-        std::memcpy(copy, vector, bytes);
-        vector = copy;
-      }
-      addresses_[size_] = reinterpret_cast<uintptr_t>(vector) | (half ? kHalf : 0);
-      row_ids_[size_] = row_id(i);
-      if (kind_ == DistanceKind::kCosine) inverse_norms_[size_] = InverseNorm(vector, half);
-      ++size_;
-    }
-    if (memory) return arrow::Status::OK();
-  } catch (const std::bad_alloc&) {
+    addresses_[size_] = reinterpret_cast<uintptr_t>(vector) | (half ? kHalf : 0);
+    row_ids_[size_] = row_id(i);
+    if (kind_ == DistanceKind::kCosine) inverse_norms_[size_] = InverseNorm(vector, half);
+    ++size_;
   }
+  if (memory) return arrow::Status::OK();
   Restore(mark);
   return arrow::Status::OutOfMemory("append: no memory for ", rows, " vectors of dimension ", dim_);
 }

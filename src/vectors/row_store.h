@@ -80,6 +80,7 @@ class RowStore {
   float InverseNorm(const void* vector, bool half) const;
   float CosineInDouble(const float* query, uintptr_t address) const;
   char* Allocate(size_t bytes);
+  bool Borrow(const std::shared_ptr<arrow::Buffer>& buffer);
 
   const int32_t dim_;
   const DistanceKind kind_;

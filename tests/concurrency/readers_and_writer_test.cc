@@ -51,6 +51,7 @@ TEST(ReadersAndWriter, EveryAnswerIsOfOneVersion) {
     }
   };
   std::vector<std::thread> readers;
+  readers.reserve(3);
   for (uint64_t seed = 0; seed < 3; ++seed) readers.emplace_back(read, seed);
   const auto doomed = Rows(5000, 100'000);
   for (uint32_t first = 0; first < 100 * kBatch; first += kBatch) {

@@ -210,6 +210,7 @@ class Model {
         };
         filter = RowFilter::Bitmap(bitmap, first);
         break;
+      default: break;
     }
     const auto search = [&](bool exact) {
       const SearchOptions options{.k = k, .ef = 24, .filter = filter, .exact = exact};
