@@ -161,8 +161,7 @@ arrow::Status RowStore::Append(const arrow::FixedSizeListArray& vectors,
   const std::shared_ptr<arrow::Buffer>& buffer = vectors.values()->data()->buffers[1];
   const auto alignment = reinterpret_cast<uintptr_t>(buffer->data()) % (half ? 2 : 4);
   const int64_t slice = vectors.length() * static_cast<int64_t>(bytes);
-  const bool borrow =
-      slice >= static_cast<int64_t>(kSegmentBytes) && slice >= buffer->capacity() / 2 && alignment == 0;
+  const bool borrow = slice >= static_cast<int64_t>(kSegmentBytes) && slice >= buffer->capacity() / 2 && alignment == 0;
   const uint64_t end = uint64_t{size_} + static_cast<uint64_t>(rows);
   bool memory = addresses_.Reserve(end) && row_ids_.Reserve(end) &&
                 (kind_ != DistanceKind::kCosine || inverse_norms_.Reserve(end));
