@@ -14,7 +14,7 @@ MAY_SEE = {
     "src/graph": ["src/memory", "pthread.h"],
     "src/vectors": ["src/memory", "src/kernels", "arrow"],
     "src/index": ["include/pennon", "src/memory", "src/kernels", "src/graph", "src/vectors", "arrow", "nlohmann", "sched.h"],
-    "src/cli": ["include/pennon", "arrow", "parquet", "nlohmann", "CLI", "sched.h", "unistd.h"],
+    "src/cli": ["include/pennon", "arrow", "parquet", "nlohmann", "CLI", "fmt", "unistd.h"],
 }
 
 

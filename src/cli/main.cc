@@ -1,67 +1,109 @@
-// The pennon program: `pennon replay` and `pennon demo`, both over the public API alone.
+// The pennon program, over the public API alone.
 #include <csignal>
-
-#include <iostream>
+#include <cstdio>
+#include <cstring>
+#include <exception>
 #include <string>
 
+#include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
-#include "cli/replay.h"
+#include "cli/commands.h"
 #include "pennon/version.h"
 
 namespace {
 
-void OnInterrupt(int) { pennon::cli::interrupted = 1; }
+// The second time it kills.
+void OnInterrupt(int) {
+  pennon::cli::interrupted = 1;
+  std::signal(SIGINT, SIG_DFL);
+}
+
+void AddReplay(CLI::App& app, pennon::cli::ReplayOptions& options) {
+  CLI::App* replay =
+      app.add_subcommand("replay", "Stream a Parquet or Arrow IPC file into a live index while readers search it");
+  replay->add_option("DATA", options.data, "Parquet or Arrow IPC file")->required();
+
+  const auto add = [replay](const char* group, const char* name, auto& value, const char* help) {
+    return replay->add_option(name, value, help)->group(group);
+  };
+  add("Columns", "--vector", options.vector, "vectors: FixedSizeList of float or halffloat; default: the only one");
+  add("Columns", "--row-id", options.row_id, "row ids: int64 or uint64; default: position");
+  add("Columns", "--text", options.text, "printed with the first three queries' results");
+
+  CLI::Option* queries = add("Questions", "--queries", options.queries, "file of queries, columns as in DATA");
+  add("Questions", "--holdout", options.holdout,
+      "insert all but the last N rows and ask for those; default: min(1000, rows / 10)")
+      ->excludes(queries)
+      ->check(CLI::NonNegativeNumber);
+  add("Questions", "--k", options.ingest.k, "results wanted")->capture_default_str()->check(CLI::PositiveNumber);
+  add("Questions", "--ef", options.ef, "beam widths, separated by commas; readers use the first")
+      ->delimiter(',')
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+
+  add("Ingest", "--batch", options.ingest.batch, "rows a batch")->capture_default_str()->check(CLI::PositiveNumber);
+  add("Ingest", "--rate", options.ingest.rate, "rows a second; 0: as fast as it goes")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  add("Ingest", "--limit", options.limit, "rows of DATA to use; 0: all")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  add("Ingest", "--threads", options.ingest.threads, "insert threads; 0: one a processor")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1024));
+  add("Ingest", "--readers", options.ingest.readers, "threads that search meanwhile")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1024));
+
+  add("Graph", "--metric", options.metric, "distance")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"l2", "cosine", "dot"}));
+  add("Graph", "--m", options.m, "neighbours a row keeps; twice as many on level 0")->capture_default_str();
+  add("Graph", "--ef-construction", options.ef_construction, "beam width of an insertion")->capture_default_str();
+  add("Graph", "--seed", options.seed, "of the levels")->capture_default_str();
+
+  replay->add_flag("--verify", options.verify, "check that every row is reachable")->group("Output");
+  add("Output", "--export-graph", options.export_graph, "write the Lance HNSW batch to this Arrow IPC file");
+  add("Output", "--json", options.json, "write the figures to this file, a JSON object a line");
+}
+
+int Run(int argc, char** argv) {
+  CLI::App app{"Pennon, the live vector index for Arrow and Lance"};
+  app.name("pennon");
+  app.set_version_flag("--version", PENNON_VERSION);
+  app.require_subcommand(1);
+  pennon::cli::ReplayOptions replay;
+  AddReplay(app, replay);
+
+  std::string data = "data/packages-10k.parquet";
+  std::string questions = "data/questions-50.parquet";
+  CLI::App* demo = app.add_subcommand("demo", "Show a live index at work on the sample of package summaries");
+  demo->add_option("--data", data, "sample")->capture_default_str();
+  demo->add_option("--questions", questions, "questions in plain words")->capture_default_str();
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  const arrow::Status status = *demo ? pennon::cli::Demo(data, questions) : pennon::cli::Replay(replay);
+  if (std::fflush(stdout) != 0) throw std::system_error(errno, std::generic_category(), "standard output");
+  if (status.IsCancelled()) return 130;
+  if (status.ok()) return 0;
+  fmt::print(stderr, "pennon: {}{}\n", status.message(),
+             status.detail() ? " (" + status.detail()->ToString() + ")" : std::string());
+  return 1;
+}
 
 }  // namespace
 
 int main(int argc, char** argv) {
   std::signal(SIGINT, OnInterrupt);
-  CLI::App app{"Pennon, the live vector index for Arrow and Lance"};
-  app.set_version_flag("--version", PENNON_VERSION);
-  app.require_subcommand(1);
-
-  pennon::cli::ReplayOptions replay;
-  CLI::App* replay_command = app.add_subcommand("replay", "Stream a Parquet or Arrow IPC file into a live index while it is searched");
-  replay_command->add_option("data", replay.data, "Parquet or Arrow IPC file")->required();
-  replay_command->add_option("--vector", replay.vector, "column of vectors; default: the only FixedSizeList column");
-  replay_command->add_option("--row-id", replay.row_id, "column of row ids; default: position");
-  replay_command->add_option("--text", replay.text, "column to print with the first three queries' results");
-  auto* queries = replay_command->add_option("--queries", replay.queries, "file of queries, column as in DATA");
-  replay_command->add_option("--holdout", replay.holdout, "ask for the last N rows instead; default min(1000, rows / 10)")
-      ->excludes(queries)->check(CLI::NonNegativeNumber);
-  replay_command->add_option("--k", replay.k, "results wanted")->capture_default_str()->check(CLI::PositiveNumber);
-  replay_command->add_option("--ef", replay.ef, "beam widths")->delimiter(',')->capture_default_str()->check(CLI::PositiveNumber);
-  replay_command->add_option("--batch", replay.batch, "rows a batch")->capture_default_str()->check(CLI::PositiveNumber);
-  replay_command->add_option("--rate", replay.rate, "rows a second; 0: as fast as it goes")->capture_default_str()->check(CLI::NonNegativeNumber);
-  replay_command->add_option("--limit", replay.limit, "rows of DATA to use; 0: all")->capture_default_str()->check(CLI::NonNegativeNumber);
-  replay_command->add_option("--threads", replay.threads, "insert threads; 0: all processors")->capture_default_str()->check(CLI::NonNegativeNumber);
-  replay_command->add_option("--readers", replay.readers, "threads that search meanwhile")->capture_default_str()->check(CLI::NonNegativeNumber);
-  replay_command->add_option("--metric", replay.metric, "distance")->capture_default_str()->check(CLI::IsMember({"l2", "cosine", "dot"}));
-  replay_command->add_option("--m", replay.m, "neighbours a row keeps")->capture_default_str();
-  replay_command->add_option("--ef-construction", replay.ef_construction, "beam width of an insertion")->capture_default_str();
-  replay_command->add_option("--seed", replay.seed, "of the levels")->capture_default_str();
-  replay_command->add_option("--export-graph", replay.export_graph, "write the Lance HNSW batch to this Arrow IPC file");
-  replay_command->add_flag("--verify", replay.verify, "check the graph at the end");
-  replay_command->add_option("--json", replay.json, "write one JSON object a line to this file");
-
-  std::string data = "data/packages-10k.parquet";
-  std::string questions = "data/questions-50.parquet";
-  CLI::App* demo_command = app.add_subcommand("demo", "Show a live index at work on the sample of package summaries");
-  demo_command->add_option("--data", data, "sample")->capture_default_str();
-  demo_command->add_option("--questions", questions, "questions in plain words")->capture_default_str();
-
   try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    const int code = app.exit(error);
-    return code == 0 ? 0 : 2;
-  }
-  const arrow::Status status = *demo_command ? pennon::cli::Demo(data, questions) : pennon::cli::Replay(replay);
-  if (status.IsCancelled()) return 130;
-  if (!status.ok()) {
-    std::cerr << "pennon: " << status.message() << "\n";
+    return Run(argc, argv);
+  } catch (const std::exception& error) {
+    std::fputs(fmt::format("pennon: {}\n", error.what()).c_str(), stderr);
     return 1;
   }
-  return 0;
 }

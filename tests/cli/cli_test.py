@@ -1,49 +1,197 @@
-"""The program's interface: JSON lines, errors, exit codes. PENNON names the program."""
+"""The program's interface: JSON lines, words, errors, exit codes. PENNON names the program."""
 
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import tempfile
 import unittest
 
-PENNON = os.environ["PENNON"]
-DATA = str(pathlib.Path(__file__).parents[2] / "data" / "packages-10k.parquet")
+import pyarrow
+import pyarrow.ipc
+import pyarrow.parquet
+
+PENNON = os.path.abspath(os.environ["PENNON"])
+ROOT = pathlib.Path(__file__).parents[2]
+DATA = str(ROOT / "data" / "packages-10k.parquet")
 
 
-def pennon(*args):
-    return subprocess.run([PENNON, *args], capture_output=True, text=True, timeout=100)
+def pennon(*args, **kwargs):
+    return subprocess.run([PENNON, *args], capture_output=True, text=True, timeout=100, **kwargs)
 
 
-class Errors(unittest.TestCase):
-    def check(self, code, words, *args):
-        run = pennon(*args)
+def vectors(rows, dim=2, type=pyarrow.float32()):
+    return pyarrow.array(rows, pyarrow.list_(type, dim))
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+
+    def path(self, name):
+        return os.path.join(self.folder.name, name)
+
+    def write(self, file, **columns):
+        pyarrow.parquet.write_table(pyarrow.table(columns), self.path(file))
+        return self.path(file)
+
+    def fails(self, code, words, *args, **kwargs):
+        run = pennon(*args, **kwargs)
         self.assertEqual(run.returncode, code, run.stderr)
         self.assertIn(words, run.stderr)
+        if code == 1:
+            self.assertEqual(run.stderr.count("pennon: "), 1, run.stderr)
+            self.assertTrue(run.stderr.splitlines()[-1].startswith("pennon: "), run.stderr)
+        return run
 
+    def replay(self, *args):
+        out = self.path("out.jsonl")
+        run = pennon("replay", *args, "--json", out)
+        self.assertEqual(run.returncode, 0, run.stderr)
+        with open(out) as lines:
+            return run.stdout, [json.loads(line) for line in lines]
+
+
+class Errors(Case):
     def test_usage(self):
-        self.check(2, "data", "replay")
-        self.check(2, "--metric", "replay", DATA, "--metric", "l1")
+        self.fails(2, "DATA", "replay")
+        self.fails(2, "--metric", "replay", DATA, "--metric", "l1")
+        self.fails(2, "--k", "replay", DATA, "--k", "0")
+        self.fails(2, "--holdout", "replay", DATA, "--holdout", "1", "--queries", DATA)
+        self.fails(2, "subcommand")
 
-    def test_input(self):
-        self.check(1, "no-such-file", "replay", "no-such-file")
-        self.check(1, "embedding", "replay", DATA, "--vector", "nope")
-        self.check(1, "string", "replay", DATA, "--vector", "name")
-        self.check(1, "neither", "replay", __file__)
-        self.check(1, "m must be", "replay", DATA, "--m", "1", "--limit", "100")
+    def test_files_and_columns(self):
+        self.fails(1, "no-such-file", "replay", "no-such-file")
+        self.fails(1, "neither a Parquet nor an Arrow IPC file", "replay", __file__)
+        self.fails(1, "embedding (fixed_size_list", "replay", DATA, "--vector", "nope")
+        self.fails(1, "expected FixedSizeList", "replay", DATA, "--vector", "name")
+        self.fails(1, "expected int64 or uint64", "replay", DATA, "--row-id", "name")
+        self.fails(1, "no column 'nope'", "replay", DATA, "--text", "nope")
+        self.fails(1, "no FixedSizeList column", "replay", self.write("none.parquet", a=[1, 2]))
+        two = self.write("two.parquet", a=vectors([[1, 2]]), b=vectors([[1, 2]]))
+        self.fails(1, "--vector", "replay", two)
+        doubles = self.write("doubles.parquet", v=vectors([[1, 2]], type=pyarrow.float64()))
+        self.fails(1, "halffloat", "replay", doubles)
+        narrow = self.write("narrow.parquet", v=vectors([[1, 2]]))
+        self.fails(1, "expected dimension 384", "replay", DATA, "--queries", narrow)
+        with open(self.path("broken.parquet"), "wb") as broken:
+            broken.write(b"PAR1 and no more")
+        self.fails(1, "broken.parquet", "replay", self.path("broken.parquet"))
+
+    def test_values(self):
+        bad = self.write("bad.parquet", v=vectors([[1, 2], [float("nan"), 1]] * 20))
+        self.fails(1, "offset 1", "replay", bad, "--holdout", "0")
+        negative = self.write("negative.parquet", v=vectors([[1, 2]] * 3), id=[1, -2, 3])
+        self.fails(1, "-2 at offset 1", "replay", negative, "--row-id", "id")
+        self.fails(1, "m must be", "replay", DATA, "--m", "1", "--limit", "100")
+
+    def test_full_disk(self):
+        for flag in ("--json", "--export-graph"):
+            self.fails(1, "No space left", "replay", DATA, "--limit", "100", flag, "/dev/full")
+            self.fails(1, "no-such-folder", "replay", DATA, "--limit", "100", flag, "/no-such-folder/x")
+        with open("/dev/full", "w") as full:
+            run = subprocess.run([PENNON, "replay", DATA, "--limit", "100"], stdout=full, stderr=subprocess.PIPE, text=True)
+        self.assertEqual(run.returncode, 1)
+        self.assertIn("No space left", run.stderr)
+
+    def test_demo_elsewhere(self):
+        self.fails(1, "--data", "demo", cwd=self.folder.name)
 
 
-class Replay(unittest.TestCase):
+class Replay(Case):
     def test_json_lines(self):
-        with tempfile.TemporaryDirectory() as folder:
-            path = os.path.join(folder, "out.jsonl")
-            run = pennon("replay", DATA, "--limit", "1500", "--ef", "32", "--verify", "--json", path)
-            self.assertEqual(run.returncode, 0, run.stderr)
-            lines = {line["what"]: line for line in map(json.loads, open(path))}
-        self.assertEqual(set(lines), {"run", "insert", "search", "search_batch", "concurrent", "memory", "verify"})
-        self.assertEqual(lines["insert"]["rows"], 1350)
-        self.assertGreater(lines["search"]["recall"], 0.9)
-        self.assertEqual(lines["verify"], {"what": "verify", "unreachable": 0, "ok": True})
+        _, lines = self.replay(DATA, "--limit", "1500", "--ef", "16,32", "--verify")
+        keys = {
+            "run": "version simd codes m ef_construction metric seed dim rows",
+            "insert": "rows seconds rows_per_s threads batch publish_p50_us publish_p99_us first_tenth_us_per_row"
+            " last_tenth_us_per_row",
+            "search": "ef k qps recall p50_us p99_us threads",
+            "search_batch": "ef k qps recall threads",
+            "concurrent": "ef readers searches qps p50_us p99_us idle_p50_us idle_p99_us",
+            "memory": "vectors_bytes codes_bytes graph_bytes versions_bytes other_bytes peak_bytes rss_bytes",
+            "verify": "unreachable ok",
+        }
+        for line in lines:
+            self.assertEqual(list(line), ["what", *keys[line["what"]].split()])
+        of = {line["what"]: line for line in lines}
+        self.assertEqual(set(of), set(keys))
+        self.assertEqual([line["ef"] for line in lines if line["what"] == "search"], [16, 32])
+        self.assertEqual(of["insert"]["rows"], 1350)
+        self.assertGreaterEqual(of["insert"]["threads"], 1)
+        self.assertGreater(of["search"]["recall"], 0.9)
+        self.assertEqual(of["verify"], {"what": "verify", "unreachable": 0, "ok": True})
+
+    def test_no_readers(self):
+        _, lines = self.replay(DATA, "--limit", "300", "--readers", "0")
+        self.assertNotIn("concurrent", {line["what"] for line in lines})
+
+    def test_every_metric_finds_what_is_near(self):
+        for metric in ("l2", "cosine", "dot"):
+            _, lines = self.replay(DATA, "--limit", "800", "--metric", metric, "--ef", "64")
+            self.assertGreater(next(line["recall"] for line in lines if line["what"] == "search"), 0.95)
+
+    def test_text_follows_rows_past_nulls(self):
+        rows = [[i, 0] for i in range(40)]
+        rows[3] = None
+        data = self.write("d.parquet", v=vectors(rows), id=[100 + i for i in range(40)], name=[f"row {i}" for i in range(40)])
+        queries = self.write("q.parquet", v=vectors([None, [5, 0]]), name=["none", "the fifth"])
+        words, _ = self.replay(data, "--queries", queries, "--row-id", "id", "--text", "name", "--k", "1", "--verify")
+        self.assertIn("query 0: the fifth\n    0.0000  105  row 5\n", words)
+
+    def test_small_and_empty_files(self):
+        self.replay(self.write("empty.parquet", v=vectors([])))
+        self.replay(self.write("one.parquet", v=vectors([[1, 2]])), "--k", "50", "--verify")
+        self.replay(self.write("nulls.parquet", v=vectors([None, None])), "--verify")
+        self.replay(self.write("few.parquet", v=vectors([[1, 2]] * 5)), "--holdout", "100")
+
+    def test_arrow_file_and_export(self):
+        table = pyarrow.parquet.read_table(DATA).slice(0, 500)
+        with pyarrow.ipc.new_file(self.path("d.arrow"), table.schema) as writer:
+            writer.write_table(table, max_chunksize=90)
+        graph = self.path("graph.arrow")
+        self.replay(self.path("d.arrow"), "--queries", self.path("d.arrow"), "--ef", "16", "--export-graph", graph)
+        batch = pyarrow.ipc.open_file(graph).get_batch(0)
+        self.assertEqual(batch.schema.names, ["__vector_id", "__neighbors", "_distance"])
+        offsets = json.loads(batch.schema.metadata[b"lance:hnsw"])["level_offsets"]
+        self.assertEqual(offsets[:2], [0, 500])
+        self.assertEqual(offsets[-1], batch.num_rows)
+
+
+class Endings(Case):
+    def test_interrupt(self):
+        out = self.path("out.jsonl")
+        run = subprocess.Popen([PENNON, "replay", DATA, "--rate", "1000", "--batch", "100", "--json", out],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        run.stderr.readline()  # a quarter is done
+        run.send_signal(signal.SIGINT)
+        words, _ = run.communicate(timeout=20)
+        self.assertEqual(run.returncode, 130)
+        self.assertIn("inserted", words)
+        with open(out) as lines:
+            whats = [json.loads(line) for line in lines]
+        self.assertEqual([line["what"] for line in whats], ["run", "insert", "memory"])
+        self.assertTrue(0 < whats[1]["rows"] < 9000)
+
+    def test_head(self):
+        run = subprocess.run(f"{PENNON} replay {DATA} --limit 2000 --verify | head -n 1", shell=True,
+                             capture_output=True, text=True, timeout=60)
+        self.assertNotIn("pennon: ", run.stderr)
+        self.assertEqual(len(run.stdout.splitlines()), 1)
+
+    def test_help(self):
+        self.assertIn("replay", pennon("--help").stdout)
+        self.assertIn("--holdout", pennon("replay", "--help").stdout)
+
+
+class Demo(Case):
+    def test_demo(self):
+        run = pennon("demo", cwd=ROOT)
+        self.assertEqual(run.returncode, 0, run.stderr)
+        for words in ("searches answered", "recall@10", "fuzzy string matching", "memory", "0 unreachable"):
+            self.assertIn(words, run.stdout)
+        self.assertIn("10000 of 10000 rows", run.stderr)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,115 @@
+#include "cli/data_file.h"
+
+#include <arrow/builder.h>
+#include <arrow/io/file.h>
+#include <arrow/ipc/reader.h>
+#include <arrow/util/float16.h>
+#include <parquet/arrow/reader.h>
+
+namespace pennon::cli {
+
+using arrow::Result;
+using arrow::Status;
+
+namespace {
+
+Result<std::shared_ptr<arrow::Table>> ReadTable(const std::string& path) {
+  ARROW_ASSIGN_OR_RAISE(auto file, arrow::io::ReadableFile::Open(path));
+  ARROW_ASSIGN_OR_RAISE(auto head, file->ReadAt(0, 6));
+  if (head->ToString().starts_with("PAR1")) {
+    ARROW_ASSIGN_OR_RAISE(auto reader, parquet::arrow::OpenFile(file, arrow::default_memory_pool()));
+    return reader->ReadTable();
+  }
+  if (head->ToString() == "ARROW1") {
+    ARROW_ASSIGN_OR_RAISE(auto reader, arrow::ipc::RecordBatchFileReader::Open(file));
+    return reader->ToTable();
+  }
+  return Status::Invalid("neither a Parquet nor an Arrow IPC file");
+}
+
+}  // namespace
+
+Result<DataFile> DataFile::Read(const std::string& path) {
+  DataFile data;
+  data.path_ = path;
+  auto table = ReadTable(path);
+  if (table.ok()) table = (*table)->CombineChunks();
+  if (!table.ok()) {
+    const std::string& message = table.status().message();
+    return message.find(path) != std::string::npos ? table.status() : Status::Invalid(path, ": ", message);
+  }
+  data.table_ = *std::move(table);
+  return data;
+}
+
+std::string DataFile::ListColumns() const {
+  std::string names;
+  for (const auto& field : table_->schema()->fields()) {
+    names += (names.empty() ? "" : ", ") + field->name() + " (" + field->type()->ToString() + ")";
+  }
+  return names;
+}
+
+Result<std::shared_ptr<arrow::Array>> DataFile::Column(const std::string& name) const {
+  const auto column = table_->GetColumnByName(name);
+  if (!column) return Status::Invalid(path_, ": no column '", name, "'; there are: ", ListColumns());
+  if (column->num_chunks() == 0) return arrow::MakeEmptyArray(column->type());
+  return column->chunk(0);
+}
+
+Result<std::shared_ptr<arrow::FixedSizeListArray>> DataFile::Vectors(const std::string& name) const {
+  std::string chosen = name;
+  for (const auto& field : table_->schema()->fields()) {
+    if (!name.empty() || field->type()->id() != arrow::Type::FIXED_SIZE_LIST) continue;
+    if (!chosen.empty()) {
+      return Status::Invalid(path_,
+                             ": more than one FixedSizeList column, choose with --vector; there are: ", ListColumns());
+    }
+    chosen = field->name();
+  }
+  if (chosen.empty()) return Status::Invalid(path_, ": no FixedSizeList column; there are: ", ListColumns());
+  ARROW_ASSIGN_OR_RAISE(auto column, Column(chosen));
+  const auto list = std::dynamic_pointer_cast<arrow::FixedSizeListArray>(column);
+  if (!list ||
+      (list->value_type()->id() != arrow::Type::FLOAT && list->value_type()->id() != arrow::Type::HALF_FLOAT)) {
+    return Status::Invalid(path_, ": column '", chosen, "' is ", column->type()->ToString(),
+                           ", expected FixedSizeList<float or halffloat>; there are: ", ListColumns());
+  }
+  return list;
+}
+
+Result<std::shared_ptr<arrow::Array>> DataFile::RowIds(const std::string& name) const {
+  ARROW_ASSIGN_OR_RAISE(auto column, Column(name));
+  const arrow::Type::type type = column->type_id();
+  if ((type != arrow::Type::INT64 && type != arrow::Type::UINT64) || column->null_count() > 0) {
+    return Status::Invalid(path_, ": column '", name, "' is ", column->type()->ToString(), " with ",
+                           column->null_count(),
+                           " nulls, expected int64 or uint64 without; there are: ", ListColumns());
+  }
+  return column;
+}
+
+Result<Queries> Queries::Decode(const arrow::FixedSizeListArray& array) {
+  Queries queries;
+  arrow::FloatBuilder values;
+  const bool half = array.value_type()->id() == arrow::Type::HALF_FLOAT;
+  for (int64_t i = 0; i < array.length(); ++i) {
+    if (array.IsNull(i)) continue;
+    std::vector<float> vector;
+    for (int64_t j = array.value_offset(i); j < array.value_offset(i + 1); ++j) {
+      if (array.values()->IsNull(j)) return Status::Invalid("queries: the vector at offset ", i, " has a null element");
+      vector.push_back(
+          half ? arrow::util::Float16::FromBits(static_cast<const arrow::HalfFloatArray&>(*array.values()).Value(j))
+                     .ToFloat()
+               : static_cast<const arrow::FloatArray&>(*array.values()).Value(j));
+    }
+    ARROW_RETURN_NOT_OK(values.AppendValues(vector));
+    queries.vectors.push_back(std::move(vector));
+    queries.offsets.push_back(i);
+  }
+  ARROW_ASSIGN_OR_RAISE(auto flat, values.Finish());
+  ARROW_ASSIGN_OR_RAISE(queries.array, arrow::FixedSizeListArray::FromArrays(flat, array.value_length()));
+  return queries;
+}
+
+}  // namespace pennon::cli

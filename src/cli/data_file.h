@@ -1,0 +1,42 @@
+// A Parquet or Arrow IPC file as a table, and its columns by name. Errors name the file and list its columns.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <arrow/array.h>
+#include <arrow/result.h>
+#include <arrow/table.h>
+
+namespace pennon::cli {
+
+class DataFile {
+ public:
+  static arrow::Result<DataFile> Read(const std::string& path);
+
+  int64_t rows() const { return table_->num_rows(); }
+  void Limit(int64_t rows) { table_ = table_->Slice(0, rows); }
+
+  arrow::Result<std::shared_ptr<arrow::Array>> Column(const std::string& name) const;
+  // An empty name: the only FixedSizeList column.
+  arrow::Result<std::shared_ptr<arrow::FixedSizeListArray>> Vectors(const std::string& name) const;
+  arrow::Result<std::shared_ptr<arrow::Array>> RowIds(const std::string& name) const;
+
+ private:
+  std::string ListColumns() const;
+
+  std::string path_;
+  std::shared_ptr<arrow::Table> table_;
+};
+
+// Queries decoded once, so that timing a search leaves decoding out. Null vectors are no queries.
+struct Queries {
+  std::shared_ptr<arrow::Array> array;  // FixedSizeList<float32>
+  std::vector<std::vector<float>> vectors;
+  std::vector<int64_t> offsets;  // where each was
+
+  static arrow::Result<Queries> Decode(const arrow::FixedSizeListArray& array);
+};
+
+}  // namespace pennon::cli
