@@ -78,17 +78,40 @@ Status ReadMetadata(const arrow::RecordBatch& batch, LanceHnsw& lance) {
   if (offsets->size() < 2 || offsets->size() > static_cast<size_t>(max_level) + 1) {
     return Bad("level_offsets: expected 2 to max_level + 1 entries, got ", offsets->size());
   }
-  for (const Json& offset : *offsets) {
+  uint64_t before = 0;
+  for (size_t i = 0; i < offsets->size(); ++i) {
+    const Json& offset = (*offsets)[i];
     if (!offset.is_number_unsigned()) return Bad("level_offsets: expected whole numbers, got ", offset.dump());
     const uint64_t value = offset.get<uint64_t>();
-    const bool first = lance.level_offsets.empty();
-    if (first ? value != 0 : value < lance.level_offsets.back()) return Bad("level_offsets do not ascend from 0");
-    lance.level_offsets.push_back(value);
+    if (i == 0 ? value != 0 : value < before) return Bad("level_offsets do not ascend from 0");
+    before = value;
   }
-  if (lance.level_offsets.back() != static_cast<uint64_t>(batch.num_rows())) {
-    return Bad("level_offsets end at ", lance.level_offsets.back(), ", the batch has ", batch.num_rows(), " rows");
+  if (before > static_cast<uint64_t>(batch.num_rows())) {
+    return Bad("level_offsets end at ", before, ", the batch has ", batch.num_rows(), " rows");
   }
-  if (lance.level_offsets[1] > 0xFFFFFFFFu) return Bad("more than 2^32 - 1 rows");
+  lance.rows_of_level_0 = (*offsets)[1].get<uint64_t>();
+  return Status::OK();
+}
+
+// Where levels start, from the ids themselves: they ascend within a level, and a level's first is at most the last of
+// the one below. The metadata will not do: a graph that Lance 7.0.0 built counts its first row on level 0 only, so that
+// each further level starts a row later than its offset says.
+Status FindLevels(LanceHnsw& lance) {
+  if (lance.ids->length() > 0) lance.level_offsets.push_back(0);
+  for (int64_t i = 1; i < lance.ids->length(); ++i) {
+    if (lance.ids->Value(i) <= lance.ids->Value(i - 1)) lance.level_offsets.push_back(static_cast<uint64_t>(i));
+  }
+  lance.level_offsets.push_back(static_cast<uint64_t>(lance.ids->length()));
+  const size_t levels = lance.level_offsets.size() - 1;
+  if (levels > static_cast<size_t>(lance.params.max_level)) {
+    return Bad("ids descend ", levels - 1, " times, max_level is ", lance.params.max_level);
+  }
+  const uint64_t rows = levels == 0 ? 0 : lance.level_offsets[1];
+  if (rows != lance.rows_of_level_0) {
+    return Bad("level 0 has ", rows, " rows, level_offsets say ", lance.rows_of_level_0);
+  }
+  if (rows > 0xFFFFFFFFu) return Bad("more than 2^32 - 1 rows");
+  lance.rows = static_cast<uint32_t>(rows);
   return Status::OK();
 }
 
@@ -118,7 +141,6 @@ Status CheckLists(LanceHnsw& lance) {
       static_cast<const arrow::ListArray&>(*lance.distances).values()->null_count() > 0) {
     return Bad("a list has a null");
   }
-  lance.rows = static_cast<uint32_t>(lance.level_offsets[1]);
   lance.levels.assign(lance.rows, 0);
   const auto levels = static_cast<int32_t>(lance.level_offsets.size()) - 1;
   for (int32_t level = 0; level < levels; ++level) {
@@ -175,6 +197,7 @@ Result<LanceHnsw> ReadLanceHnswBatch(const arrow::RecordBatch& batch) {
   ARROW_ASSIGN_OR_RAISE(lance.ids, Column<arrow::UInt32Array>(batch, "__vector_id", arrow::uint32()));
   ARROW_ASSIGN_OR_RAISE(lance.neighbors, Column<arrow::ListArray>(batch, "__neighbors", arrow::list(arrow::uint32())));
   ARROW_ASSIGN_OR_RAISE(lance.distances, Column<arrow::ListArray>(batch, "_distance", arrow::list(arrow::float32())));
+  ARROW_RETURN_NOT_OK(FindLevels(lance));
   ARROW_RETURN_NOT_OK(CheckLists(lance));
   return lance;
 }

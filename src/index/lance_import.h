@@ -17,6 +17,7 @@ namespace pennon {
 // A checked batch: every id is in range and on its level, no list is too long, has duplicates or its own row.
 struct LanceHnsw {
   BuildParams params;
+  uint64_t rows_of_level_0 = 0;  // as the metadata says
   uint32_t rows = 0;
   uint32_t entry = 0;
   std::vector<uint64_t> level_offsets;  // where each level's rows start in the columns, and the end

@@ -5,6 +5,8 @@
 #include <stdexcept>
 
 #include <arrow/api.h>
+#include <arrow/io/file.h>
+#include <arrow/ipc/reader.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
@@ -173,6 +175,78 @@ TEST(HnswGraph, AForeignGraphGetsATree) {
   const auto out_of_range = WithMetadata(
       *arrow::RecordBatch::Make(schema, 100, {batch->column(0), arrow::MakeArray(data), batch->column(2)}), good);
   EXPECT_TRUE(HnswGraph::FromLanceHnswBatch(*out_of_range).status().IsInvalid());
+}
+
+std::shared_ptr<arrow::RecordBatch> ReadFixture(const char* name) {
+  const auto path = std::string(PENNON_TEST_DATA) + "/" + name;
+  const auto file = arrow::io::ReadableFile::Open(path).ValueOrDie();
+  return arrow::ipc::RecordBatchFileReader::Open(file).ValueOrDie()->ReadRecordBatch(0).ValueOrDie();
+}
+
+// Lance's builder counts its first row on level 0 only: this batch has more rows than its level_offsets say.
+TEST(HnswGraph, AGraphThatLanceBuilt) {
+  const auto batch = ReadFixture("lance-hnsw.arrow");
+  VectorStore store = VectorStore::Make(8, Metric::kL2).ValueOrDie();
+  ASSERT_TRUE(store.AppendBatch(ReadFixture("lance-vectors.arrow")->GetColumnByName("flat"), 0).ok());
+  const auto source = store.GetSnapshot();
+  HnswGraph graph = HnswGraph::FromLanceHnswBatch(*batch).ValueOrDie();
+  ASSERT_EQ(graph.size(), source.size());
+  EXPECT_TRUE(graph.Verify().ok()) << graph.Verify().ToString();
+  size_t found = 0;
+  for (const auto& query : Normal(100, 8, 1)) {
+    std::vector<float> distances;
+    for (uint32_t id = 0; id < source.size(); ++id) distances.push_back(source.DistanceTo(query, id));
+    std::nth_element(distances.begin(), distances.begin() + 9, distances.end());
+    for (const auto& row : graph.Search(query, {.k = 10, .ef = 40}, source).ValueOrDie()) {
+      found += row.distance <= distances[9];
+    }
+  }
+  EXPECT_GE(found, 980u);
+  // It grows, and what is written is well formed again.
+  const Vectors more = Normal(100, 8, 2);
+  ASSERT_TRUE(store.AppendBatch(ToArray(more, 8), 400).ok());
+  ASSERT_TRUE(graph.InsertBatch(400, 500, store.GetSnapshot()).ok());
+  EXPECT_TRUE(graph.Verify().ok()) << graph.Verify().ToString();
+  const auto again = graph.ToLanceHnswBatch(store.GetSnapshot()).ValueOrDie();
+  EXPECT_TRUE(HnswGraph::FromLanceHnswBatch(*again).ValueOrDie().Verify().ok());
+}
+
+// Whatever a batch says, the answer is an error or a sound graph.
+TEST(HnswGraph, DamagedBatches) {
+  std::mt19937_64 random(1);
+  const auto good = ReadFixture("lance-hnsw.arrow");
+  const std::string json = good->schema()->metadata()->Get("lance:hnsw").ValueOrDie();
+  int refused = 0;
+  for (int round = 0; round < 2000; ++round) {
+    arrow::ArrayVector columns = good->columns();
+    std::string metadata = json;
+    const uint64_t where = random() % 6;
+    if (where == 5) {
+      metadata[random() % metadata.size()] = "0123456789-,[]{}\"e"[random() % 18];
+    } else {
+      // Ids, offsets and items of neighbours, offsets and items of distances.
+      const size_t column = (where + 1) / 2;
+      const auto data = columns[column]->data()->Copy();
+      const bool items = where == 2 || where == 4;
+      const auto part = items ? data->child_data[0]->Copy() : data;
+      part->buffers[1] = arrow::Buffer::FromString(part->buffers[1]->ToString());
+      auto* words = reinterpret_cast<uint32_t*>(part->buffers[1]->mutable_data());
+      const int64_t count = part->length + (column > 0 && !items ? 1 : 0);
+      const uint32_t values[] = {0, 1, 399, 400, 0x7FC00000, 0x80000000, 0xFFFFFFFF, words[random() % count]};
+      words[random() % count] = values[random() % std::size(values)];
+      if (items) data->child_data[0] = part;
+      columns[column] = arrow::MakeArray(data);
+    }
+    const auto batch = arrow::RecordBatch::Make(good->schema(), good->num_rows(), columns);
+    const auto graph = HnswGraph::FromLanceHnswBatch(*WithMetadata(*batch, metadata));
+    if (!graph.ok()) {
+      EXPECT_TRUE(graph.status().IsInvalid()) << graph.status().ToString();
+      ++refused;
+    } else {
+      EXPECT_TRUE(graph->Verify().ok()) << graph->Verify().ToString();
+    }
+  }
+  EXPECT_GT(refused, 200);
 }
 
 struct Troubled {
