@@ -116,8 +116,9 @@ Status ReportMemory(const LiveIndex& index, JsonLines& json) {
   const int64_t resident = ResidentBytes();
   const auto mib = [](int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); };
   fmt::print(
-      "memory   vectors {:.1f} MiB, codes {:.1f}, graph {:.1f}, old versions {:.1f}, other {:.1f}; peak of the index "
-      "{:.1f}, process {:.1f}\n",
+      "memory   vectors {:.1f}, codes {:.1f}, graph {:.1f}, old versions {:.1f}, other {:.1f} MiB; peak {:.1f}, "
+      "process "
+      "{:.1f}\n",
       mib(vectors), mib(memory.codes_bytes), mib(memory.graph_bytes), mib(memory.versions_bytes),
       mib(memory.other_bytes), mib(memory.peak_bytes), mib(resident));
   return json.Write({{"what", "memory"},
