@@ -23,6 +23,7 @@ struct ReplayOptions {
   int64_t limit = 0;
   IngestOptions ingest = {.threads = 0};
   std::string metric = "l2";
+  std::string codes = "8";
   int32_t m = 16;
   int32_t ef_construction = 100;
   uint64_t seed = 100;

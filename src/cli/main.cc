@@ -59,6 +59,9 @@ void AddReplay(CLI::App& app, pennon::cli::ReplayOptions& options) {
   add("Graph", "--metric", options.metric, "distance")
       ->capture_default_str()
       ->check(CLI::IsMember({"l2", "cosine", "dot"}));
+  add("Graph", "--codes", options.codes, "bits a dimension of the codes that the graph is built and walked by")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"none", "8"}));
   add("Graph", "--m", options.m, "neighbours a row keeps; twice as many on level 0")->capture_default_str();
   add("Graph", "--ef-construction", options.ef_construction, "beam width of an insertion")->capture_default_str();
   add("Graph", "--seed", options.seed, "of the levels")->capture_default_str();

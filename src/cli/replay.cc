@@ -173,6 +173,7 @@ Status Replay(const ReplayOptions& given) {
       auto index,
       LiveIndex::Make({.dim = input.vectors->value_length(),
                        .metric = ParseMetric(options.metric),
+                       .codes = options.codes == "none" ? Codes::kNone : Codes::k8Bit,
                        .build = {.m = options.m, .ef_construction = options.ef_construction, .seed = options.seed}}));
   // Before the ingest: a place that cannot be written to should not cost it.
   ARROW_ASSIGN_OR_RAISE(auto json, JsonLines::Open(options.json));
@@ -181,14 +182,14 @@ Status Replay(const ReplayOptions& given) {
     ARROW_ASSIGN_OR_RAISE(graph_file, arrow::io::FileOutputStream::Open(options.export_graph));
   }
 
-  fmt::print("{}: {} vectors of dimension {}, metric {}, m {}, ef_construction {}, kernels {}\n", options.data,
-             Grouped(static_cast<double>(input.vectors->length())), index.options().dim, options.metric, options.m,
-             options.ef_construction, SimdName());
+  fmt::print("{}: {} vectors of dimension {}, metric {}, codes {}, m {}, ef_construction {}, kernels {}\n",
+             options.data, Grouped(static_cast<double>(input.vectors->length())), index.options().dim, options.metric,
+             options.codes, options.m, options.ef_construction, SimdName());
   std::fflush(stdout);
   ARROW_RETURN_NOT_OK(json.Write({{"what", "run"},
                                   {"version", PENNON_VERSION},
                                   {"simd", SimdName()},
-                                  {"codes", "none"},
+                                  {"codes", options.codes},
                                   {"m", options.m},
                                   {"ef_construction", options.ef_construction},
                                   {"metric", options.metric},

@@ -12,6 +12,7 @@
 
 #include "graph/graph.h"
 #include "pennon/params.h"
+#include "vectors/code_store.h"
 #include "vectors/row_store.h"
 
 namespace pennon {
@@ -59,6 +60,21 @@ inline graph::Scorer MakeScorer(const RowStore& rows) {
           [](const graph::Scorer& scorer, uint32_t row, void* scratch) noexcept {
             const RowStore& store = *static_cast<const RowStore*>(scorer.source);
             return MakeProbe(store, store.Load(row, static_cast<float*>(scratch)));
+          }};
+}
+
+inline graph::Probe MakeProbe(const CodeStore& codes, const CodedVector* vector) {
+  return {
+      [](const graph::Probe& probe, const uint32_t* ids, size_t n, float* out) noexcept {
+        static_cast<const CodeStore*>(probe.source)->Score(*static_cast<const CodedVector*>(probe.vector), ids, n, out);
+      },
+      &codes, vector, 0};
+}
+
+inline graph::Scorer MakeScorer(const CodeStore& codes) {
+  return {&codes, codes.query_bytes(), [](const graph::Scorer& scorer, uint32_t row, void* scratch) noexcept {
+            const CodeStore& store = *static_cast<const CodeStore*>(scorer.source);
+            return MakeProbe(store, store.Load(row, scratch));
           }};
 }
 

@@ -17,6 +17,8 @@
 #include "index/pool_allocator.h"
 #include "index/rows_export.h"
 #include "index/scan.h"
+#include "kernels/kernels.h"
+#include "vectors/code_store.h"
 #include "vectors/row_store.h"
 
 namespace pennon {
@@ -54,9 +56,11 @@ struct LiveIndex::Impl {
       : options(o),
         pool(o.pool != nullptr ? o.pool : arrow::default_memory_pool()),
         rows_memory(pool, totals),
+        codes_memory(pool, totals),
         graph_memory(pool, totals),
         scratch_memory(pool, totals),
         rows(o.dim, KindOf(o.metric), rows_memory),
+        codes(o.dim, KindOf(o.metric), codes_memory),
         graph(GraphParams(o.build), graph_memory, scratch_memory) {}
 
   Result<IdRange> Append(const std::shared_ptr<arrow::Array>& vectors, const AppendOptions& append);
@@ -68,13 +72,20 @@ struct LiveIndex::Impl {
                                           const SearchOptions& search) const;
   Result<VerifyReport> Verify(const graph::Graph::Reader& reader) const;
 
+  // Whether versions of so many rows are linked and walked by codes.
+  bool coded(uint32_t count) const {
+    return options.codes != Codes::kNone && options.dim <= CodeStore::kMaxDim && count >= CodeStore::kFrom;
+  }
+
   const LiveIndexOptions options;
   arrow::MemoryPool* const pool;
   PoolAllocator::Totals totals;
   PoolAllocator rows_memory;
+  PoolAllocator codes_memory;
   PoolAllocator graph_memory;
   PoolAllocator scratch_memory;
   RowStore rows;
+  CodeStore codes;
   graph::Graph graph;
 
   // Guards the writer's side of rows and graph, and what follows.
@@ -147,10 +158,18 @@ Result<LiveIndex::IdRange> LiveIndex::Impl::Append(const std::shared_ptr<arrow::
   }
   const RowStore::Mark mark = rows.GetMark();
   ARROW_RETURN_NOT_OK(rows.Append(vectors, row_id));
+  const uint32_t codes_before = codes.size();
+  const bool by_codes = coded(rows.size());
+  if (by_codes && !codes.Append(rows)) {
+    rows.Restore(mark);
+    return Status::OutOfMemory("append: no memory for the codes of ", added, " rows");
+  }
   const size_t threads = append.threads == 0 ? DefaultThreads() : static_cast<size_t>(append.threads);
-  const graph::Outcome outcome = graph.Link(static_cast<uint32_t>(added), MakeScorer(rows), threads,
-                                            [&] { return append.stop_token.stop_requested(); });
+  const graph::Outcome outcome =
+      graph.Link(static_cast<uint32_t>(added), by_codes ? MakeScorer(codes) : MakeScorer(rows), threads,
+                 [&] { return append.stop_token.stop_requested(); });
   if (outcome != graph::Outcome::kOk) {
+    codes.Restore(codes_before);
     rows.Restore(mark);
     return ToStatus(outcome, threads);
   }
@@ -171,7 +190,8 @@ Result<Answer> LiveIndex::Impl::SearchChecked(const graph::Graph::Reader& reader
   graph::Scratch& scratch = reader.scratch();
   scratch.Count(scratch.searches, 1);
   if (k == 0) return answer;
-  const graph::Probe probe = MakeProbe(rows, query);
+  const graph::Probe exact = MakeProbe(rows, query);
+  const auto row_id = [&](uint32_t id) { return rows.row_id(id); };
   if (!search.exact && k <= visible / 2) {
     struct Pass {
       const RowFilter& filter;
@@ -190,19 +210,29 @@ Result<Answer> LiveIndex::Impl::SearchChecked(const graph::Graph::Reader& reader
                   }
                 }};
     }
+    const bool by_codes = coded(visible);
+    graph::Probe probe = exact;
+    double floor = 0;
+    if (by_codes) {
+      const size_t floats = (codes.query_bytes() + 63) / 64 * 64;
+      if (!scratch.probes.Reserve(floats + static_cast<size_t>(options.dim) * sizeof(float))) return NoMemory();
+      char* memory = scratch.probes.data();
+      const CodedVector* coded_query = codes.Encode(query, reinterpret_cast<float*>(memory + floats), memory);
+      floor = codes.RoundingOfEqual(*coded_query);
+      probe = MakeProbe(codes, coded_query);
+    }
     bool finished;
     const auto ef = static_cast<size_t>(std::max(search.k, search.ef));
     if (!graph.Walk(reader, probe, ef, visible, filter, &finished)) return NoMemory();
     if (pass.failure) std::rethrow_exception(pass.failure);
     if (finished && scratch.beam.size() >= k) {
-      answer.rows = BestOfBeam(scratch, k, [&](uint32_t id) { return rows.row_id(id); });
+      answer.rows = by_codes ? RankBeam(exact, scratch, k, floor, row_id) : BestOfBeam(scratch, k, row_id);
       return answer;
     }
   }
   const RowFilter& filter = search.filter;
-  answer.rows = Scan(
-      probe, visible, k, scratch, [&](uint32_t id) { return rows.row_id(id); },
-      [&](uint32_t id) { return filter.all() || filter.Passes(rows.row_id(id)); });
+  answer.rows = Scan(exact, visible, k, scratch, row_id,
+                     [&](uint32_t id) { return filter.all() || filter.Passes(rows.row_id(id)); });
   return answer;
 }
 
@@ -312,6 +342,11 @@ Result<LiveIndex> LiveIndex::Make(const LiveIndexOptions& options) {
       return Status::Invalid("max_rows: expected at most 2^32 - 1, got ", options.max_rows);
     }
     ARROW_RETURN_NOT_OK(options.build.Validate());
+    if (!UnknownSimd().empty()) {
+      return Status::Invalid("PENNON_SIMD: '", UnknownSimd(),
+                             "' is unknown or not supported by this processor; best is ",
+                             AvailableKernels().back()->name);
+    }
     auto impl = std::make_shared<Impl>(options);
     if (!impl->graph.Init()) return Status::OutOfMemory("no memory for an index");
     return LiveIndex(std::move(impl));
@@ -385,6 +420,7 @@ MemoryUsage LiveIndex::GetMemoryUsage() const {
   MemoryUsage usage;
   usage.vectors_bytes = impl_->rows_memory.bytes();
   usage.caller_bytes = impl_->rows.borrowed_bytes();
+  usage.codes_bytes = impl_->codes_memory.bytes();
   usage.versions_bytes = static_cast<int64_t>(impl_->graph.versions_bytes());
   usage.graph_bytes = impl_->graph_memory.bytes() - usage.versions_bytes;
   usage.other_bytes = impl_->scratch_memory.bytes();

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
+#include <span>
 #include <vector>
 
 #include "graph/graph.h"
@@ -54,7 +56,52 @@ std::vector<SearchResult> Scan(const graph::Probe& probe, uint32_t rows, size_t 
   return best;
 }
 
-// The k best of a walk that found at least as many; ties at the k-th distance are settled by row id.
+// The k best by exact distance of a walk over codes that found at least as many. Rows are ranked in code order until
+// the next one's code distance, less what codes add, is beyond the k-th exact distance. What they add is what they have
+// been seen to add, and at least `floor`.
+template <typename RowId>
+std::vector<SearchResult> RankBeam(const graph::Probe& exact, graph::Scratch& scratch, size_t k, double floor,
+                                   RowId&& row_id) {
+  constexpr size_t kBlock = 8;
+  constexpr double kDeviations = 3;
+  const std::span<const uint64_t> beam(scratch.beam.begin(), scratch.beam.size());
+  std::vector<SearchResult> best;  // a max-heap once it has k
+  double sum = 0;
+  double squares = 0;
+  size_t ranked = 0;
+  const auto rank = [&](size_t n) {
+    uint32_t ids[kBlock];
+    float distances[kBlock];
+    for (size_t i = 0; i < n; ++i) ids[i] = graph::KeyId(beam[ranked + i]);
+    exact.Score(ids, n, distances);
+    for (size_t i = 0; i < n; ++i) {
+      const double added = double{graph::KeyDistance(beam[ranked + i])} - distances[i];
+      sum += added;
+      squares += added * added;
+      if (best.size() == k && distances[i] > best.front().distance) continue;
+      best.push_back({ids[i], row_id(ids[i]), distances[i]});
+      std::push_heap(best.begin(), best.end(), ResultOrder());
+      if (best.size() <= k) continue;
+      std::pop_heap(best.begin(), best.end(), ResultOrder());
+      best.pop_back();
+    }
+    ranked += n;
+  };
+  while (ranked < beam.size()) {
+    if (ranked >= std::max(k, kBlock)) {
+      const double mean = sum / static_cast<double>(ranked);
+      const double deviation = std::sqrt(std::max(0.0, squares / static_cast<double>(ranked) - mean * mean));
+      const double added = std::max(floor, mean + kDeviations * deviation);
+      if (graph::KeyDistance(beam[ranked]) - added > best.front().distance) break;
+    }
+    rank(std::min(ranked < k ? std::min(kBlock, k - ranked) : kBlock / 2, beam.size() - ranked));
+  }
+  scratch.Count(scratch.computed, ranked);
+  std::sort_heap(best.begin(), best.end(), ResultOrder());
+  return best;
+}
+
+// The k best of an exact walk that found at least as many; ties at the k-th distance are settled by row id.
 template <typename RowId>
 std::vector<SearchResult> BestOfBeam(const graph::Scratch& scratch, size_t k, RowId&& row_id) {
   std::vector<SearchResult> best;

@@ -1,9 +1,9 @@
 #include "pennon/version.h"
 
-#include "kernels/distance.h"
+#include "kernels/kernels.h"
 
 namespace pennon {
 
-std::string_view SimdName() { return Distances().name; }
+std::string_view SimdName() { return Kernels().name; }
 
 }  // namespace pennon

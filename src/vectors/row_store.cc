@@ -10,7 +10,7 @@
 #include <arrow/type.h>
 #include <arrow/util/float16.h>
 
-#include "kernels/distance.h"
+#include "kernels/kernels.h"
 
 namespace pennon {
 namespace {
@@ -30,7 +30,7 @@ const uint8_t* VectorData(const arrow::FixedSizeListArray& vectors, int64_t i) {
 
 void ToFloats(const void* vector, bool half, int32_t dim, float* out) {
   if (half) {
-    Distances().f16_to_f32(vector, static_cast<size_t>(dim), out);
+    Kernels().f16_to_f32(vector, static_cast<size_t>(dim), out);
   } else {
     std::memcpy(out, vector, static_cast<size_t>(dim) * sizeof(float));
   }
@@ -211,7 +211,7 @@ ScoredVector RowStore::MakeQuery(const float* values) const {
 }
 
 void RowStore::Score(const ScoredVector& vector, const uint32_t* rows, size_t n, float* out) const {
-  const DistanceTable& table = Distances();
+  const KernelTable& table = Kernels();
   const auto dim = static_cast<size_t>(dim_);
   const bool l2 = kind_ == DistanceKind::kL2;
   for (size_t i = 0; i < n; ++i) {

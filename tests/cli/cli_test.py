@@ -159,6 +159,27 @@ class Replay(Case):
         self.assertEqual(offsets[-1], batch.num_rows)
 
 
+class Simd(Case):
+    def test_every_table_gives_the_same_graph_and_answers(self):
+        graphs = {}
+        for name in ("portable", "avx2", "avx512"):
+            graph, out = self.path(name), self.path("out.jsonl")
+            run = pennon("replay", DATA, "--limit", "3000", "--ef", "20", "--readers", "0", "--export-graph", graph,
+                         "--json", out, env={**os.environ, "PENNON_SIMD": name})
+            if run.returncode != 0:
+                self.assertIn("not supported by this processor", run.stderr)
+                print(f"SKIPPED: {name}: this processor cannot run it")
+                continue
+            with open(graph, "rb") as file, open(out) as lines:
+                of = {line["what"]: line for line in map(json.loads, lines)}
+                self.assertEqual(of["run"]["simd"], name)
+                graphs[name] = (file.read(), of["search"]["recall"])
+        self.assertEqual(len(set(graphs.values())), 1)
+
+    def test_unknown(self):
+        self.fails(1, "'mmx' is unknown", "replay", DATA, env={**os.environ, "PENNON_SIMD": "mmx"})
+
+
 class Endings(Case):
     def test_interrupt(self):
         out = self.path("out.jsonl")

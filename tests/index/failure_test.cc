@@ -26,17 +26,17 @@ TEST(Failure, EachAllocationOfAnAppend) {
     LiveIndex tried = LiveIndex::Make(options).ValueOrDie();
     int failures = 0;
     for (uint64_t batch = 0; batch < 3; ++batch) {
-      ASSERT_TRUE(clean.Append(Rows(300, batch), {.threads = 1}).ok());
+      ASSERT_TRUE(clean.Append(Rows(600, batch), {.threads = 1}).ok());
       bool done = false;
       for (int64_t left = 0; !done; ++left) {
         pool.left = left;
-        const auto appended = tried.Append(Rows(300, batch), {.threads = 1});
+        const auto appended = tried.Append(Rows(600, batch), {.threads = 1});
         pool.left = -1;
         done = appended.ok();
         if (done) break;
         ++failures;
         ASSERT_TRUE(appended.status().IsOutOfMemory()) << appended.status().ToString();
-        ASSERT_EQ(tried.size(), batch * 300);
+        ASSERT_EQ(tried.size(), batch * 600);
         ASSERT_TRUE(tried.Verify().ValueOrDie().ok);
       }
       ASSERT_TRUE(tried.GetSnapshot().ValueOrDie().ToLanceHnswBatch().ValueOrDie()->Equals(

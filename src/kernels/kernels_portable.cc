@@ -1,3 +1,3 @@
 #define PENNON_KERNELS portable
 #define PENNON_KERNELS_NAME "portable"
-#include "kernels/distance_impl.h"
+#include "kernels/kernels_impl.h"

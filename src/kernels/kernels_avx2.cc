@@ -1,3 +1,3 @@
 #define PENNON_KERNELS avx2
 #define PENNON_KERNELS_NAME "avx2"
-#include "kernels/distance_impl.h"
+#include "kernels/kernels_impl.h"

@@ -1,0 +1,43 @@
+// The functions that depend on the instruction set: distances of float vectors, codes, and dot products of codes.
+//
+// Every table gives the same bits. Float products are summed in 16 lanes (element i in lane i % 16) and the lanes are
+// added pairwise, 8 apart, 4, 2, 1; no fused multiply-add. Products of codes are exact integers. Stored vectors may
+// have any alignment.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+namespace pennon {
+
+// A stored code is an integer from -127 to 127, plus 128 as a byte. Rows of codes are a multiple of this long.
+constexpr size_t kCodeBlock = 32;
+
+struct KernelTable {
+  const char* name;
+  float (*l2_f32)(const float* a, const void* b, size_t dim);
+  float (*l2_f16)(const float* a, const void* b, size_t dim);
+  float (*dot_f32)(const float* a, const void* b, size_t dim);
+  float (*dot_f16)(const float* a, const void* b, size_t dim);
+  void (*f16_to_f32)(const void* from, size_t n, float* to);
+  // codes[i] = round((vector[i] - centre[i]) / scale) with scale = max |vector[i] - centre[i]| / 127; gives the scale,
+  // 0 if it is below 1e-36. Finite input.
+  float (*encode)(const float* vector, const float* centre, size_t dim, uint8_t* codes);
+  // out[i] = sum of query[d] * code d of rows[i], for a size that is a multiple of kCodeBlock and n of 1 to 4.
+  // query_sum is the sum of the query.
+  void (*dot_codes)(const int8_t* query, int32_t query_sum, const uint8_t* const* rows, size_t n, size_t size,
+                    int32_t* out);
+};
+
+// The best table that this processor can run, or the one that the environment's PENNON_SIMD names; chosen once.
+const KernelTable& Kernels();
+
+// All tables that this processor can run, the best one last.
+std::span<const KernelTable* const> AvailableKernels();
+
+// PENNON_SIMD if it is set and names no available table, else empty.
+std::string_view UnknownSimd();
+
+}  // namespace pennon

@@ -1,0 +1,231 @@
+// The kernels, compiled once for each instruction set; PENNON_KERNELS names the table.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "kernels/kernels.h"
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace pennon {
+namespace PENNON_KERNELS {
+namespace {
+
+constexpr size_t kLanes = 16;
+
+// A register's worth of lanes; wider vector types would be spilled.
+#if defined(__AVX512F__)
+constexpr size_t kWidth = 16;
+#elif defined(__AVX__)
+constexpr size_t kWidth = 8;
+#else
+constexpr size_t kWidth = 4;
+#endif
+typedef float Lanes __attribute__((vector_size(kWidth * sizeof(float))));
+typedef uint32_t IntLanes __attribute__((vector_size(kWidth * sizeof(float))));
+typedef uint16_t HalfLanes __attribute__((vector_size(kWidth * sizeof(uint16_t))));
+constexpr size_t kParts = kLanes / kWidth;
+
+struct F32 {
+  static constexpr size_t kBytes = 4;
+  static inline Lanes Load(const void* from) {
+    Lanes lanes;
+    std::memcpy(&lanes, from, sizeof(lanes));
+    return lanes;
+  }
+};
+
+struct F16 {
+  static constexpr size_t kBytes = 2;
+  static inline Lanes Load(const void* from) {
+#if defined(__AVX512F__)
+    return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(from)));
+#elif defined(__F16C__)
+    return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(from)));
+#else
+    // Exponent and mantissa moved into place, then rescaled by 2^112: exact for every finite value.
+    HalfLanes halves;
+    std::memcpy(&halves, from, sizeof(halves));
+    const IntLanes bits = __builtin_convertvector(halves, IntLanes);
+    const Lanes magnitude = (Lanes)((bits & 0x7FFFu) << 13) * 0x1p112f;
+    return (Lanes)((IntLanes)magnitude | (bits & 0x8000u) << 16);
+#endif
+  }
+};
+
+struct L2 {
+  static inline Lanes Add(Lanes sum, Lanes a, Lanes b) { return sum + (a - b) * (a - b); }
+};
+
+struct Dot {
+  static inline Lanes Add(Lanes sum, Lanes a, Lanes b) { return sum + a * b; }
+};
+
+template <typename Operation, typename Stored>
+inline void AddBlock(const char* a, const char* b, Lanes* sums) {
+#pragma GCC unroll 4
+  for (size_t part = 0; part < kParts; ++part) {
+    sums[part] = Operation::Add(sums[part], F32::Load(a + part * kWidth * sizeof(float)),
+                                Stored::Load(b + part * kWidth * Stored::kBytes));
+  }
+}
+
+template <typename Operation, typename Stored>
+float Sum(const float* a, const void* b, size_t dim) {
+  const char* query = reinterpret_cast<const char*>(a);
+  const char* stored = static_cast<const char*>(b);
+  Lanes sums[kParts] = {};
+  size_t i = 0;
+  for (; i + kLanes <= dim; i += kLanes) {
+    AddBlock<Operation, Stored>(query + i * sizeof(float), stored + i * Stored::kBytes, sums);
+  }
+  if (i < dim) {
+    char tail_a[kLanes * sizeof(float)] = {};
+    char tail_b[kLanes * Stored::kBytes] = {};
+    std::memcpy(tail_a, query + i * sizeof(float), (dim - i) * sizeof(float));
+    std::memcpy(tail_b, stored + i * Stored::kBytes, (dim - i) * Stored::kBytes);
+    AddBlock<Operation, Stored>(tail_a, tail_b, sums);
+  }
+#pragma GCC unroll 2
+  for (size_t half = kParts / 2; half > 0; half /= 2) {
+    for (size_t part = 0; part < half; ++part) sums[part] += sums[part + half];
+  }
+  float lanes[kWidth];
+  std::memcpy(lanes, sums, sizeof(lanes));
+  for (size_t half = kWidth / 2; half > 0; half /= 2) {
+    for (size_t lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
+  }
+  return lanes[0];
+}
+
+void F16ToF32(const void* from, size_t n, float* to) {
+  const char* halves = static_cast<const char*>(from);
+  size_t i = 0;
+  for (; i + kWidth <= n; i += kWidth) {
+    const Lanes lanes = F16::Load(halves + 2 * i);
+    std::memcpy(to + i, &lanes, sizeof(lanes));
+  }
+  if (i < n) {
+    char tail[2 * kWidth] = {};
+    std::memcpy(tail, halves + 2 * i, 2 * (n - i));
+    const Lanes lanes = F16::Load(tail);
+    std::memcpy(to + i, &lanes, (n - i) * sizeof(float));
+  }
+}
+
+float Encode(const float* vector, const float* centre, size_t dim, uint8_t* codes) {
+  float most = 0;
+  for (size_t i = 0; i < dim; ++i) most = std::max(most, std::fabs(vector[i] - centre[i]));
+  const float scale = most / 127;
+  if (!(scale >= 1e-36f)) {
+    std::memset(codes, 128, dim);
+    return 0;
+  }
+  const float inverse = 127 / most;
+  // Adding 1.5 * 2^23 rounds to the nearest integer, ties to even, and leaves it in the low bits.
+  constexpr float kRound = 12582912.0f;
+  for (size_t i = 0; i < dim; ++i) {
+    const float shifted = (vector[i] - centre[i]) * inverse + (kRound + 128);
+    uint32_t bits;
+    std::memcpy(&bits, &shifted, sizeof(bits));
+    codes[i] = static_cast<uint8_t>(bits);
+  }
+  return scale;
+}
+
+#if defined(__AVX2__)
+
+// Four sums at a time, so that adding up lanes is shared.
+template <size_t kRows>
+inline void AddLanes(const __m256i* sums, int32_t minus, int32_t* out) {
+  __m128i quarter[4];
+  for (size_t r = 0; r < 4; ++r) {
+    const __m256i sum = sums[std::min(r, kRows - 1)];
+    quarter[r] = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
+  }
+  const __m128i all = _mm_hadd_epi32(_mm_hadd_epi32(quarter[0], quarter[1]), _mm_hadd_epi32(quarter[2], quarter[3]));
+  int32_t results[4];
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(results), _mm_sub_epi32(all, _mm_set1_epi32(minus)));
+  std::copy_n(results, kRows, out);
+}
+
+#endif
+
+#if defined(__AVX512VNNI__)
+
+// Bytes with the 128 in them against signed bytes; the surplus is taken off in the end.
+template <size_t kRows>
+inline void DotBlock(const int8_t* query, int32_t query_sum, const uint8_t* const* rows, size_t size, int32_t* out) {
+  __m512i sums[kRows];
+  for (size_t r = 0; r < kRows; ++r) sums[r] = _mm512_setzero_si512();
+  size_t i = 0;
+  for (; i + 64 <= size; i += 64) {
+    const __m512i q = _mm512_loadu_si512(query + i);
+    for (size_t r = 0; r < kRows; ++r) sums[r] = _mm512_dpbusd_epi32(sums[r], _mm512_loadu_si512(rows[r] + i), q);
+  }
+  __m256i halves[kRows];
+  for (size_t r = 0; r < kRows; ++r) {
+    halves[r] = _mm256_add_epi32(_mm512_castsi512_si256(sums[r]), _mm512_extracti64x4_epi64(sums[r], 1));
+  }
+  if (i < size) {
+    const __m256i q = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(query + i));
+    for (size_t r = 0; r < kRows; ++r) {
+      const __m256i row = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows[r] + i));
+      halves[r] = _mm256_dpbusd_epi32(halves[r], row, q);
+    }
+  }
+  AddLanes<kRows>(halves, 128 * query_sum, out);
+}
+
+#elif defined(__AVX2__)
+
+// Pairs of |code| * (query with the code's sign): at most 2 * 127 * 127, which 16 bits hold.
+template <size_t kRows>
+inline void DotBlock(const int8_t* query, int32_t, const uint8_t* const* rows, size_t size, int32_t* out) {
+  const __m256i bias = _mm256_set1_epi8(static_cast<char>(0x80));
+  const __m256i ones = _mm256_set1_epi16(1);
+  __m256i sums[kRows];
+  for (size_t r = 0; r < kRows; ++r) sums[r] = _mm256_setzero_si256();
+  for (size_t i = 0; i < size; i += 32) {
+    const __m256i q = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(query + i));
+    for (size_t r = 0; r < kRows; ++r) {
+      const __m256i row = _mm256_xor_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows[r] + i)), bias);
+      const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(row), _mm256_sign_epi8(q, row));
+      sums[r] = _mm256_add_epi32(sums[r], _mm256_madd_epi16(pairs, ones));
+    }
+  }
+  AddLanes<kRows>(sums, 0, out);
+}
+
+#else
+
+template <size_t kRows>
+inline void DotBlock(const int8_t* query, int32_t, const uint8_t* const* rows, size_t size, int32_t* out) {
+  for (size_t r = 0; r < kRows; ++r) {
+    int32_t sum = 0;
+    for (size_t i = 0; i < size; ++i) sum += int32_t{query[i]} * (int32_t{rows[r][i]} - 128);
+    out[r] = sum;
+  }
+}
+
+#endif
+
+void DotCodes(const int8_t* query, int32_t query_sum, const uint8_t* const* rows, size_t n, size_t size, int32_t* out) {
+  switch (n) {
+    case 1: return DotBlock<1>(query, query_sum, rows, size, out);
+    case 2: return DotBlock<2>(query, query_sum, rows, size, out);
+    case 3: return DotBlock<3>(query, query_sum, rows, size, out);
+    default: return DotBlock<4>(query, query_sum, rows, size, out);
+  }
+}
+
+}  // namespace
+
+extern const KernelTable kTable;
+const KernelTable kTable = {PENNON_KERNELS_NAME, Sum<L2, F32>, Sum<L2, F16>, Sum<Dot, F32>,
+                            Sum<Dot, F16>,       F16ToF32,     Encode,       DotCodes};
+
+}  // namespace PENNON_KERNELS
+}  // namespace pennon
