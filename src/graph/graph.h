@@ -50,6 +50,7 @@ struct Scratch {
   explicit Scratch(Allocator& allocator)
       : visited(allocator),
         touched(allocator),
+        expanded(allocator),
         queue(allocator),
         beam(allocator),
         found(allocator),
@@ -59,8 +60,9 @@ struct Scratch {
 
   Buffer<uint64_t> visited;  // a bit a row
   Buffer<uint32_t> touched;  // rows whose bit is set
+  Buffer<uint8_t> expanded;  // of the beam's keys, which have been
   Buffer<uint64_t> queue;    // keys to expand, a min-heap
-  Buffer<uint64_t> beam;     // best keys so far, a max-heap; after a search ascending
+  Buffer<uint64_t> beam;     // best keys so far; after a search ascending
   Buffer<uint64_t> found;    // keys for the caller
   Buffer<uint32_t> block;
   Buffer<float> distances;
@@ -74,8 +76,8 @@ struct Scratch {
     counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
   }
   size_t bytes() const {
-    return visited.bytes() + touched.bytes() + queue.bytes() + beam.bytes() + found.bytes() + block.bytes() +
-           distances.bytes() + probes.bytes();
+    return visited.bytes() + touched.bytes() + expanded.bytes() + queue.bytes() + beam.bytes() + found.bytes() +
+           block.bytes() + distances.bytes() + probes.bytes();
   }
 };
 
@@ -152,6 +154,10 @@ class Graph {
     while (record->tick > tick) record = record->previous.load(std::memory_order_acquire);
     return record;
   }
+  void PrefetchList(uint32_t row, int32_t level) const {
+    const char* record = reinterpret_cast<const char*>(Head(row, level).load(std::memory_order_relaxed));
+    for (size_t at = 0; at < 192; at += 64) __builtin_prefetch(record + at);
+  }
   int32_t LevelOf(uint32_t row) const { return levels_[row]; }
 
   // All lists of a version are well formed and every row reaches every other over level 0. False: no memory.
@@ -190,7 +196,9 @@ class Graph {
   uint64_t GreedyStep(const Probe& probe, uint64_t best, int32_t level, uint64_t tick, uint32_t limit,
                       Scratch& scratch) const noexcept;
   [[nodiscard]] bool Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t tick, size_t ef, uint32_t limit,
-                          const Filter& filter, bool* finished, Scratch& scratch) const noexcept;
+                          Scratch& scratch) const noexcept;
+  [[nodiscard]] bool FilteredBeam(const Probe& probe, uint64_t entry, uint64_t tick, size_t ef, uint32_t limit,
+                                  const Filter& filter, bool* finished, Scratch& scratch) const noexcept;
   [[nodiscard]] bool PrepareScratch(Scratch& scratch, uint32_t rows) const noexcept;
 
   uint64_t ScanLive() noexcept;

@@ -155,17 +155,17 @@ bool Graph::Linker::Prepare(size_t threads) {
     workers_.Push(new (memory) Scratch(graph_.scratch_allocator_));
   }
   const uint32_t end = graph_.batch_.version->rows;
-  const size_t most = params().capacity(0) + kMaxWave;
+  stride_ = std::min(params().ef_construction, end);
+  const size_t most = params().capacity(0) + kMaxWave + stride_;
   for (size_t i = 0; i < threads; ++i) {
     Scratch* worker = workers_[i];
     if (!graph_.PrepareScratch(*worker, end) || !worker->block.Reserve(2 * most) ||
-        !worker->distances.Reserve(2 * most) || !worker->found.Reserve(2 * most) ||
+        !worker->distances.Reserve(2 * most) || !worker->found.Reserve(2 * most) || !worker->queue.Reserve(stride_) ||
         !worker->probes.Reserve(2 * scorer_.scratch_bytes + 128)) {
       return false;
     }
   }
   const size_t wave = std::min(end - graph_.batch_.rows_before, kMaxWave);
-  stride_ = std::min(params().ef_construction, end);
   return plans_.Resize(wave) && candidates_.Reserve(wave * stride_);
 }
 
@@ -251,8 +251,7 @@ bool Graph::Linker::PlanRow(Scratch& scratch, uint32_t row) {
   for (int32_t level = top; level >= 0; --level) {
     scratch.beam.Truncate(0);
     if (level < levels_) {
-      bool finished;
-      if (!graph_.Beam(probe, best, level, tick_, params().ef_construction, wave_first_, {}, &finished, scratch)) {
+      if (!graph_.Beam(probe, best, level, tick_, params().ef_construction, wave_first_, scratch)) {
         return false;
       }
       best = scratch.beam[0];
@@ -280,25 +279,28 @@ size_t Graph::Linker::Select(Scratch& scratch, const uint64_t* candidates, size_
     std::copy_n(candidates, n, selected);
     return n;
   }
-  constexpr size_t kStep = 4;
-  size_t kept = 0;
+  // Each that stays strikes out those behind it that it is nearer to.
+  uint64_t* left = scratch.queue.data();
+  uint32_t* ids = scratch.block.data();
+  float* distances = scratch.distances.data();
+  std::copy_n(candidates, n, left);
+  for (size_t i = 0; i < n; ++i) ids[i] = KeyId(left[i]);
   char* memory = scratch.probes.data() + (scorer_.scratch_bytes + 63) / 64 * 64;
-  for (size_t i = 0; i < n && kept < limit; ++i) {
-    bool stays = true;
-    if (kept > 0) {
-      const Probe probe = scorer_.Of(KeyId(candidates[i]), memory);
-      for (size_t j = 0; j < kept && stays; j += kStep) {
-        const size_t step = std::min(kStep, kept - j);
-        probe.Score(scratch.block.data() + j, step, scratch.distances.data());
-        scratch.Count(scratch.computed, step);
-        for (size_t l = 0; l < step; ++l) stays = stays && scratch.distances[l] >= KeyDistance(candidates[i]);
-      }
+  size_t kept = 0;
+  for (;;) {
+    selected[kept++] = left[0];
+    if (kept == limit || n == 1) return kept;
+    scorer_.Of(ids[0], memory).Score(ids + 1, n - 1, distances);
+    scratch.Count(scratch.computed, n - 1);
+    size_t staying = 0;
+    for (size_t i = 1; i < n; ++i) {
+      left[staying] = left[i];
+      ids[staying] = ids[i];
+      staying += distances[i - 1] >= KeyDistance(left[i]) ? 1 : 0;
     }
-    if (!stays) continue;
-    scratch.block[kept] = KeyId(candidates[i]);
-    selected[kept++] = candidates[i];
+    if (staying == 0) return kept;
+    n = staying;
   }
-  return kept;
 }
 
 bool Graph::Linker::HasRoom(uint32_t row) {

@@ -1,5 +1,6 @@
 // The walk: greedy on the upper levels, then a beam on the lowest (Malkov and Yashunin, algorithms 2 and 5).
 #include <algorithm>
+#include <cstring>
 #include <functional>
 
 #include "graph/graph.h"
@@ -14,6 +15,17 @@ bool Visit(Scratch& scratch, uint32_t id) {
   word |= bit;
   scratch.touched.Push(id);
   return true;
+}
+
+// How many of the ascending keys are below `key`; without branches on the keys.
+size_t CountBelow(const uint64_t* keys, size_t n, uint64_t key) {
+  size_t below = 0;
+  while (n > 0) {
+    const size_t half = (n + 1) / 2;
+    below += keys[below + half - 1] < key ? half : 0;
+    n -= half;
+  }
+  return below;
 }
 
 void Forget(Scratch& scratch) {
@@ -58,14 +70,73 @@ uint64_t Graph::GreedyStep(const Probe& probe, uint64_t best, int32_t level, uin
   return best;
 }
 
-// The up to ef nearest rows of a level that pass, ascending in scratch.beam. Rows that do not pass are walked through.
+// The up to ef nearest rows of a level, ascending in scratch.beam.
 bool Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t tick, size_t ef, uint32_t limit,
-                 const Filter& filter, bool* finished, Scratch& scratch) const noexcept {
+                 Scratch& scratch) const noexcept {
+  if (!scratch.beam.Reserve(ef + 1) || !scratch.expanded.Reserve(ef + 1) || !scratch.touched.Reserve(1)) return false;
+  uint64_t* beam = scratch.beam.data();
+  uint8_t* expanded = scratch.expanded.data();
+  size_t size = 1;
+  beam[0] = entry;
+  expanded[0] = 0;
+  Visit(scratch, KeyId(entry));
+  uint64_t computed = 1;
+  bool memory = true;
+  for (size_t next = 0; next < size;) {
+    const Record* record = ReadList(KeyId(beam[next]), level, tick);
+    expanded[next++] = 1;
+    while (next < size && expanded[next] != 0) ++next;
+    if (next < size) PrefetchList(KeyId(beam[next]), level);
+    if (!scratch.touched.Reserve(scratch.touched.size() + record->count)) {
+      memory = false;
+      break;
+    }
+    // New rows go to the end of `touched`, where they are scored.
+    uint32_t* fresh = scratch.touched.end();
+    size_t n = 0;
+    for (uint32_t id : record->neighbors()) {
+      const uint64_t bit = uint64_t{1} << (id % 64);
+      // Beyond the limit there may be no bit to look at.
+      uint64_t& word = scratch.visited[id < limit ? id / 64 : 0];
+      const bool seen = id >= limit || (word & bit) != 0;
+      word |= seen ? 0 : bit;
+      fresh[n] = id;
+      n += seen ? 0 : 1;
+    }
+    scratch.touched.Truncate(scratch.touched.size() + n);
+    probe.Score(fresh, n, scratch.distances.data());
+    computed += n;
+    for (size_t i = 0; i < n; ++i) {
+      const uint64_t key = Key(scratch.distances[i], fresh[i]);
+      if (size == ef) {
+        if (KeyOrder(key) >= KeyOrder(beam[size - 1])) continue;
+        --size;
+      }
+      const size_t at = CountBelow(beam, size, key);
+      std::memmove(beam + at + 1, beam + at, (size - at) * sizeof(uint64_t));
+      std::memmove(expanded + at + 1, expanded + at, size - at);
+      beam[at] = key;
+      expanded[at] = 0;
+      ++size;
+      next = std::min(next, at);
+      __builtin_prefetch(&Head(fresh[i], level));
+    }
+  }
+  scratch.beam.Truncate(size);
+  scratch.Count(scratch.computed, computed);
+  Forget(scratch);
+  return memory;
+}
+
+// The same for rows that pass; those that do not are walked through. Ends early (*finished) when it has cost as much as
+// a scan would.
+bool Graph::FilteredBeam(const Probe& probe, uint64_t entry, uint64_t tick, size_t ef, uint32_t limit,
+                         const Filter& filter, bool* finished, Scratch& scratch) const noexcept {
   Buffer<uint64_t>& queue = scratch.queue;
   Buffer<uint64_t>& beam = scratch.beam;
   queue.Truncate(0);
   beam.Truncate(0);
-  if (!beam.Reserve(ef + 1) || !queue.Reserve(1)) return false;
+  if (!beam.Reserve(ef + 1) || !queue.Reserve(1) || !scratch.touched.Reserve(1)) return false;
   uint64_t passed = 0;
   auto offer = [&](uint64_t key) {
     if (!filter(KeyId(key))) return;
@@ -81,22 +152,19 @@ bool Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t tic
   queue.Push(entry);
   offer(entry);
   uint64_t computed = 1;
-  *finished = true;
   bool memory = true;
   while (!queue.empty()) {
     const uint64_t nearest = queue[0];
     if (beam.size() == ef && KeyOrder(nearest) > KeyOrder(beam[0])) break;
-    if (filter.passes != nullptr) {
-      // A scan would look at every row and score those that pass.
-      const uint64_t scan = limit / 8 + static_cast<uint64_t>(double(limit) * double(passed) / double(computed)) + 256;
-      if (computed > scan) {
-        *finished = false;
-        break;
-      }
+    // A scan would look at every row and score those that pass.
+    const uint64_t scan = limit / 8 + static_cast<uint64_t>(double(limit) * double(passed) / double(computed)) + 256;
+    if (computed > scan) {
+      *finished = false;
+      break;
     }
     std::pop_heap(queue.begin(), queue.end(), std::greater<>());
     queue.Pop();
-    const Record* record = ReadList(KeyId(nearest), level, tick);
+    const Record* record = ReadList(KeyId(nearest), 0, tick);
     if (!queue.Reserve(queue.size() + record->count) ||
         !scratch.touched.Reserve(scratch.touched.size() + record->count)) {
       memory = false;
@@ -142,7 +210,9 @@ bool Graph::Walk(const Reader& reader, const Probe& probe, size_t ef, uint32_t l
   for (int32_t level = levels - 1; level > 0; --level) {
     best = GreedyStep(probe, best, level, version.tick, limit, scratch);
   }
-  return Beam(probe, best, 0, version.tick, std::min<size_t>(ef, limit), limit, filter, finished, scratch);
+  ef = std::min<size_t>(ef, limit);
+  return filter.passes == nullptr ? Beam(probe, best, 0, version.tick, ef, limit, scratch)
+                                  : FilteredBeam(probe, best, version.tick, ef, limit, filter, finished, scratch);
 }
 
 }  // namespace pennon::graph

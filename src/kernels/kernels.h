@@ -25,8 +25,8 @@ struct KernelTable {
   // codes[i] = round((vector[i] - centre[i]) / scale) with scale = max |vector[i] - centre[i]| / 127; gives the scale,
   // 0 if it is below 1e-36. Finite input.
   float (*encode)(const float* vector, const float* centre, size_t dim, uint8_t* codes);
-  // out[i] = sum of query[d] * code d of rows[i], for a size that is a multiple of kCodeBlock and n of 1 to 4.
-  // query_sum is the sum of the query.
+  // out[i] = sum of query[d] * code d of rows[i], for a size that is a multiple of kCodeBlock. query_sum is the sum of
+  // the query.
   void (*dot_codes)(const int8_t* query, int32_t query_sum, const uint8_t* const* rows, size_t n, size_t size,
                     int32_t* out);
 };

@@ -213,11 +213,24 @@ inline void DotBlock(const int8_t* query, int32_t, const uint8_t* const* rows, s
 #endif
 
 void DotCodes(const int8_t* query, int32_t query_sum, const uint8_t* const* rows, size_t n, size_t size, int32_t* out) {
-  switch (n) {
-    case 1: return DotBlock<1>(query, query_sum, rows, size, out);
-    case 2: return DotBlock<2>(query, query_sum, rows, size, out);
-    case 3: return DotBlock<3>(query, query_sum, rows, size, out);
-    default: return DotBlock<4>(query, query_sum, rows, size, out);
+  constexpr size_t kBlock = 4;
+  const auto prefetch = [&](size_t begin) {
+    for (size_t r = begin; r < std::min(n, begin + kBlock); ++r) {
+      for (size_t at = 0; at < size; at += 64) __builtin_prefetch(rows[r] + at);
+    }
+  };
+  prefetch(0);
+  prefetch(kBlock);
+  size_t r = 0;
+  for (; r + kBlock <= n; r += kBlock) {
+    prefetch(r + 2 * kBlock);
+    DotBlock<kBlock>(query, query_sum, rows + r, size, out + r);
+  }
+  switch (n - r) {
+    case 1: return DotBlock<1>(query, query_sum, rows + r, size, out + r);
+    case 2: return DotBlock<2>(query, query_sum, rows + r, size, out + r);
+    case 3: return DotBlock<3>(query, query_sum, rows + r, size, out + r);
+    default: return;
   }
 }
 

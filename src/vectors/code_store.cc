@@ -13,6 +13,8 @@ CodeStore::CodeStore(int32_t dim, DistanceKind kind, Allocator& allocator)
     : dim_(dim),
       kind_(kind),
       stride_((static_cast<size_t>(dim) + kCodeBlock - 1) / kCodeBlock * kCodeBlock),
+      segment_rows_(static_cast<uint32_t>(kSegmentBytes / (stride_ + sizeof(Terms)))),
+      reciprocal_(~uint64_t{0} / segment_rows_ + 1),
       factor_(kind == DistanceKind::kL2 ? -2.0f : -1.0f),
       allocator_(allocator),
       segments_(allocator),
@@ -70,10 +72,10 @@ bool CodeStore::Freeze(const RowStore& rows) noexcept {
 bool CodeStore::Append(const RowStore& rows) noexcept {
   if (rows.size() < kFrom) return true;
   const uint32_t before = size_;
-  const size_t segments = (size_t{rows.size()} + kSegmentRows - 1) / kSegmentRows;
+  const size_t segments = SegmentsFor(rows.size());
   bool memory = segments_.Reserve(segments) && (before > 0 || Freeze(rows));
   while (memory && segment_count_ < segments) {
-    void* segment = allocator_.Allocate(kSegmentRows * (stride_ + sizeof(Terms)));
+    void* segment = allocator_.Allocate(kSegmentBytes);
     memory = segment != nullptr;
     if (memory) segments_[segment_count_++] = static_cast<uint8_t*>(segment);
   }
@@ -83,16 +85,17 @@ bool CodeStore::Append(const RowStore& rows) noexcept {
   }
   for (; size_ < rows.size(); ++size_) {
     const float* vector = Prepare(rows.Load(size_, scratch_.data()), scratch_.data() + static_cast<size_t>(dim_));
-    const_cast<Terms&>(TermsOf(size_)) = EncodeTo(vector, CodesOf(size_));
+    const Place place = PlaceOf(size_);
+    *place.terms = EncodeTo(vector, place.codes);
   }
   return true;
 }
 
 void CodeStore::Restore(uint32_t size) noexcept {
   size_ = size;
-  const size_t segments = (size_t{size} + kSegmentRows - 1) / kSegmentRows;
+  const size_t segments = SegmentsFor(size);
   while (segment_count_ > segments) {
-    allocator_.Free(segments_[--segment_count_], kSegmentRows * (stride_ + sizeof(Terms)));
+    allocator_.Free(segments_[--segment_count_], kSegmentBytes);
   }
   segments_.Truncate(segment_count_);
   if (size > 0) return;
@@ -117,14 +120,13 @@ const CodedVector* CodeStore::Encode(const ScoredVector& vector, float* floats, 
 
 const CodedVector* CodeStore::Load(uint32_t row, void* scratch) const {
   auto* coded = static_cast<CodedVector*>(scratch);
-  const Terms& terms = TermsOf(row);
-  const uint8_t* codes = CodesOf(row);
+  const Place place = PlaceOf(row);
   coded->constant = constant_;
-  coded->bias = terms.bias;
-  coded->scale = factor_ * terms.scale;
+  coded->bias = place.terms->bias;
+  coded->scale = factor_ * place.terms->scale;
   int32_t sum = 0;
   for (size_t i = 0; i < stride_; ++i) {
-    coded->codes()[i] = static_cast<int8_t>(codes[i] ^ 0x80);
+    coded->codes()[i] = static_cast<int8_t>(place.codes[i] ^ 0x80);
     sum += coded->codes()[i];
   }
   coded->sum = sum;
@@ -132,29 +134,24 @@ const CodedVector* CodeStore::Load(uint32_t row, void* scratch) const {
 }
 
 void CodeStore::Score(const CodedVector& vector, const uint32_t* rows, size_t n, float* out) const {
-  constexpr size_t kAtATime = 4;
-  const KernelTable& table = Kernels();
-  const auto prefetch = [&](size_t begin) {
-    for (size_t i = begin; i < std::min(n, begin + kAtATime); ++i) {
-      const uint8_t* codes = CodesOf(rows[i]);
-      for (size_t at = 0; at < stride_; at += 64) __builtin_prefetch(codes + at);
-      __builtin_prefetch(&TermsOf(rows[i]));
+  constexpr size_t kBlock = 32;
+  for (size_t begin = 0; begin < n; begin += kBlock) {
+    const size_t count = std::min(kBlock, n - begin);
+    const uint8_t* codes[kBlock];
+    const Terms* terms[kBlock];
+    int32_t dots[kBlock];
+    for (size_t i = 0; i < count; ++i) {
+      const Place place = PlaceOf(rows[begin + i]);
+      codes[i] = place.codes;
+      terms[i] = place.terms;
+      __builtin_prefetch(terms[i]);
     }
-  };
-  prefetch(0);
-  for (size_t i = 0; i < n; i += kAtATime) {
-    prefetch(i + kAtATime);
-    const size_t count = std::min(kAtATime, n - i);
-    const uint8_t* codes[kAtATime];
-    int32_t dots[kAtATime];
-    for (size_t j = 0; j < count; ++j) codes[j] = CodesOf(rows[i + j]);
-    table.dot_codes(vector.codes(), vector.sum, codes, count, stride_, dots);
-    for (size_t j = 0; j < count; ++j) {
-      const Terms& terms = TermsOf(rows[i + j]);
-      const float distance =
-          vector.constant + (vector.bias + terms.bias) + vector.scale * terms.scale * static_cast<float>(dots[j]);
+    Kernels().dot_codes(vector.codes(), vector.sum, codes, count, stride_, dots);
+    for (size_t i = 0; i < count; ++i) {
+      const float distance = vector.constant + (vector.bias + terms[i]->bias) +
+                             vector.scale * terms[i]->scale * static_cast<float>(dots[i]);
       // Near the largest floats infinities may meet.
-      out[i + j] = std::isnan(distance) ? FLT_MAX : distance;
+      out[begin + i] = std::isnan(distance) ? FLT_MAX : distance;
     }
   }
 }

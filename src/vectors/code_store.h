@@ -33,6 +33,8 @@ class CodeStore {
  public:
   // Rows have codes once there are so many; until then there is no centre.
   static constexpr uint32_t kFrom = 1024;
+  // A huge page's worth, or a row at least.
+  static constexpr size_t kSegmentBytes = size_t{2} << 20;
   // Beyond, sums of products might not fit 32 bits.
   static constexpr int32_t kMaxDim = 65536;
 
@@ -65,23 +67,32 @@ class CodeStore {
     float scale;
     float bias;
   };
-  static constexpr uint32_t kSegmentRows = 1024;
 
   [[nodiscard]] bool Freeze(const RowStore& rows) noexcept;
   // The vector as it is encoded: floats, of unit length under cosine.
   const float* Prepare(const ScoredVector& vector, float* floats) const;
   Terms EncodeTo(const float* vector, uint8_t* codes) const;
-  uint8_t* CodesOf(uint32_t row) const { return segments_[row / kSegmentRows] + row % kSegmentRows * stride_; }
-  const Terms& TermsOf(uint32_t row) const {
-    return reinterpret_cast<const Terms*>(segments_[row / kSegmentRows] + kSegmentRows * stride_)[row % kSegmentRows];
+  // A row's place in its segment: codes of segment_rows_ rows, then their terms.
+  struct Place {
+    uint8_t* codes;
+    Terms* terms;
+  };
+  Place PlaceOf(uint32_t row) const {
+    const auto segment = static_cast<uint32_t>(static_cast<unsigned __int128>(reciprocal_) * row >> 64);
+    uint8_t* start = segments_[segment];
+    const size_t at = row - segment * segment_rows_;
+    return {start + at * stride_, reinterpret_cast<Terms*>(start + segment_rows_ * stride_) + at};
   }
+  size_t SegmentsFor(uint32_t rows) const { return (size_t{rows} + segment_rows_ - 1) / segment_rows_; }
 
   const int32_t dim_;
   const DistanceKind kind_;
   const size_t stride_;
+  const uint32_t segment_rows_;
+  const uint64_t reciprocal_;  // 2^64 / segment_rows_, rounded up: exact quotients of 32-bit rows
   const float factor_;
   Allocator& allocator_;
-  SegmentedArray<uint8_t*> segments_;  // codes of kSegmentRows rows, then their terms
+  SegmentedArray<uint8_t*> segments_;
   size_t segment_count_ = 0;
   Buffer<float> centre_;
   Buffer<float> scratch_;
