@@ -1,4 +1,4 @@
-.PHONY: help build demo test test-all format format-check tidy setup clean
+.PHONY: help build bench bench-quick demo test test-all format format-check tidy setup clean
 sources = $(shell git ls-files --cached --others --exclude-standard '*.h' '*.cc')
 
 help:          ## this list
@@ -17,6 +17,14 @@ test: setup    ## all tests, and those of concurrency and memory under sanitizer
 test-all: setup ## and what takes longer: every test under both sanitizers, more random histories, lint
 	bash tools/test.sh all
 	$(MAKE) format-check tidy
+
+bench: build   ## Pennon and its peers side by side: build/bench/report.html; DATA=path QUERIES=path, ROUNDS=3
+	@bash tools/setup.sh bench
+	build/bench/.venv/bin/python bench/bench.py $(if $(DATA),--data $(DATA)) $(if $(QUERIES),--queries $(QUERIES)) \
+	  --rounds $(or $(ROUNDS),3) $(BENCH_ARGS)
+
+bench-quick:   ## the same in one round
+	$(MAKE) bench ROUNDS=1
 
 format: setup  ## clang-format on everything
 	@bash tools/setup.sh lint

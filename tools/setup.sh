@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Installs what the build needs and the machine lacks: Debian packages, and Arrow C++ from the pyarrow wheel.
-# `setup.sh lint` adds the formatter and the linter.
+# `setup.sh lint` adds the formatter and the linter, `setup.sh bench` the peers of the benchmark.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 packages=(ninja-build libgtest-dev libcli11-dev libfmt-dev nlohmann-json3-dev python3-venv)
+[[ ${1:-} != bench ]] || packages+=(python3-dev)
 if command -v dpkg-query >/dev/null; then
   missing=()
   for package in "${packages[@]}"; do
@@ -36,4 +37,11 @@ fi
 if [[ ${1:-} == lint && ! -e build/.venv/lint-19.1 ]]; then
   build/.venv/bin/pip install -q --disable-pip-version-check clang-format==19.1.7 clang-tidy==19.1.0
   touch build/.venv/lint-19.1
+fi
+
+if [[ ${1:-} == bench ]] && ! cmp -s bench/requirements.txt build/bench/.venv/installed; then
+  mkdir -p build/bench
+  python3 -m venv --clear build/bench/.venv
+  build/bench/.venv/bin/pip install -q --disable-pip-version-check -r bench/requirements.txt
+  cp bench/requirements.txt build/bench/.venv/installed
 fi

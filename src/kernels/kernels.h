@@ -25,6 +25,10 @@ struct KernelTable {
   // codes[i] = round((vector[i] - centre[i]) / scale) with scale = max |vector[i] - centre[i]| / 127; gives the scale,
   // 0 if it is below 1e-36. Finite input.
   float (*encode)(const float* vector, const float* centre, size_t dim, uint8_t* codes);
+  // The squared norm in double, in 8 lanes: element i in lane i % 8, added pairwise, 4 apart, 2, 1.
+  double (*squares)(const float* vector, size_t dim);
+  // out[i] = codes[i] - 128, possibly in place; gives the sum.
+  int32_t (*center_codes)(const uint8_t* codes, size_t size, int8_t* out);
   // out[i] = sum of query[d] * code d of rows[i], for a size that is a multiple of kCodeBlock. query_sum is the sum of
   // the query.
   void (*dot_codes)(const int8_t* query, int32_t query_sum, const uint8_t* const* rows, size_t n, size_t size,

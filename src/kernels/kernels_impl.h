@@ -135,6 +135,29 @@ float Encode(const float* vector, const float* centre, size_t dim, uint8_t* code
   return scale;
 }
 
+double Squares(const float* vector, size_t dim) {
+  double lanes[8] = {};
+  size_t i = 0;
+  for (; i + 8 <= dim; i += 8) {
+    for (size_t lane = 0; lane < 8; ++lane) lanes[lane] += double{vector[i + lane]} * vector[i + lane];
+  }
+  for (size_t lane = 0; i + lane < dim; ++lane) lanes[lane] += double{vector[i + lane]} * vector[i + lane];
+  for (size_t half = 4; half > 0; half /= 2) {
+    for (size_t lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
+  }
+  return lanes[0];
+}
+
+int32_t CenterCodes(const uint8_t* codes, size_t size, int8_t* out) {
+  int32_t sum = 0;
+  for (size_t i = 0; i < size; ++i) {
+    const uint8_t code = codes[i];
+    sum += code;
+    out[i] = static_cast<int8_t>(code ^ 0x80);
+  }
+  return sum - 128 * static_cast<int32_t>(size);
+}
+
 #if defined(__AVX2__)
 
 // Four sums at a time, so that adding up lanes is shared.
@@ -238,7 +261,8 @@ void DotCodes(const int8_t* query, int32_t query_sum, const uint8_t* const* rows
 
 extern const KernelTable kTable;
 const KernelTable kTable = {PENNON_KERNELS_NAME, Sum<L2, F32>, Sum<L2, F16>, Sum<Dot, F32>,
-                            Sum<Dot, F16>,       F16ToF32,     Encode,       DotCodes};
+                            Sum<Dot, F16>,       F16ToF32,     Encode,       Squares,
+                            CenterCodes,         DotCodes};
 
 }  // namespace PENNON_KERNELS
 }  // namespace pennon

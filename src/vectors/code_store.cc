@@ -28,9 +28,7 @@ const float* CodeStore::Prepare(const ScoredVector& vector, float* floats) const
     for (size_t i = 0; i < dim; ++i) floats[i] = vector.values[i] * vector.inverse_norm;
     return floats;
   }
-  double norm = 0;
-  for (size_t i = 0; i < dim; ++i) norm += double{vector.values[i]} * vector.values[i];
-  norm = std::sqrt(norm);
+  const double norm = std::sqrt(Kernels().squares(vector.values, dim));
   for (size_t i = 0; i < dim; ++i) floats[i] = static_cast<float>(vector.values[i] / norm);
   return floats;
 }
@@ -110,11 +108,7 @@ const CodedVector* CodeStore::Encode(const ScoredVector& vector, float* floats, 
   coded->constant = constant_;
   coded->bias = terms.bias;
   coded->scale = factor_ * terms.scale;
-  coded->sum = 0;
-  for (size_t i = 0; i < stride_; ++i) {
-    codes[i] ^= 0x80;
-    coded->sum += coded->codes()[i];
-  }
+  coded->sum = Kernels().center_codes(codes, stride_, coded->codes());
   return coded;
 }
 
@@ -124,12 +118,7 @@ const CodedVector* CodeStore::Load(uint32_t row, void* scratch) const {
   coded->constant = constant_;
   coded->bias = place.terms->bias;
   coded->scale = factor_ * place.terms->scale;
-  int32_t sum = 0;
-  for (size_t i = 0; i < stride_; ++i) {
-    coded->codes()[i] = static_cast<int8_t>(place.codes[i] ^ 0x80);
-    sum += coded->codes()[i];
-  }
-  coded->sum = sum;
+  coded->sum = Kernels().center_codes(place.codes, stride_, coded->codes());
   return coded;
 }
 

@@ -48,10 +48,15 @@ double ValueAt(const void* vector, bool half, int32_t i) {
 }
 
 double SquaredNorm(const void* vector, bool half, int32_t dim) {
+  constexpr size_t kBlock = 64;
+  const auto* bytes = static_cast<const char*>(vector);
+  const auto size = static_cast<size_t>(dim);
   double sum = 0;
-  for (int32_t i = 0; i < dim; ++i) {
-    const double value = ValueAt(vector, half, i);
-    sum += value * value;
+  for (size_t i = 0; i < size; i += kBlock) {
+    float floats[kBlock];
+    const size_t n = std::min(kBlock, size - i);
+    ToFloats(bytes + i * (half ? 2 : 4), half, static_cast<int32_t>(n), floats);
+    sum += Kernels().squares(floats, n);
   }
   return sum;
 }
@@ -110,6 +115,7 @@ arrow::Status RowStore::Check(const arrow::Array& array, const char* what) const
 }
 
 char* RowStore::Allocate(size_t bytes) {
+  bytes = (bytes + alignof(float) - 1) / alignof(float) * alignof(float);
   if (segments_.empty() || segment_used_ + bytes > segments_[segments_.size() - 1].bytes) {
     const size_t grown = std::min(kFirstSegmentBytes << std::min<size_t>(segments_.size(), 9), kSegmentBytes);
     const size_t size = std::max(grown, bytes);

@@ -31,9 +31,17 @@ inline float Sum16(const std::vector<float>& a, const std::vector<float>& b, boo
   return lanes[0];
 }
 
+// Blocks of 64, each in 8 lanes.
 inline float InverseNorm(const std::vector<float>& a) {
   double sum = 0;
-  for (float value : a) sum += double{value} * value;
+  for (size_t begin = 0; begin < a.size(); begin += 64) {
+    double lanes[8] = {};
+    for (size_t i = begin; i < std::min(a.size(), begin + 64); ++i) lanes[i % 8] += double{a[i]} * a[i];
+    for (int half = 4; half > 0; half /= 2) {
+      for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+    }
+    sum += lanes[0];
+  }
   return sum == 0 ? 0 : static_cast<float>(1 / std::sqrt(sum));
 }
 
