@@ -1,7 +1,7 @@
 """Pennon and its peers on the same files, interleaved, several rounds: `make bench [DATA=path QUERIES=path]`.
 
-Writes build/bench/results.jsonl (a line for each figure, with machine, versions and parameters) and
-build/bench/report.html. Ratios are taken within a round, both sides of it; the report shows their median.
+Writes build/bench/results.jsonl (a line for each figure, with machine, versions and parameters), build/bench/report.html
+and report.md. Ratios are taken within a round, both sides of it; the report shows their median.
 """
 
 import argparse
@@ -113,6 +113,9 @@ def report(runs, args, machine):
         note = next((line.get("note", "") for line in rounds[0] if line["what"] == "run"), "")
         version = next(line["version"] for line in rounds[0] if line["what"] == "run")
         rows.append((f"{system} {version}", cells, note))
+    lines = [f"| system | {' | '.join(names)} |", f"| --- |{' --- |' * len(names)}"]
+    lines += [f"| {system} | {' | '.join(cells)} |" for system, cells, _ in rows]
+    (OUT / "report.md").write_text("\n".join(lines) + "\n")
     width = max(len(name) for name, _, _ in rows)
     for index, name in enumerate(names):
         print(f"\n{name}")
@@ -145,11 +148,19 @@ def main():
     parser.add_argument("--m", type=int, default=16)
     parser.add_argument("--ef-construction", type=int, default=100)
     parser.add_argument("--systems", default="pennon,pennon-exact,hnswlib,faiss,faiss-sq8,usearch,usearch-i8")
+    parser.add_argument("--report", action="store_true", help="measure nothing: the report of the last run again")
     args = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
     machine = cpu()
     runs = {}
-    with open(OUT / "results.jsonl", "a") as results:
+    if args.report:
+        for line in map(json.loads, (OUT / "results.jsonl").read_text().splitlines()):
+            rounds = runs.setdefault(line["system"], [])
+            if line["what"] == "run":
+                rounds.append([])
+            rounds[-1].append(line)
+        return report(runs, args, machine)
+    with open(OUT / "results.jsonl", "w") as results:
         for number in range(args.rounds):
             for system in args.systems.split(","):
                 lines = run(system, args)

@@ -201,6 +201,88 @@ TEST(LiveIndex, BadInputIsRefusedAndNothingChanges) {
   EXPECT_EQ(index.Search(std::vector<float>{1, 2}, {.k = 2}).ValueOrDie().rows[1].distance, 8.0f);
 }
 
+TEST(LiveIndex, ErrorsNameTheArgument) {
+  LiveIndex index = MakeIndex(2);
+  const auto rows = ToArray({{1, 2}, {3, 4}}, 2);
+  const auto refused = [&](const std::shared_ptr<arrow::Array>& array, const AppendOptions& options,
+                           const std::string& words) {
+    const arrow::Status status = index.Append(array, options).status();
+    EXPECT_TRUE(status.IsInvalid()) << status.ToString();
+    EXPECT_NE(status.message().find(words), std::string::npos) << status.ToString();
+  };
+  const auto list_of = [](const std::shared_ptr<arrow::Array>& values, int size) {
+    return std::make_shared<arrow::FixedSizeListArray>(arrow::fixed_size_list(values->type(), size),
+                                                       size == 0 ? 0 : values->length() / size, values);
+  };
+  arrow::FloatBuilder floats;
+  ASSERT_TRUE(floats.AppendValues({1, 2, 3}).ok() && floats.AppendNull().ok());
+  refused(list_of(floats.Finish().ValueOrDie(), 2), {}, "offset 1 has a null element");
+  arrow::DoubleBuilder doubles;
+  ASSERT_TRUE(doubles.AppendValues({1, 2}).ok());
+  refused(list_of(doubles.Finish().ValueOrDie(), 2), {}, "got fixed_size_list<item: double>[2]");
+  refused(list_of(floats.Finish().ValueOrDie(), 0), {}, "expected dimension 2, got 0");
+  refused(arrow::MakeArrayOfNull(arrow::list(arrow::float32()), 1).ValueOrDie(), {}, "got list<item: float>");
+  refused(nullptr, {}, "vectors");
+  refused(rows, {.threads = -1}, "threads");
+
+  arrow::Int64Builder ids;
+  ASSERT_TRUE(ids.AppendValues({5, -6}).ok());
+  const auto negative = ids.Finish().ValueOrDie();
+  refused(rows, {.row_ids = negative}, "got -6 at offset 1");
+  refused(rows, {.first_row_id = 1, .row_ids = negative}, "got both");
+  refused(rows, {.row_ids = negative->Slice(0, 1)}, "one for each of 2 vectors, got 1");
+  refused(rows, {.row_ids = arrow::MakeArrayOfNull(arrow::uint64(), 2).ValueOrDie()}, "no nulls");
+  refused(rows, {.row_ids = arrow::MakeArrayOfNull(arrow::utf8(), 2).ValueOrDie()}, "got string");
+  refused(rows, {.first_row_id = ~uint64_t{0}}, "first_row_id");
+
+  const auto batch = arrow::RecordBatch::Make(
+      arrow::schema({arrow::field("a", rows->type()), arrow::field("b", rows->type())}), 2, {rows, rows});
+  EXPECT_NE(index.Append(*batch).status().message().find("found two"), std::string::npos);
+  LiveIndex named = LiveIndex::Make({.dim = 2, .vector_column = "b", .row_id_column = "id"}).ValueOrDie();
+  EXPECT_NE(named.Append(*batch).status().message().find("no column 'id'"), std::string::npos);
+  EXPECT_NE(named.Append(*batch->RemoveColumn(1).ValueOrDie()).status().message().find("no column 'b'"),
+            std::string::npos);
+
+  EXPECT_EQ(index.size(), 0u);
+  EXPECT_EQ(index.GetMemoryUsage().vectors_bytes, 0);
+  // What is allowed: ids that repeat, ef below k, sliced and empty arrays.
+  arrow::UInt64Builder repeated;
+  ASSERT_TRUE(repeated.AppendValues({7, 7}).ok());
+  ASSERT_TRUE(index.Append(rows, {.row_ids = repeated.Finish().ValueOrDie()}).ok());
+  ASSERT_TRUE(index.Append(rows->Slice(1, 1)).ok());
+  ASSERT_TRUE(index.Append(rows->Slice(0, 0)).ok());
+  EXPECT_EQ(index.Search(std::vector<float>{1, 2}, {.k = 3, .ef = 1}).ValueOrDie().rows.size(), 3u);
+}
+
+// A row that is coded and rows that are not, huge and tiny side by side.
+TEST(LiveIndex, CodesTakeExtremes) {
+  for (const Metric metric : kMetrics) {
+    Vectors rows = Normal(3000, 5, 20);
+    std::mt19937_64 random(21);
+    for (size_t i = 0; i < rows.size(); i += 3) {
+      const float scale = std::pow(10.0f, static_cast<float>(random() % 30) - 12);
+      for (float& value : rows[i]) value *= scale;
+    }
+    rows[1500].assign(5, 0.0f);
+    rows[1501].assign(5, 4.1e18f);
+    rows[1502].assign(5, -4.1e18f);
+    LiveIndex index = MakeIndex(5, metric);
+    for (size_t i = 0; i < rows.size(); i += 500) {
+      ASSERT_TRUE(index.Append(ToArray(Vectors(rows.begin() + i, rows.begin() + i + 500), 5)).ok());
+      ExpectVerified(index);
+    }
+    EXPECT_GT(index.GetMemoryUsage().codes_bytes, 0);
+    for (size_t i = 0; i < rows.size(); i += 100) {
+      const auto found = index.Search(rows[i], {.k = 10}).ValueOrDie().rows;
+      ASSERT_EQ(found.size(), 10u);
+      for (const auto& row : found) {
+        EXPECT_FALSE(std::isnan(row.distance));
+        EXPECT_EQ(row.distance, Distance(metric, rows[i], rows[row.id])) << ToString(metric) << " " << i;
+      }
+    }
+  }
+}
+
 TEST(LiveIndex, ParametersAreChecked) {
   for (const BuildParams& build : {BuildParams{.m = 1}, BuildParams{.max_level = 0}, BuildParams{.max_level = 65},
                                    BuildParams{.m = 20, .ef_construction = 19}}) {
