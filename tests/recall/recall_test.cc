@@ -74,19 +74,19 @@ struct Kind {
   double recall;  // at ef 64, stated
 };
 
+const Kind kKinds[] = {
+    {"uniform", Metric::kL2, Uniform, 0.96},
+    {"normal, cosine", Metric::kCosine, [](size_t n, uint64_t s) { return Normal(n, kDim, s); }, 0.96},
+    {"normal, dot", Metric::kDot, [](size_t n, uint64_t s) { return Normal(n, kDim, s); }, 0.96},
+    {"clustered", Metric::kL2, [](size_t n, uint64_t s) { return Around(n, 60, 0.2f, s); }, 0.97},
+    {"near duplicates", Metric::kL2, [](size_t n, uint64_t s) { return Around(n, 300, 1e-4f, s); }, 0.97},
+    {"star", Metric::kL2, Star, 0.96},
+    {"sorted", Metric::kL2, Sorted, 0.96},
+    {"equal", Metric::kL2, [](size_t n, uint64_t) { return Vectors(n, std::vector<float>(kDim, 0.25f)); }, 1.0},
+    {"wide norms, dot", Metric::kDot, WideNorms, 0.97},
+};
 TEST(Recall, OfTheGraphAlone) {
-  const Kind kinds[] = {
-      {"uniform", Metric::kL2, Uniform, 0.96},
-      {"normal, cosine", Metric::kCosine, [](size_t n, uint64_t s) { return Normal(n, kDim, s); }, 0.96},
-      {"normal, dot", Metric::kDot, [](size_t n, uint64_t s) { return Normal(n, kDim, s); }, 0.96},
-      {"clustered", Metric::kL2, [](size_t n, uint64_t s) { return Around(n, 60, 0.2f, s); }, 0.97},
-      {"near duplicates", Metric::kL2, [](size_t n, uint64_t s) { return Around(n, 300, 1e-4f, s); }, 0.97},
-      {"star", Metric::kL2, Star, 0.96},
-      {"sorted", Metric::kL2, Sorted, 0.96},
-      {"equal", Metric::kL2, [](size_t n, uint64_t) { return Vectors(n, std::vector<float>(kDim, 0.25f)); }, 1.0},
-      {"wide norms, dot", Metric::kDot, WideNorms, 0.97},
-  };
-  for (const Kind& kind : kinds) {
+  for (const Kind& kind : kKinds) {
     double of_exact = 0;
     for (const Codes codes : {Codes::kNone, Codes::k8Bit}) {
       LiveIndex index =
@@ -112,6 +112,20 @@ TEST(Recall, OfTheGraphAlone) {
       EXPECT_GE(recall, of_exact - 0.015) << kind.name << ": codes against exact distances";
       EXPECT_EQ(index.GetStats().exact_scans, queries.size()) << kind.name << ": only those asked for";
       EXPECT_TRUE(index.Verify().ValueOrDie().ok) << kind.name;
+    }
+  }
+}
+
+TEST(Verify, AfterEachBatchOfEveryKind) {
+  for (const Kind& kind : kKinds) {
+    for (const int m : {2, 3, 6}) {
+      LiveIndex index =
+          LiveIndex::Make({.dim = kDim, .metric = kind.metric, .build = {.m = m, .ef_construction = 20}}).ValueOrDie();
+      for (uint64_t batch = 0; batch < 6; ++batch) {
+        ASSERT_TRUE(index.Append(ToArray(kind.make(300, batch), kDim)).ok());
+        const VerifyReport report = index.Verify().ValueOrDie();
+        EXPECT_TRUE(report.ok && report.unreachable == 0) << kind.name << ", m " << m << ": " << report.problem;
+      }
     }
   }
 }
