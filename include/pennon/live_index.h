@@ -153,6 +153,7 @@ class Snapshot {
 
 class LiveIndex {
  public:
+  // A moved-from index may only be destroyed or assigned to.
   static arrow::Result<LiveIndex> Make(const LiveIndexOptions& options);
   LiveIndex(LiveIndex&&) noexcept;
   LiveIndex& operator=(LiveIndex&&) noexcept;

@@ -75,10 +75,6 @@ struct Scratch {
   void Count(std::atomic<uint64_t>& counter, uint64_t n) {
     counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
   }
-  size_t bytes() const {
-    return visited.bytes() + touched.bytes() + expanded.bytes() + queue.bytes() + beam.bytes() + found.bytes() +
-           block.bytes() + distances.bytes() + probes.bytes();
-  }
 };
 
 // A list to be imported; ids has room for the level's capacity, in the order that lists.h tells.

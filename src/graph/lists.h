@@ -58,7 +58,6 @@ class Slab {
       if (memory == nullptr) return false;
       blocks_.Push({memory, wanted * bytes_});
       for (size_t i = wanted; i-- > 0;) Give(new (static_cast<char*>(memory) + i * bytes_) Record());
-      total_ += wanted;
     }
     return true;
   }
@@ -75,7 +74,6 @@ class Slab {
   }
 
   size_t record_bytes() const { return bytes_; }
-  size_t bytes() const { return total_ * bytes_ + blocks_.bytes(); }
 
  private:
   struct Block {
@@ -89,7 +87,6 @@ class Slab {
   const size_t bytes_;
   Record* free_ = nullptr;
   size_t free_count_ = 0;
-  size_t total_ = 0;
 };
 
 }  // namespace pennon::graph

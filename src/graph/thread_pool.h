@@ -23,10 +23,9 @@ class ThreadPool {
 
   // Makes `threads` threads work from now on, the caller among them. False if the system gives no more.
   [[nodiscard]] bool SetThreads(size_t threads) noexcept;
-  size_t threads() const { return threads_; }
 
-  // Calls task(worker, i) for every i in [0, n), worker < threads(), and returns when all are done. With n >= threads()
-  // every thread gets some.
+  // Calls task(worker, i) for every i in [0, n), worker below the number of threads, and returns when all are done. If
+  // n is at least that number, every thread gets some.
   template <typename Task>
   void For(size_t n, Task&& task) {
     if (n == 0) return;

@@ -68,8 +68,6 @@ class SegmentedArray {
   T& operator[](uint64_t i) { return *Locate(i); }
   const T& operator[](uint64_t i) const { return *Locate(i); }
 
-  uint64_t bytes() const { return capacity_ * sizeof(T) + (segments_ + kFanout - 1) / kFanout * kFanout * sizeof(T*); }
-
  private:
   static constexpr size_t kFirstBytes = 4096;
   static constexpr size_t kSegmentBytes = size_t{2} << 20;
