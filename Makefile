@@ -36,7 +36,7 @@ format-check: setup ## fails if clang-format would change something
 
 tidy: build    ## clang-tidy on everything
 	@bash tools/setup.sh lint
-	printf '%s\n' $(filter %.cc,$(sources)) | grep -v '_avx2\|_portable' | \
+	printf '%s\n' $(filter %.cc,$(sources)) | grep -v '_avx512\|_portable' | \
 	  xargs -P 2 -n 1 build/.venv/bin/clang-tidy -p build/release --quiet
 
 setup:         ## installs what the build needs

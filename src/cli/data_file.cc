@@ -69,7 +69,7 @@ Result<std::shared_ptr<arrow::FixedSizeListArray>> DataFile::Vectors(const std::
   }
   if (chosen.empty()) return Status::Invalid(path_, ": no FixedSizeList column; there are: ", ListColumns());
   ARROW_ASSIGN_OR_RAISE(auto column, Column(chosen));
-  const auto list = std::dynamic_pointer_cast<arrow::FixedSizeListArray>(column);
+  auto list = std::dynamic_pointer_cast<arrow::FixedSizeListArray>(column);
   if (!list ||
       (list->value_type()->id() != arrow::Type::FLOAT && list->value_type()->id() != arrow::Type::HALF_FLOAT)) {
     return Status::Invalid(path_, ": column '", chosen, "' is ", column->type()->ToString(),

@@ -30,7 +30,7 @@ constexpr size_t kParts = kLanes / kWidth;
 
 struct F32 {
   static constexpr size_t kBytes = 4;
-  static inline Lanes Load(const void* from) {
+  static Lanes Load(const void* from) {
     Lanes lanes;
     std::memcpy(&lanes, from, sizeof(lanes));
     return lanes;
@@ -39,7 +39,7 @@ struct F32 {
 
 struct F16 {
   static constexpr size_t kBytes = 2;
-  static inline Lanes Load(const void* from) {
+  static Lanes Load(const void* from) {
 #if defined(__AVX512F__)
     return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(from)));
 #elif defined(__F16C__)
@@ -56,11 +56,11 @@ struct F16 {
 };
 
 struct L2 {
-  static inline Lanes Add(Lanes sum, Lanes a, Lanes b) { return sum + (a - b) * (a - b); }
+  static Lanes Add(Lanes sum, Lanes a, Lanes b) { return sum + (a - b) * (a - b); }
 };
 
 struct Dot {
-  static inline Lanes Add(Lanes sum, Lanes a, Lanes b) { return sum + a * b; }
+  static Lanes Add(Lanes sum, Lanes a, Lanes b) { return sum + a * b; }
 };
 
 template <typename Operation, typename Stored>

@@ -194,8 +194,8 @@ TEST(HnswGraph, AGraphThatLanceBuilt) {
   EXPECT_TRUE(graph.Verify().ok()) << graph.Verify().ToString();
   size_t found = 0;
   for (const auto& query : Normal(100, 8, 1)) {
-    std::vector<float> distances;
-    for (uint32_t id = 0; id < source.size(); ++id) distances.push_back(source.DistanceTo(query, id));
+    std::vector<float> distances(source.size());
+    for (uint32_t id = 0; id < source.size(); ++id) distances[id] = source.DistanceTo(query, id);
     std::nth_element(distances.begin(), distances.begin() + 9, distances.end());
     for (const auto& row : graph.Search(query, {.k = 10, .ef = 40}, source).ValueOrDie()) {
       found += row.distance <= distances[9];
