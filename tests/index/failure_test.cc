@@ -1,6 +1,10 @@
 // ctest: labels=contract-1,contract-5,asan timeout=300
 // Each allocation of an append fails once: nothing changes, and the next append gives the graph as if nothing had
 // been tried.
+#include <functional>
+#include <stop_token>
+#include <thread>
+
 #include <arrow/api.h>
 #include <gtest/gtest.h>
 
@@ -50,6 +54,41 @@ TEST(Failure, EachAllocationOfAnAppend) {
                 0.05 * static_cast<double>(pool.bytes_allocated()));
   }
   EXPECT_EQ(pool.bytes_allocated(), 0);
+}
+
+// A batch that is stopped between waves, and then another: the graph is as if the first had not been.
+void StopInTheMiddle(const LiveIndexOptions& options, const std::function<Vectors(size_t n, uint64_t seed)>& make) {
+  LiveIndex clean = LiveIndex::Make(options).ValueOrDie();
+  LiveIndex tried = LiveIndex::Make(options).ValueOrDie();
+  const auto append_both = [&](size_t n, uint64_t seed) {
+    ASSERT_TRUE(clean.Append(ToArray(make(n, seed), kDim), {.threads = 1}).ok());
+    ASSERT_TRUE(tried.Append(ToArray(make(n, seed), kDim), {.threads = 1}).ok());
+  };
+  append_both(1100, 1);
+  for (const uint64_t stop_after : {500, 2000, 8000}) {
+    std::stop_source stop;
+    std::jthread stopper([&, from = tried.GetStats().build_distances] {
+      while (tried.GetStats().build_distances < from + stop_after) std::this_thread::yield();
+      stop.request_stop();
+    });
+    EXPECT_TRUE(tried.Append(ToArray(make(200'000, 2), kDim), {.threads = 1, .stop_token = stop.get_token()})
+                    .status()
+                    .IsCancelled());
+    append_both(200, stop_after);
+    ASSERT_TRUE(tried.GetSnapshot().ValueOrDie().ToLanceHnswBatch().ValueOrDie()->Equals(
+        *clean.GetSnapshot().ValueOrDie().ToLanceHnswBatch().ValueOrDie(), true));
+  }
+}
+
+TEST(Failure, StoppedBatchesOfOtherRows) {
+  StopInTheMiddle({.dim = kDim, .build = {.m = 6, .ef_construction = 16}},
+                  [](size_t n, uint64_t seed) { return Normal(n, kDim, seed); });
+}
+
+// Equal vectors soon leave the nearest rows without room, so that parents come from the open row's cursor.
+TEST(Failure, StoppedBatchesOfEqualRows) {
+  StopInTheMiddle({.dim = kDim, .build = {.m = 2, .ef_construction = 4}},
+                  [](size_t n, uint64_t) { return Vectors(n, std::vector<float>(kDim, 1.0f)); });
 }
 
 }  // namespace
