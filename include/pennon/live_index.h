@@ -72,7 +72,9 @@ class RowFilter {
 
 struct SearchOptions {
   int64_t k = 10;
-  int64_t ef = 64;  // max(k, ef) is used
+  // Rows that a walk keeps on the average: fewer for an easy query, up to twice as many for a hard one. max(k, ef) is
+  // used.
+  int64_t ef = 64;
   RowFilter filter = {};
   bool exact = false;  // scan all rows instead of walking the graph
 };

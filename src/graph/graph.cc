@@ -41,7 +41,7 @@ bool Graph::Init() noexcept {
   if (!MakeLinker() || !versions_.Reserve(4) || !retired_.Reserve(4)) return false;
   void* memory = allocator_.Allocate(sizeof(Version));
   if (memory == nullptr) return false;
-  versions_.Push(new (memory) Version{.tick = 0, .rows = 0, .entry = 0, .levels = 0});
+  versions_.Push(new (memory) Version{.tick = 0, .rows = 0, .entry = 0, .levels = 0, .survey = {}});
   current_.store(versions_[0], std::memory_order_release);
   live_versions_.store(1, std::memory_order_relaxed);
   return true;
@@ -75,8 +75,11 @@ bool Graph::Begin(uint32_t rows) noexcept {
   void* memory = allocator_.Allocate(sizeof(Version));
   if (memory == nullptr) return false;
   batch_ = {};
-  batch_.version = new (memory) Version{
-      .tick = ++last_tick_, .rows = static_cast<uint32_t>(end), .entry = current.entry, .levels = current.levels};
+  batch_.version = new (memory) Version{.tick = ++last_tick_,
+                                        .rows = static_cast<uint32_t>(end),
+                                        .entry = current.entry,
+                                        .levels = current.levels,
+                                        .survey = current.survey};
   batch_.rows_before = current.rows;
   batch_.upper_before = upper_used_;
   batch_.open_row_before = open_row_;

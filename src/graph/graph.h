@@ -14,6 +14,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <span>
 
 #include "graph/lists.h"
@@ -90,6 +91,15 @@ struct Report {
   uint32_t row = 0;  // where
 };
 
+// How far a walk goes. It ends at a row whose distance, above the least there can be, is beyond `ratio` times that of
+// the rank-th nearest found, so that walks for hard queries go further than those for easy ones (distance-adaptive beam
+// search, Al-Jazzazi et al., 2025). It keeps the `width` nearest rows.
+struct Reach {
+  size_t width;
+  size_t rank = std::numeric_limits<size_t>::max();
+  float ratio = std::numeric_limits<float>::infinity();
+};
+
 class Graph {
  public:
   // Both allocators must outlive the graph.
@@ -139,10 +149,11 @@ class Graph {
   // True if nobody has it pinned any more and it is not the newest: a Trim would free something.
   bool Unpin(const Version* version) const;
 
-  // The walk: the up to ef nearest rows below `limit` that pass, as ascending keys in scratch.beam. Gives up (false in
-  // *finished) when it has cost as much as a scan would. False: no memory.
-  [[nodiscard]] bool Walk(const Reader& reader, const Probe& probe, size_t ef, uint32_t limit, const Filter& filter,
-                          bool* finished) const noexcept;
+  // The walk: nearest rows below `limit` that pass, as ascending keys in scratch.beam; about ef of them, fewer for easy
+  // queries and up to twice as many for hard ones, of which k are wanted. Gives up (false in *finished) when it has
+  // cost as much as a scan would. False: no memory.
+  [[nodiscard]] bool Walk(const Reader& reader, const Probe& probe, size_t k, size_t ef, uint32_t limit,
+                          const Filter& filter, bool* finished) const noexcept;
 
   // The list of a row as of a tick.
   const Record* ReadList(uint32_t row, int32_t level, uint64_t tick) const {
@@ -173,6 +184,7 @@ class Graph {
   }
 
  private:
+  static constexpr size_t kRank = 10;  // the nearest row that reaches are measured from
   struct Edge;
   struct Plan;
   class Linker;
@@ -189,10 +201,11 @@ class Graph {
   [[nodiscard]] bool Begin(uint32_t rows) noexcept;
   Record* TakeNew(uint32_t row, int32_t level) noexcept;
   Record* Touch(uint32_t row, int32_t level) noexcept;
-  uint64_t GreedyStep(const Probe& probe, uint64_t best, int32_t level, uint64_t tick, uint32_t limit,
-                      Scratch& scratch) const noexcept;
-  [[nodiscard]] bool Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t tick, size_t ef, uint32_t limit,
-                          Scratch& scratch) const noexcept;
+  uint64_t Descend(const Probe& probe, uint32_t entry, int32_t from, int32_t to, uint64_t tick, uint32_t limit,
+                   Scratch& scratch) const noexcept;
+  Reach ReachOf(size_t k, size_t ef, const Probe& probe, const Survey& survey) const;
+  [[nodiscard]] bool Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t tick, const Reach& reach,
+                          uint32_t limit, Scratch& scratch) const noexcept;
   [[nodiscard]] bool FilteredBeam(const Probe& probe, uint64_t entry, uint64_t tick, size_t ef, uint32_t limit,
                                   const Filter& filter, bool* finished, Scratch& scratch) const noexcept;
   [[nodiscard]] bool PrepareScratch(Scratch& scratch, uint32_t rows) const noexcept;

@@ -1,5 +1,6 @@
 // Linking a batch: plan, parents, apply, wave by wave.
 #include <algorithm>
+#include <cmath>
 #include <new>
 
 #include "graph/graph.h"
@@ -8,6 +9,8 @@ namespace pennon::graph {
 namespace {
 
 constexpr uint32_t kMaxWave = 256;
+constexpr size_t kSurveyFrom = 1024;  // rows
+constexpr float kFarthest = 64;       // as a reach
 
 uint32_t WaveSize(uint32_t linked, uint32_t left) { return std::min({std::max(linked / 50, 1u), kMaxWave, left}); }
 
@@ -78,6 +81,7 @@ class Graph::Linker {
   Outcome Run(const Scorer& scorer, size_t threads, const std::function<bool()>& stopped) noexcept;
 
  private:
+  bool TakeSurvey(uint32_t rows);
   bool Prepare(size_t threads);
   Outcome Wave(uint32_t first, uint32_t rows);
   bool PlanRow(Scratch& scratch, uint32_t row);
@@ -108,6 +112,7 @@ class Graph::Linker {
   uint32_t entry_ = 0;
   int32_t levels_ = 0;
   uint64_t tick_ = 0;
+  Survey survey_;
 };
 
 Outcome Graph::Link(uint32_t rows, const Scorer& scorer, size_t threads,
@@ -133,9 +138,11 @@ Outcome Graph::Linker::Run(const Scorer& scorer, size_t threads, const std::func
   tick_ = version.tick;
   entry_ = version.entry;
   levels_ = version.levels;
+  survey_ = version.survey;
   const uint32_t end = version.rows;
   for (uint32_t first = graph_.batch_.rows_before; first < end;) {
     if (stopped()) return Outcome::kStopped;
+    if (!TakeSurvey(first)) return Outcome::kOutOfMemory;
     const uint32_t wave = WaveSize(first, end - first);
     const Outcome outcome = Wave(first, wave);
     if (outcome != Outcome::kOk) return outcome;
@@ -144,7 +151,51 @@ Outcome Graph::Linker::Run(const Scorer& scorer, size_t threads, const std::func
   }
   version.entry = entry_;
   version.levels = levels_;
+  version.survey = survey_;
   return Outcome::kOk;
+}
+
+// Whenever the rows have doubled: plain walks of twice the width from a sample of rows.
+bool Graph::Linker::TakeSurvey(uint32_t rows) {
+  constexpr size_t kSample = 128;
+  const size_t ef = params().ef_construction;
+  const size_t width = 2 * ef;
+  if (rows < 2 * survey_.rows || rows < std::max<size_t>(kSurveyFrom, 2 * width) || ef <= kRank) return true;
+  if (!std::isfinite(scorer_.Of(0, workers_[0]->probes.data()).least)) return true;
+  bool telling[kSample];
+  Buffer<float> ratios(graph_.scratch_allocator_);  // width for each sampled row, ascending
+  if (!ratios.Reserve(kSample * width)) return false;
+  std::atomic<bool> walked{true};
+  graph_.pool_.For(kSample, [&](size_t worker, size_t i) {
+    Scratch& scratch = *workers_[worker];
+    const Probe probe = scorer_.Of(static_cast<uint32_t>(i * rows / kSample), scratch.probes.data());
+    const uint64_t best = graph_.Descend(probe, entry_, levels_ - 1, 1, tick_, rows, scratch);
+    if (!graph_.Beam(probe, best, 0, tick_, {width}, rows, scratch)) walked.store(false, std::memory_order_relaxed);
+    // The row itself comes first. Ratios of noise mean nothing.
+    const size_t found = scratch.beam.size();
+    const float near = found > kRank ? KeyDistance(scratch.beam[kRank]) - probe.least : 0;
+    telling[i] = near > probe.noise && std::isfinite(near);
+    for (size_t j = 0; j < width; ++j) {
+      ratios[i * width + j] = j < found ? (KeyDistance(scratch.beam[j]) - probe.least) / near : kFarthest;
+    }
+  });
+  if (!walked.load(std::memory_order_relaxed)) return false;
+  survey_ = {.rows = rows, .reach = 0};
+  const auto sampled = static_cast<size_t>(std::count(telling, telling + kSample, true));
+  if (sampled < kSample / 4) return true;
+  float low = 1;
+  float high = kFarthest;
+  for (int step = 0; step < 20; ++step) {
+    const float middle = (low + high) / 2;
+    size_t within = 0;
+    for (size_t i = 0; i < kSample; ++i) {
+      const float* row = ratios.data() + i * width;
+      within += telling[i] ? static_cast<size_t>(std::upper_bound(row, row + width, middle) - row) : 0;
+    }
+    (within < sampled * ef ? low : high) = middle;
+  }
+  survey_.reach = high;
+  return true;
 }
 
 bool Graph::Linker::Prepare(size_t threads) {
@@ -241,19 +292,14 @@ bool Graph::Linker::PlanRow(Scratch& scratch, uint32_t row) {
   scratch.found.Truncate(0);
   for (uint32_t i = 0; i < siblings; ++i) scratch.found.Push(Key(scratch.distances[i], wave_first_ + i));
 
-  uint64_t best = 0;
-  if (levels_ > 0) {
-    best = Key(probe.Score(entry_), entry_);
-    for (int32_t level = levels_ - 1; level > top; --level) {
-      best = graph_.GreedyStep(probe, best, level, tick_, wave_first_, scratch);
-    }
-  }
+  uint64_t best =
+      levels_ > 0 ? graph_.Descend(probe, entry_, levels_ - 1, top + 1, tick_, wave_first_, scratch) : uint64_t{0};
   for (int32_t level = top; level >= 0; --level) {
     scratch.beam.Truncate(0);
     if (level < levels_) {
-      if (!graph_.Beam(probe, best, level, tick_, params().ef_construction, wave_first_, scratch)) {
-        return false;
-      }
+      const size_t ef = params().ef_construction;
+      const Reach reach = level == 0 ? graph_.ReachOf(kRank, ef, probe, survey_) : Reach{ef};
+      if (!graph_.Beam(probe, best, level, tick_, reach, wave_first_, scratch)) return false;
       best = scratch.beam[0];
     }
     if (!scratch.beam.Reserve(scratch.beam.size() + siblings)) return false;

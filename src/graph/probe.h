@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 namespace pennon::graph {
 
@@ -14,6 +15,9 @@ struct Probe {
   const void* source;
   const void* vector;
   float scale;
+  // What no distance is below, -infinity where that is not known; and what may be noise in distances.
+  float least = -std::numeric_limits<float>::infinity();
+  float noise = 0;
 
   void Score(const uint32_t* ids, size_t n, float* out) const { score(*this, ids, n, out); }
   float Score(uint32_t id) const {

@@ -1,5 +1,6 @@
 // The walk: greedy on the upper levels, then a beam on the lowest (Malkov and Yashunin, algorithms 2 and 5).
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <functional>
 
@@ -47,32 +48,46 @@ bool Graph::PrepareScratch(Scratch& scratch, uint32_t rows) const noexcept {
   return scratch.block.Reserve(most) && scratch.distances.Reserve(most) && scratch.touched.Reserve(256);
 }
 
-// The nearest row of a level that steps from neighbour to nearer neighbour lead to.
-uint64_t Graph::GreedyStep(const Probe& probe, uint64_t best, int32_t level, uint64_t tick, uint32_t limit,
-                           Scratch& scratch) const noexcept {
-  for (bool moved = true; moved;) {
-    moved = false;
-    const Record* record = ReadList(KeyId(best), level, tick);
-    size_t n = 0;
-    for (uint32_t id : record->neighbors()) {
-      if (id < limit) scratch.block[n++] = id;
-    }
-    probe.Score(scratch.block.data(), n, scratch.distances.data());
-    scratch.Count(scratch.computed, n);
-    for (size_t i = 0; i < n; ++i) {
-      const uint64_t key = Key(scratch.distances[i], scratch.block[i]);
-      if (KeyOrder(key) < KeyOrder(best)) {
-        best = key;
-        moved = true;
+// The nearest row that steps from neighbour to nearer neighbour lead to, level by level from `from` down to `to`.
+uint64_t Graph::Descend(const Probe& probe, uint32_t entry, int32_t from, int32_t to, uint64_t tick, uint32_t limit,
+                        Scratch& scratch) const noexcept {
+  uint64_t best = Key(probe.Score(entry), entry);
+  for (int32_t level = from; level >= to; --level) {
+    for (bool moved = true; moved;) {
+      moved = false;
+      const Record* record = ReadList(KeyId(best), level, tick);
+      size_t n = 0;
+      for (uint32_t id : record->neighbors()) {
+        if (id < limit) scratch.block[n++] = id;
+      }
+      probe.Score(scratch.block.data(), n, scratch.distances.data());
+      scratch.Count(scratch.computed, n);
+      for (size_t i = 0; i < n; ++i) {
+        const uint64_t key = Key(scratch.distances[i], scratch.block[i]);
+        if (KeyOrder(key) < KeyOrder(best)) {
+          best = key;
+          moved = true;
+        }
       }
     }
   }
   return best;
 }
 
-// The up to ef nearest rows of a level, ascending in scratch.beam.
-bool Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t tick, size_t ef, uint32_t limit,
+// The reach that finds ef rows on the average, as neighbours become more numerous with distance by a power law.
+Reach Graph::ReachOf(size_t k, size_t ef, const Probe& probe, const Survey& survey) const {
+  const size_t rank = std::max(k, kRank);
+  if (survey.reach == 0 || ef <= rank || !std::isfinite(probe.least)) return {ef};
+  if (rank == kRank && ef == params_.ef_construction) return {2 * ef, rank, survey.reach};
+  const double power = std::log(static_cast<double>(ef) / static_cast<double>(rank)) /
+                       std::log(static_cast<double>(params_.ef_construction) / double{kRank});
+  return {2 * ef, rank, static_cast<float>(std::pow(survey.reach, power))};
+}
+
+// The up to reach.width nearest rows of a level, ascending in scratch.beam.
+bool Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t tick, const Reach& reach, uint32_t limit,
                  Scratch& scratch) const noexcept {
+  const size_t ef = reach.width;
   if (!scratch.beam.Reserve(ef + 1) || !scratch.expanded.Reserve(ef + 1) || !scratch.touched.Reserve(1)) return false;
   uint64_t* beam = scratch.beam.data();
   uint8_t* expanded = scratch.expanded.data();
@@ -83,6 +98,14 @@ bool Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t tic
   uint64_t computed = 1;
   bool memory = true;
   for (size_t next = 0; next < size;) {
+    if (size >= reach.rank) {
+      const float near = KeyDistance(beam[reach.rank - 1]) - probe.least;
+      // Ratios of noise mean nothing.
+      if (near > probe.noise ? KeyDistance(beam[next]) - probe.least > reach.ratio * near + probe.noise
+                             : next >= reach.width / 2) {
+        break;
+      }
+    }
     const Record* record = ReadList(KeyId(beam[next]), level, tick);
     expanded[next++] = 1;
     while (next < size && expanded[next] != 0) ++next;
@@ -190,7 +213,7 @@ bool Graph::FilteredBeam(const Probe& probe, uint64_t entry, uint64_t tick, size
   return memory;
 }
 
-bool Graph::Walk(const Reader& reader, const Probe& probe, size_t ef, uint32_t limit, const Filter& filter,
+bool Graph::Walk(const Reader& reader, const Probe& probe, size_t k, size_t ef, uint32_t limit, const Filter& filter,
                  bool* finished) const noexcept {
   Scratch& scratch = reader.scratch();
   const Version& version = reader.version();
@@ -206,13 +229,12 @@ bool Graph::Walk(const Reader& reader, const Probe& probe, size_t ef, uint32_t l
     entry = ReadList(entry, 0, version.tick)->ids()[0];
     levels = std::min(levels, levels_[entry] + 1);
   }
-  uint64_t best = Key(probe.Score(entry), entry);
-  for (int32_t level = levels - 1; level > 0; --level) {
-    best = GreedyStep(probe, best, level, version.tick, limit, scratch);
+  const uint64_t best = Descend(probe, entry, levels - 1, 1, version.tick, limit, scratch);
+  if (filter.passes != nullptr) {
+    return FilteredBeam(probe, best, version.tick, std::min<size_t>(ef, limit), limit, filter, finished, scratch);
   }
-  ef = std::min<size_t>(ef, limit);
-  return filter.passes == nullptr ? Beam(probe, best, 0, version.tick, ef, limit, scratch)
-                                  : FilteredBeam(probe, best, version.tick, ef, limit, filter, finished, scratch);
+  return Beam(probe, best, 0, version.tick, ReachOf(k, std::min<size_t>(ef, limit), probe, version.survey), limit,
+              scratch);
 }
 
 }  // namespace pennon::graph

@@ -23,11 +23,20 @@ namespace pennon::graph {
 
 struct Record;
 
+// What walks over these rows look like, measured on a sample of them.
+struct Survey {
+  uint32_t rows = 0;  // that there were
+  // The distance within which a row has ef_construction others on the average, as a multiple of that of its tenth
+  // nearest; 0: unknown.
+  float reach = 0;
+};
+
 struct Version {
   uint64_t tick;
   uint32_t rows;
   uint32_t entry;  // a row of the top level, if there are rows
   int32_t levels;  // levels that have rows
+  Survey survey;
   std::atomic<uint64_t> pins{0};
   // The writer's: records of which this is the newest live version that needs them; mark of the last scan.
   Record* superseded = nullptr;

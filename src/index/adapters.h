@@ -52,7 +52,7 @@ inline graph::Probe MakeProbe(const RowStore& rows, const ScoredVector& vector) 
             static_cast<const RowStore*>(probe.source)
                 ->Score({static_cast<const float*>(probe.vector), probe.scale}, ids, n, out);
           },
-          &rows, vector.values, vector.inverse_norm};
+          &rows, vector.values, vector.inverse_norm, rows.least()};
 }
 
 inline graph::Scorer MakeScorer(const RowStore& rows) {
@@ -68,7 +68,11 @@ inline graph::Probe MakeProbe(const CodeStore& codes, const CodedVector* vector)
       [](const graph::Probe& probe, const uint32_t* ids, size_t n, float* out) noexcept {
         static_cast<const CodeStore*>(probe.source)->Score(*static_cast<const CodedVector*>(probe.vector), ids, n, out);
       },
-      &codes, vector, 0};
+      &codes,
+      vector,
+      0,
+      codes.least(),
+      static_cast<float>(codes.RoundingOfEqual(*vector))};
 }
 
 inline graph::Scorer MakeScorer(const CodeStore& codes) {

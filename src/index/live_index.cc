@@ -223,7 +223,7 @@ Result<Answer> LiveIndex::Impl::SearchChecked(const graph::Graph::Reader& reader
     }
     bool finished;
     const auto ef = static_cast<size_t>(std::max(search.k, search.ef));
-    if (!graph.Walk(reader, probe, ef, visible, filter, &finished)) return NoMemory();
+    if (!graph.Walk(reader, probe, static_cast<size_t>(search.k), ef, visible, filter, &finished)) return NoMemory();
     if (pass.failure) std::rethrow_exception(pass.failure);
     if (finished && scratch.beam.size() >= k) {
       answer.rows = by_codes ? RankBeam(exact, scratch, k, floor, row_id) : BestOfBeam(scratch, k, row_id);

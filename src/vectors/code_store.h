@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 #include "memory/allocator.h"
 #include "memory/buffer.h"
@@ -59,6 +60,8 @@ class CodeStore {
     const double scale = double{vector.scale} / factor_;
     return kind_ == DistanceKind::kL2 ? dim_ * scale * scale / 3 : 0;
   }
+
+  float least() const { return kind_ == DistanceKind::kDot ? -std::numeric_limits<float>::infinity() : 0; }
 
   void Score(const CodedVector& vector, const uint32_t* rows, size_t n, float* out) const;
 

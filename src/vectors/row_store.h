@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -64,6 +65,7 @@ class RowStore {
   ScoredVector MakeQuery(const float* values) const;
 
   void Score(const ScoredVector& vector, const uint32_t* rows, size_t n, float* out) const;
+  float least() const { return kind_ == DistanceKind::kDot ? -std::numeric_limits<float>::infinity() : 0; }
 
   // Of the caller's buffers; from any thread.
   int64_t borrowed_bytes() const { return borrowed_bytes_.load(std::memory_order_relaxed); }
