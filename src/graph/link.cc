@@ -11,6 +11,9 @@ namespace {
 constexpr uint32_t kMaxWave = 256;
 constexpr size_t kSurveyFrom = 1024;  // rows
 constexpr float kFarthest = 64;       // as a reach
+// Deviation of coarse distances, in spreads of neighbours, that a walk does not notice: at 0.06 it costs no recall, at
+// 0.15 one to two hundredths.
+constexpr double kMostBlur = 0.08;
 
 uint32_t WaveSize(uint32_t linked, uint32_t left) { return std::min({std::max(linked / 50, 1u), kMaxWave, left}); }
 
@@ -97,6 +100,9 @@ class Graph::Linker {
     return selected_.data() + plans_[row - wave_first_].first_selected + static_cast<size_t>(level) * params().m;
   }
   const Params& params() const { return graph_.params_; }
+  Probe Of(uint32_t row, void* scratch) const {
+    return survey_.coarse ? scorer_.coarse(scorer_, row, scratch) : scorer_.Of(row, scratch);
+  }
 
   Graph& graph_;
   Scorer scorer_ = {};
@@ -155,7 +161,7 @@ Outcome Graph::Linker::Run(const Scorer& scorer, size_t threads, const std::func
   return Outcome::kOk;
 }
 
-// Whenever the rows have doubled: plain walks of twice the width from a sample of rows.
+// Whenever the rows have doubled: plain precise walks of twice the width from a sample of rows.
 bool Graph::Linker::TakeSurvey(uint32_t rows) {
   constexpr size_t kSample = 128;
   const size_t ef = params().ef_construction;
@@ -163,12 +169,15 @@ bool Graph::Linker::TakeSurvey(uint32_t rows) {
   if (rows < 2 * survey_.rows || rows < std::max<size_t>(kSurveyFrom, 2 * width) || ef <= kRank) return true;
   if (!std::isfinite(scorer_.Of(0, workers_[0]->probes.data()).least)) return true;
   bool telling[kSample];
+  float blur[kSample];
+  const Scorer& exact = scorer_;
   Buffer<float> ratios(graph_.scratch_allocator_);  // width for each sampled row, ascending
   if (!ratios.Reserve(kSample * width)) return false;
   std::atomic<bool> walked{true};
   graph_.pool_.For(kSample, [&](size_t worker, size_t i) {
     Scratch& scratch = *workers_[worker];
-    const Probe probe = scorer_.Of(static_cast<uint32_t>(i * rows / kSample), scratch.probes.data());
+    const auto row = static_cast<uint32_t>(i * rows / kSample);
+    const Probe probe = exact.Of(row, scratch.probes.data());
     const uint64_t best = graph_.Descend(probe, entry_, levels_ - 1, 1, tick_, rows, scratch);
     if (!graph_.Beam(probe, best, 0, tick_, {width}, rows, scratch)) walked.store(false, std::memory_order_relaxed);
     // The row itself comes first. Ratios of noise mean nothing.
@@ -178,6 +187,22 @@ bool Graph::Linker::TakeSurvey(uint32_t rows) {
     for (size_t j = 0; j < width; ++j) {
       ratios[i * width + j] = j < found ? (KeyDistance(scratch.beam[j]) - probe.least) / near : kFarthest;
     }
+    blur[i] = 0;
+    if (exact.coarse == nullptr || found <= ef) return;
+    // How far coarse distances are off, of how far the neighbours spread.
+    for (size_t j = 0; j < ef; ++j) scratch.block[j] = KeyId(scratch.beam[j]);
+    exact.coarse(exact, row, scratch.probes.data()).Score(scratch.block.data(), ef, scratch.distances.data());
+    double sum = 0;
+    double squares = 0;
+    for (size_t j = 1; j < ef; ++j) {
+      const double off = double{scratch.distances[j]} - KeyDistance(scratch.beam[j]);
+      sum += off;
+      squares += off * off;
+    }
+    const auto n = static_cast<double>(ef - 1);
+    const double deviation = std::sqrt(std::max(0.0, squares / n - sum * sum / (n * n)));
+    const double spread = double{KeyDistance(scratch.beam[ef - 1])} - KeyDistance(scratch.beam[kRank]);
+    blur[i] = spread > 0 ? static_cast<float>(std::min(1.0, deviation / spread)) : 1;
   });
   if (!walked.load(std::memory_order_relaxed)) return false;
   survey_ = {.rows = rows, .reach = 0};
@@ -195,6 +220,9 @@ bool Graph::Linker::TakeSurvey(uint32_t rows) {
     (within < sampled * ef ? low : high) = middle;
   }
   survey_.reach = high;
+  double sum = 0;
+  for (size_t i = 0; i < kSample; ++i) sum += telling[i] ? double{blur[i]} : 0;
+  survey_.coarse = exact.coarse != nullptr && sum < kMostBlur * static_cast<double>(sampled);
   return true;
 }
 
@@ -282,7 +310,7 @@ Outcome Graph::Linker::Wave(uint32_t first, uint32_t rows) {
 bool Graph::Linker::PlanRow(Scratch& scratch, uint32_t row) {
   Plan& plan = plans_[row - wave_first_];
   const int32_t top = graph_.levels_[row];
-  const Probe probe = scorer_.Of(row, scratch.probes.data());
+  const Probe probe = Of(row, scratch.probes.data());
 
   // The wave's own earlier rows, by brute force.
   const uint32_t siblings = row - wave_first_;
@@ -336,7 +364,7 @@ size_t Graph::Linker::Select(Scratch& scratch, const uint64_t* candidates, size_
   for (;;) {
     selected[kept++] = left[0];
     if (kept == limit || n == 1) return kept;
-    scorer_.Of(ids[0], memory).Score(ids + 1, n - 1, distances);
+    Of(ids[0], memory).Score(ids + 1, n - 1, distances);
     scratch.Count(scratch.computed, n - 1);
     size_t staying = 0;
     for (size_t i = 1; i < n; ++i) {
@@ -359,7 +387,7 @@ uint64_t Graph::Linker::ChooseParent(uint32_t row, const Plan& plan, const uint6
     if (HasRoom(KeyId(candidates[i]))) return candidates[i];
   }
   constexpr size_t kNearest = 8;
-  const Probe probe = scorer_.Of(row, workers_[0]->probes.data());
+  const Probe probe = Of(row, workers_[0]->probes.data());
   for (size_t i = 0; i < std::min<size_t>(plan.candidates, kNearest); ++i) {
     const uint32_t near = KeyId(candidates[i]);
     if (near >= wave_first_) continue;
@@ -442,7 +470,7 @@ void Graph::Linker::Overflow(Scratch& scratch, Record* record, const Edge* edges
   const uint32_t capacity = params().capacity(record->level);
   uint32_t* ids = record->ids();
   uint32_t* tested = ids + capacity;
-  const Probe target = scorer_.Of(record->row, scratch.probes.data());
+  const Probe target = Of(record->row, scratch.probes.data());
   char* memory = scratch.probes.data() + (scorer_.scratch_bytes + 63) / 64 * 64;
 
   // found: members as pairs of words, kept ones in block.
@@ -471,7 +499,7 @@ void Graph::Linker::Overflow(Scratch& scratch, Record* record, const Edge* edges
     bool stays = true;
     if ((member.flags & kPinned) == 0) {
       if (kept_others == others) continue;
-      const Probe probe = scorer_.Of(KeyId(member.key), memory);
+      const Probe probe = Of(KeyId(member.key), memory);
       size_t block = 0;
       uint32_t* against = row_of + capacity;
       for (size_t j = 0; j <= kept && stays; ++j) {

@@ -31,6 +31,8 @@ struct Scorer {
   const void* source;
   size_t scratch_bytes;  // that a probe of a row needs
   Probe (*probe)(const Scorer& scorer, uint32_t row, void* scratch) noexcept;
+  // The same with distances that are less precise and cheaper; may be null.
+  Probe (*coarse)(const Scorer& scorer, uint32_t row, void* scratch) noexcept = nullptr;
 
   Probe Of(uint32_t row, void* scratch) const { return probe(*this, row, scratch); }
 };

@@ -29,6 +29,7 @@ struct Survey {
   // The distance within which a row has ef_construction others on the average, as a multiple of that of its tenth
   // nearest; 0: unknown.
   float reach = 0;
+  bool coarse = false;  // coarse distances are precise enough to walk by
 };
 
 struct Version {

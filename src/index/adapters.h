@@ -63,23 +63,27 @@ inline graph::Scorer MakeScorer(const RowStore& rows) {
           }};
 }
 
-inline graph::Probe MakeProbe(const CodeStore& codes, const CodedVector* vector) {
-  return {
-      [](const graph::Probe& probe, const uint32_t* ids, size_t n, float* out) noexcept {
-        static_cast<const CodeStore*>(probe.source)->Score(*static_cast<const CodedVector*>(probe.vector), ids, n, out);
-      },
-      &codes,
-      vector,
-      0,
-      codes.least(),
-      static_cast<float>(codes.RoundingOfEqual(*vector))};
+template <auto kScore = &CodeStore::Score>
+graph::Probe MakeProbe(const CodeStore& codes, const CodedVector* vector) {
+  return {[](const graph::Probe& probe, const uint32_t* ids, size_t n, float* out) noexcept {
+            (static_cast<const CodeStore*>(probe.source)->*kScore)(*static_cast<const CodedVector*>(probe.vector), ids,
+                                                                   n, out);
+          },
+          &codes,
+          vector,
+          0,
+          codes.least(),
+          static_cast<float>(codes.RoundingOfEqual(*vector))};
+}
+
+template <auto kScore>
+graph::Probe ProbeRow(const graph::Scorer& scorer, uint32_t row, void* scratch) noexcept {
+  const CodeStore& store = *static_cast<const CodeStore*>(scorer.source);
+  return MakeProbe<kScore>(store, store.Load(row, scratch));
 }
 
 inline graph::Scorer MakeScorer(const CodeStore& codes) {
-  return {&codes, codes.query_bytes(), [](const graph::Scorer& scorer, uint32_t row, void* scratch) noexcept {
-            const CodeStore& store = *static_cast<const CodeStore*>(scorer.source);
-            return MakeProbe(store, store.Load(row, scratch));
-          }};
+  return {&codes, codes.query_bytes(), ProbeRow<&CodeStore::Score>, ProbeRow<&CodeStore::ScoreCoarse>};
 }
 
 inline graph::Params GraphParams(const BuildParams& build) {

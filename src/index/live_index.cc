@@ -219,7 +219,8 @@ Result<Answer> LiveIndex::Impl::SearchChecked(const graph::Graph::Reader& reader
       char* memory = scratch.probes.data();
       const CodedVector* coded_query = codes.Encode(query, reinterpret_cast<float*>(memory + floats), memory);
       floor = codes.RoundingOfEqual(*coded_query);
-      probe = MakeProbe(codes, coded_query);
+      probe = reader.version().survey.coarse ? MakeProbe<&CodeStore::ScoreCoarse>(codes, coded_query)
+                                             : MakeProbe(codes, coded_query);
     }
     bool finished;
     const auto ef = static_cast<size_t>(std::max(search.k, search.ef));

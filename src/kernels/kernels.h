@@ -12,8 +12,9 @@
 
 namespace pennon {
 
-// A stored code is an integer from -127 to 127, plus 128 as a byte. Rows of codes are a multiple of this long.
-constexpr size_t kCodeBlock = 32;
+// A code is an integer from -127 to 127, plus 128 as a byte. Rows of codes are a multiple of this long. They are stored
+// in two planes of half that length, of their high nibbles and of their low ones, in an order that Split knows.
+constexpr size_t kCodeBlock = 64;
 
 struct KernelTable {
   const char* name;
@@ -27,12 +28,16 @@ struct KernelTable {
   float (*encode)(const float* vector, const float* centre, size_t dim, uint8_t* codes);
   // The squared norm in double, in 8 lanes: element i in lane i % 8, added pairwise, 4 apart, 2, 1.
   double (*squares)(const float* vector, size_t dim);
-  // out[i] = codes[i] - 128, possibly in place; gives the sum.
-  int32_t (*center_codes)(const uint8_t* codes, size_t size, int8_t* out);
-  // out[i] = sum of query[d] * code d of rows[i], for a size that is a multiple of kCodeBlock. query_sum is the sum of
-  // the query.
-  void (*dot_codes)(const int8_t* query, int32_t query_sum, const uint8_t* const* rows, size_t n, size_t size,
-                    int32_t* out);
+  // Takes off the 128 in place; gives the sum.
+  int32_t (*center_codes)(uint8_t* codes, size_t size);
+  void (*split)(const uint8_t* codes, size_t size, uint8_t* high, uint8_t* low);
+  void (*join)(const uint8_t* high, const uint8_t* low, size_t size, uint8_t* codes);
+  // out[i] = sum of query[d] * high nibble d of rows[i], from 0 to 15.
+  void (*dot_high)(const int8_t* query, const uint8_t* const* rows, size_t n, size_t size, int32_t* out);
+  // out[i] = sum of query[d] * code d of rows[i], whose low nibbles lie `low` bytes behind the high ones. query_sum is
+  // the sum of the query.
+  void (*dot_codes)(const int8_t* query, int32_t query_sum, const uint8_t* const* rows, size_t low, size_t n,
+                    size_t size, int32_t* out);
 };
 
 // The best table that this processor can run, or the one that the environment's PENNON_SIMD names; chosen once.

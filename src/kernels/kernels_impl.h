@@ -59,7 +59,7 @@ struct L2 {
   static Lanes Add(Lanes sum, Lanes a, Lanes b) { return sum + (a - b) * (a - b); }
 };
 
-struct Dot {
+struct Product {
   static Lanes Add(Lanes sum, Lanes a, Lanes b) { return sum + a * b; }
 };
 
@@ -148,14 +148,42 @@ double Squares(const float* vector, size_t dim) {
   return lanes[0];
 }
 
-int32_t CenterCodes(const uint8_t* codes, size_t size, int8_t* out) {
+int32_t CenterCodes(uint8_t* codes, size_t size) {
   int32_t sum = 0;
   for (size_t i = 0; i < size; ++i) {
-    const uint8_t code = codes[i];
-    sum += code;
-    out[i] = static_cast<int8_t>(code ^ 0x80);
+    sum += codes[i];
+    codes[i] ^= 0x80;
   }
   return sum - 128 * static_cast<int32_t>(size);
+}
+
+// Bytes of a plane that hold one run of codes in their low nibbles and the next run in their high ones.
+constexpr size_t kRun = 64;
+
+inline size_t RunAt(size_t at, size_t plane) { return std::min(kRun, plane - at); }
+
+void Split(const uint8_t* codes, size_t size, uint8_t* high, uint8_t* low) {
+  const size_t plane = size / 2;
+  for (size_t at = 0; at < plane; at += kRun) {
+    const size_t run = RunAt(at, plane);
+    const uint8_t* from = codes + 2 * at;
+    for (size_t i = 0; i < run; ++i) {
+      high[at + i] = static_cast<uint8_t>(from[i] >> 4 | (from[run + i] & 0xF0));
+      low[at + i] = static_cast<uint8_t>((from[i] & 0x0F) | from[run + i] << 4);
+    }
+  }
+}
+
+void Join(const uint8_t* high, const uint8_t* low, size_t size, uint8_t* codes) {
+  const size_t plane = size / 2;
+  for (size_t at = 0; at < plane; at += kRun) {
+    const size_t run = RunAt(at, plane);
+    uint8_t* to = codes + 2 * at;
+    for (size_t i = 0; i < run; ++i) {
+      to[i] = static_cast<uint8_t>(high[at + i] << 4 | (low[at + i] & 0x0F));
+      to[run + i] = static_cast<uint8_t>((high[at + i] & 0xF0) | low[at + i] >> 4);
+    }
+  }
 }
 
 #if defined(__AVX2__)
@@ -176,47 +204,100 @@ inline void AddLanes(const __m256i* sums, int32_t minus, int32_t* out) {
 
 #endif
 
+// Rows as their high nibbles alone.
+struct High {
+  static constexpr bool kLow = false;
+};
+// Rows as both planes, the second so many bytes behind the first.
+struct Both {
+  static constexpr bool kLow = true;
+  size_t distance;
+};
+
 #if defined(__AVX512VNNI__)
 
-// Bytes with the 128 in them against signed bytes; the surplus is taken off in the end.
-template <size_t kRows>
-inline void DotBlock(const int8_t* query, int32_t query_sum, const uint8_t* const* rows, size_t size, int32_t* out) {
+// Bytes without sign against signed ones; of both planes, the surplus of 128 is taken off in the end.
+template <size_t kRows, typename Planes>
+inline void DotBlock(Planes planes, const int8_t* query, int32_t query_sum, const uint8_t* const* rows, size_t plane,
+                     int32_t* out) {
+  const __m512i nibble = _mm512_set1_epi8(0x0F);
   __m512i sums[kRows];
   for (size_t r = 0; r < kRows; ++r) sums[r] = _mm512_setzero_si512();
-  size_t i = 0;
-  for (; i + 64 <= size; i += 64) {
-    const __m512i q = _mm512_loadu_si512(query + i);
-    for (size_t r = 0; r < kRows; ++r) sums[r] = _mm512_dpbusd_epi32(sums[r], _mm512_loadu_si512(rows[r] + i), q);
+  size_t at = 0;
+  for (; at + 64 <= plane; at += 64) {
+    const __m512i q0 = _mm512_loadu_si512(query + 2 * at);
+    const __m512i q1 = _mm512_loadu_si512(query + 2 * at + 64);
+    for (size_t r = 0; r < kRows; ++r) {
+      const __m512i high = _mm512_loadu_si512(rows[r] + at);
+      __m512i first = _mm512_and_si512(high, nibble);
+      __m512i second = _mm512_and_si512(_mm512_srli_epi16(high, 4), nibble);
+      if constexpr (Planes::kLow) {
+        const __m512i low = _mm512_loadu_si512(rows[r] + planes.distance + at);
+        // Nibbles from the second operand where the mask is, else from the first.
+        first = _mm512_ternarylogic_epi64(nibble, low, _mm512_slli_epi16(high, 4), 0xCA);
+        second = _mm512_ternarylogic_epi64(nibble, _mm512_srli_epi16(low, 4), high, 0xCA);
+      }
+      sums[r] = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(sums[r], first, q0), second, q1);
+    }
   }
   __m256i halves[kRows];
   for (size_t r = 0; r < kRows; ++r) {
     halves[r] = _mm256_add_epi32(_mm512_castsi512_si256(sums[r]), _mm512_extracti64x4_epi64(sums[r], 1));
   }
-  if (i < size) {
-    const __m256i q = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(query + i));
+  if (at < plane) {
+    const __m256i half_nibble = _mm256_set1_epi8(0x0F);
+    const __m256i q0 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(query + 2 * at));
+    const __m256i q1 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(query + 2 * at + 32));
     for (size_t r = 0; r < kRows; ++r) {
-      const __m256i row = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows[r] + i));
-      halves[r] = _mm256_dpbusd_epi32(halves[r], row, q);
+      const __m256i high = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows[r] + at));
+      __m256i first = _mm256_and_si256(high, half_nibble);
+      __m256i second = _mm256_and_si256(_mm256_srli_epi16(high, 4), half_nibble);
+      if constexpr (Planes::kLow) {
+        const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows[r] + planes.distance + at));
+        first = _mm256_ternarylogic_epi64(half_nibble, low, _mm256_slli_epi16(high, 4), 0xCA);
+        second = _mm256_ternarylogic_epi64(half_nibble, _mm256_srli_epi16(low, 4), high, 0xCA);
+      }
+      halves[r] = _mm256_dpbusd_epi32(_mm256_dpbusd_epi32(halves[r], first, q0), second, q1);
     }
   }
-  AddLanes<kRows>(halves, 128 * query_sum, out);
+  AddLanes<kRows>(halves, Planes::kLow ? 128 * query_sum : 0, out);
 }
 
 #elif defined(__AVX2__)
 
-// Pairs of |code| * (query with the code's sign): at most 2 * 127 * 127, which 16 bits hold.
-template <size_t kRows>
-inline void DotBlock(const int8_t* query, int32_t, const uint8_t* const* rows, size_t size, int32_t* out) {
+template <size_t kRows, typename Planes>
+inline void DotBlock(Planes planes, const int8_t* query, int32_t, const uint8_t* const* rows, size_t plane,
+                     int32_t* out) {
   const __m256i bias = _mm256_set1_epi8(static_cast<char>(0x80));
+  const __m256i nibble = _mm256_set1_epi8(0x0F);
   const __m256i ones = _mm256_set1_epi16(1);
+  // Pairs of |code| * (query with the code's sign): at most 2 * 127 * 127, which 16 bits hold.
+  const auto pairs = [&](__m256i row, __m256i q) {
+    if constexpr (!Planes::kLow) return _mm256_maddubs_epi16(row, q);
+    row = _mm256_xor_si256(row, bias);
+    return _mm256_maddubs_epi16(_mm256_abs_epi8(row), _mm256_sign_epi8(q, row));
+  };
   __m256i sums[kRows];
   for (size_t r = 0; r < kRows; ++r) sums[r] = _mm256_setzero_si256();
-  for (size_t i = 0; i < size; i += 32) {
-    const __m256i q = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(query + i));
-    for (size_t r = 0; r < kRows; ++r) {
-      const __m256i row = _mm256_xor_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows[r] + i)), bias);
-      const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(row), _mm256_sign_epi8(q, row));
-      sums[r] = _mm256_add_epi32(sums[r], _mm256_madd_epi16(pairs, ones));
+  for (size_t at = 0; at < plane; at += kRun) {
+    const size_t run = RunAt(at, plane);
+    for (size_t i = at; i < at + run; i += 32) {
+      const __m256i q0 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(query + at + i));
+      const __m256i q1 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(query + at + i + run));
+      for (size_t r = 0; r < kRows; ++r) {
+        const __m256i high = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows[r] + i));
+        __m256i first = _mm256_and_si256(high, nibble);
+        __m256i second = _mm256_andnot_si256(nibble, high);
+        if constexpr (Planes::kLow) {
+          const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows[r] + planes.distance + i));
+          first = _mm256_or_si256(_mm256_slli_epi16(first, 4), _mm256_and_si256(low, nibble));
+          second = _mm256_or_si256(second, _mm256_and_si256(_mm256_srli_epi16(low, 4), nibble));
+        } else {
+          second = _mm256_srli_epi16(second, 4);
+        }
+        sums[r] = _mm256_add_epi32(sums[r], _mm256_add_epi32(_mm256_madd_epi16(pairs(first, q0), ones),
+                                                             _mm256_madd_epi16(pairs(second, q1), ones)));
+      }
     }
   }
   AddLanes<kRows>(sums, 0, out);
@@ -224,45 +305,74 @@ inline void DotBlock(const int8_t* query, int32_t, const uint8_t* const* rows, s
 
 #else
 
-template <size_t kRows>
-inline void DotBlock(const int8_t* query, int32_t, const uint8_t* const* rows, size_t size, int32_t* out) {
+template <size_t kRows, typename Planes>
+inline void DotBlock(Planes planes, const int8_t* query, int32_t query_sum, const uint8_t* const* rows, size_t plane,
+                     int32_t* out) {
   for (size_t r = 0; r < kRows; ++r) {
     int32_t sum = 0;
-    for (size_t i = 0; i < size; ++i) sum += int32_t{query[i]} * (int32_t{rows[r][i]} - 128);
-    out[r] = sum;
+    for (size_t at = 0; at < plane; at += kRun) {
+      const size_t run = RunAt(at, plane);
+      const int8_t* q = query + 2 * at;
+      for (size_t i = 0; i < run; ++i) {
+        const uint8_t high = rows[r][at + i];
+        int32_t first = high & 0x0F;
+        int32_t second = high >> 4;
+        if constexpr (Planes::kLow) {
+          const uint8_t low = rows[r][planes.distance + at + i];
+          first = first << 4 | (low & 0x0F);
+          second = second << 4 | low >> 4;
+        }
+        sum += q[i] * first + q[run + i] * second;
+      }
+    }
+    out[r] = Planes::kLow ? sum - 128 * query_sum : sum;
   }
 }
 
 #endif
 
-void DotCodes(const int8_t* query, int32_t query_sum, const uint8_t* const* rows, size_t n, size_t size, int32_t* out) {
+template <typename Planes>
+void Dot(Planes planes, const int8_t* query, int32_t query_sum, const uint8_t* const* rows, size_t n, size_t plane,
+         int32_t* out) {
   constexpr size_t kBlock = 4;
-  const auto prefetch = [&](size_t begin) {
-    for (size_t r = begin; r < std::min(n, begin + kBlock); ++r) {
-      for (size_t at = 0; at < size; at += 64) __builtin_prefetch(rows[r] + at);
+  constexpr size_t kAhead = Planes::kLow ? 2 * kBlock : 4 * kBlock;
+  const auto prefetch = [&](size_t begin, size_t end) {
+    for (size_t r = begin; r < std::min(n, end); ++r) {
+      for (size_t at = 0; at < plane; at += 64) {
+        __builtin_prefetch(rows[r] + at);
+        if constexpr (Planes::kLow) __builtin_prefetch(rows[r] + planes.distance + at);
+      }
     }
   };
-  prefetch(0);
-  prefetch(kBlock);
+  prefetch(0, kAhead);
   size_t r = 0;
   for (; r + kBlock <= n; r += kBlock) {
-    prefetch(r + 2 * kBlock);
-    DotBlock<kBlock>(query, query_sum, rows + r, size, out + r);
+    prefetch(r + kAhead, r + kAhead + kBlock);
+    DotBlock<kBlock>(planes, query, query_sum, rows + r, plane, out + r);
   }
   switch (n - r) {
-    case 1: return DotBlock<1>(query, query_sum, rows + r, size, out + r);
-    case 2: return DotBlock<2>(query, query_sum, rows + r, size, out + r);
-    case 3: return DotBlock<3>(query, query_sum, rows + r, size, out + r);
+    case 1: return DotBlock<1>(planes, query, query_sum, rows + r, plane, out + r);
+    case 2: return DotBlock<2>(planes, query, query_sum, rows + r, plane, out + r);
+    case 3: return DotBlock<3>(planes, query, query_sum, rows + r, plane, out + r);
     default: return;
   }
+}
+
+void DotHigh(const int8_t* query, const uint8_t* const* rows, size_t n, size_t size, int32_t* out) {
+  Dot(High{}, query, 0, rows, n, size / 2, out);
+}
+
+void DotCodes(const int8_t* query, int32_t query_sum, const uint8_t* const* rows, size_t low, size_t n, size_t size,
+              int32_t* out) {
+  Dot(Both{low}, query, query_sum, rows, n, size / 2, out);
 }
 
 }  // namespace
 
 extern const KernelTable kTable;
-const KernelTable kTable = {PENNON_KERNELS_NAME, Sum<L2, F32>, Sum<L2, F16>, Sum<Dot, F32>,
-                            Sum<Dot, F16>,       F16ToF32,     Encode,       Squares,
-                            CenterCodes,         DotCodes};
+const KernelTable kTable = {
+    PENNON_KERNELS_NAME, Sum<L2, F32>, Sum<L2, F16>, Sum<Product, F32>, Sum<Product, F16>, F16ToF32, Encode, Squares,
+    CenterCodes,         Split,        Join,         DotHigh,           DotCodes};
 
 }  // namespace PENNON_KERNELS
 }  // namespace pennon

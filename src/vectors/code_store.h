@@ -3,7 +3,9 @@
 // quantisation, Aguerrebere et al., VLDB 2023, with a symmetric range). All metrics are one form over an integer dot
 // product:
 //   distance = constant + bias of one + bias of the other + factor * scale of one * scale of the other * dot of codes
-// Under cosine rows are scaled to unit length first.
+// Under cosine rows are scaled to unit length first, and the distance is half their squared one.
+//
+// Coarse distances take a row's codes by their high nibbles alone, which is half the memory to read.
 //
 // Threads: one writer (Append, Restore). Readers may use codes of rows that something else has published to them.
 #pragma once
@@ -58,34 +60,40 @@ class CodeStore {
   // A generous bound on the code distance of a vector to its equal, were the two rounded independently: twice the mean.
   double RoundingOfEqual(const CodedVector& vector) const {
     const double scale = double{vector.scale} / factor_;
-    return kind_ == DistanceKind::kL2 ? dim_ * scale * scale / 3 : 0;
+    return square_ * dim_ * scale * scale / 3;
   }
 
   float least() const { return kind_ == DistanceKind::kDot ? -std::numeric_limits<float>::infinity() : 0; }
 
   void Score(const CodedVector& vector, const uint32_t* rows, size_t n, float* out) const;
+  void ScoreCoarse(const CodedVector& vector, const uint32_t* rows, size_t n, float* out) const;
 
  private:
   struct Terms {
     float scale;
     float bias;
+    float coarse_bias;
   };
 
   [[nodiscard]] bool Freeze(const RowStore& rows) noexcept;
   // The vector as it is encoded: floats, of unit length under cosine.
   const float* Prepare(const ScoredVector& vector, float* floats) const;
   Terms EncodeTo(const float* vector, uint8_t* codes) const;
-  // A row's place in its segment: codes of segment_rows_ rows, then their terms.
+  // A row's place in its segment: high nibbles of segment_rows_ rows, their low ones, their terms.
   struct Place {
-    uint8_t* codes;
+    uint8_t* high;
     Terms* terms;
   };
   Place PlaceOf(uint32_t row) const {
     const auto segment = static_cast<uint32_t>(static_cast<unsigned __int128>(reciprocal_) * row >> 64);
     uint8_t* start = segments_[segment];
     const size_t at = row - segment * segment_rows_;
-    return {start + at * stride_, reinterpret_cast<Terms*>(start + segment_rows_ * stride_) + at};
+    return {start + at * (stride_ / 2), reinterpret_cast<Terms*>(start + segment_rows_ * stride_) + at};
   }
+  // From a row's high nibbles to its low ones.
+  size_t low() const { return segment_rows_ * (stride_ / 2); }
+  template <typename Distances>
+  void ScoreBy(const uint32_t* rows, size_t n, float* out, Distances&& distances) const;
   size_t SegmentsFor(uint32_t rows) const { return (size_t{rows} + segment_rows_ - 1) / segment_rows_; }
 
   const int32_t dim_;
@@ -94,11 +102,13 @@ class CodeStore {
   const uint32_t segment_rows_;
   const uint64_t reciprocal_;  // 2^64 / segment_rows_, rounded up: exact quotients of 32-bit rows
   const float factor_;
+  const double square_;  // what a squared distance counts in distances; 0 under dot
   Allocator& allocator_;
   SegmentedArray<uint8_t*> segments_;
   size_t segment_count_ = 0;
   Buffer<float> centre_;
   Buffer<float> scratch_;
+  Buffer<uint8_t> codes_;  // a row's before they are split
   float constant_ = 0;
   uint32_t size_ = 0;
 };

@@ -87,15 +87,37 @@ TEST(Codes, EveryTableEncodesAlikeAndCountsExactly) {
     for (size_t i = 0; i < dim; ++i) rows[4][i] = static_cast<uint8_t>(i % 3 == 0 ? 1 : 255);
     int32_t sum = 0;
     for (int8_t value : query) sum += value;
-    const uint8_t* pointers[] = {rows[0].data(), rows[1].data(), rows[3].data(), rows[4].data()};
+    std::vector<std::vector<uint8_t>> first;
     for (const KernelTable* table : AvailableKernels()) {
-      for (size_t n = 1; n <= 4; ++n) {
-        int32_t dots[4];
-        table->dot_codes(query.data(), sum, pointers + 4 - n, n, size, dots);
+      constexpr size_t kGap = 3;  // between the planes
+      std::vector<std::vector<uint8_t>> planes;
+      std::vector<const uint8_t*> pointers;
+      for (const auto& row : rows) {
+        planes.emplace_back(size + kGap);
+        uint8_t* high = planes.back().data();
+        table->split(row.data(), size, high, high + size / 2 + kGap);
+        std::vector<uint8_t> joined(size);
+        table->join(high, high + size / 2 + kGap, size, joined.data());
+        EXPECT_EQ(joined, row) << table->name << " " << dim;
+        pointers.push_back(high);
+      }
+      if (first.empty()) first = planes;
+      EXPECT_EQ(planes, first) << table->name << " " << dim;
+      for (size_t n = 1; n <= rows.size(); ++n) {
+        const size_t skipped = rows.size() - n;
+        int32_t dots[5];
+        int32_t coarse[5];
+        table->dot_codes(query.data(), sum, pointers.data() + skipped, size / 2 + kGap, n, size, dots);
+        table->dot_high(query.data(), pointers.data() + skipped, n, size, coarse);
         for (size_t r = 0; r < n; ++r) {
           int64_t expected = 0;
-          for (size_t i = 0; i < size; ++i) expected += int64_t{query[i]} * (pointers[4 - n + r][i] - 128);
+          int64_t expected_coarse = 0;
+          for (size_t i = 0; i < size; ++i) {
+            expected += int64_t{query[i]} * (rows[skipped + r][i] - 128);
+            expected_coarse += int64_t{query[i]} * (rows[skipped + r][i] >> 4);
+          }
           EXPECT_EQ(dots[r], expected) << table->name << " " << dim;
+          EXPECT_EQ(coarse[r], expected_coarse) << table->name << " " << dim;
         }
       }
     }
