@@ -98,6 +98,7 @@ struct Reach {
   size_t width;
   size_t rank = std::numeric_limits<size_t>::max();
   float ratio = std::numeric_limits<float>::infinity();
+  bool keeps_farther = false;  // rows beyond its end, too
 };
 
 class Graph {

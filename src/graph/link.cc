@@ -326,7 +326,8 @@ bool Graph::Linker::PlanRow(Scratch& scratch, uint32_t row) {
     scratch.beam.Truncate(0);
     if (level < levels_) {
       const size_t ef = params().ef_construction;
-      const Reach reach = level == 0 ? graph_.ReachOf(kRank, ef, probe, survey_) : Reach{ef};
+      Reach reach = level == 0 ? graph_.ReachOf(kRank, ef, probe, survey_) : Reach{ef};
+      reach.keeps_farther = true;  // for Select to choose from
       if (!graph_.Beam(probe, best, level, tick_, reach, wave_first_, scratch)) return false;
       best = scratch.beam[0];
     }

@@ -97,13 +97,16 @@ bool Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t tic
   Visit(scratch, KeyId(entry));
   uint64_t computed = 1;
   bool memory = true;
+  uint32_t farthest = ~uint32_t{0};  // that is worth keeping, in the order of keys; it only comes nearer
   for (size_t next = 0; next < size;) {
     if (size >= reach.rank) {
       const float near = KeyDistance(beam[reach.rank - 1]) - probe.least;
-      // Ratios of noise mean nothing.
-      if (near > probe.noise ? KeyDistance(beam[next]) - probe.least > reach.ratio * near + probe.noise
-                             : next >= reach.width / 2) {
-        break;
+      if (near > probe.noise) {
+        const float end = reach.ratio * near + probe.noise;
+        if (KeyDistance(beam[next]) - probe.least > end) break;
+        if (!reach.keeps_farther) farthest = KeyOrder(Key(end + probe.least, 0));
+      } else if (next >= reach.width / 2) {
+        break;  // ratios of noise mean nothing
       }
     }
     const Record* record = ReadList(KeyId(beam[next]), level, tick);
@@ -131,6 +134,7 @@ bool Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t tic
     computed += n;
     for (size_t i = 0; i < n; ++i) {
       const uint64_t key = Key(scratch.distances[i], fresh[i]);
+      if (KeyOrder(key) > farthest) continue;
       if (size == ef) {
         if (KeyOrder(key) >= KeyOrder(beam[size - 1])) continue;
         --size;
@@ -141,8 +145,12 @@ bool Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t tic
       beam[at] = key;
       expanded[at] = 0;
       ++size;
-      next = std::min(next, at);
-      __builtin_prefetch(&Head(fresh[i], level));
+      if (at <= next) {
+        next = at;
+        PrefetchList(fresh[i], level);
+      } else {
+        __builtin_prefetch(&Head(fresh[i], level));
+      }
     }
   }
   scratch.beam.Truncate(size);
