@@ -162,7 +162,7 @@ constexpr size_t kRun = 64;
 
 inline size_t RunAt(size_t at, size_t plane) { return std::min(kRun, plane - at); }
 
-void Split(const uint8_t* codes, size_t size, uint8_t* high, uint8_t* low) {
+void Split(const uint8_t* __restrict codes, size_t size, uint8_t* __restrict high, uint8_t* __restrict low) {
   const size_t plane = size / 2;
   for (size_t at = 0; at < plane; at += kRun) {
     const size_t run = RunAt(at, plane);
@@ -174,7 +174,7 @@ void Split(const uint8_t* codes, size_t size, uint8_t* high, uint8_t* low) {
   }
 }
 
-void Join(const uint8_t* high, const uint8_t* low, size_t size, uint8_t* codes) {
+void Join(const uint8_t* __restrict high, const uint8_t* __restrict low, size_t size, uint8_t* __restrict codes) {
   const size_t plane = size / 2;
   for (size_t at = 0; at < plane; at += kRun) {
     const size_t run = RunAt(at, plane);
