@@ -335,7 +335,7 @@ template <typename Planes>
 void Dot(Planes planes, const int8_t* query, int32_t query_sum, const uint8_t* const* rows, size_t n, size_t plane,
          int32_t* out) {
   constexpr size_t kBlock = 4;
-  constexpr size_t kAhead = Planes::kLow ? 2 * kBlock : 4 * kBlock;
+  constexpr size_t kAhead = 2 * kBlock;
   const auto prefetch = [&](size_t begin, size_t end) {
     for (size_t r = begin; r < std::min(n, end); ++r) {
       for (size_t at = 0; at < plane; at += 64) {
