@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <new>
+#include <numeric>
 
 #include "graph/graph.h"
 
@@ -85,6 +86,7 @@ class Graph::Linker {
 
  private:
   bool TakeSurvey(uint32_t rows);
+  double Blur(Scratch& scratch, uint32_t row);
   bool Prepare(size_t threads);
   Outcome Wave(uint32_t first, uint32_t rows);
   bool PlanRow(Scratch& scratch, uint32_t row);
@@ -167,17 +169,17 @@ bool Graph::Linker::TakeSurvey(uint32_t rows) {
   const size_t ef = params().ef_construction;
   const size_t width = 2 * ef;
   if (rows < 2 * survey_.rows || rows < std::max<size_t>(kSurveyFrom, 2 * width) || ef <= kRank) return true;
-  if (!std::isfinite(scorer_.Of(0, workers_[0]->probes.data()).least)) return true;
-  bool telling[kSample];
-  float blur[kSample];
-  const Scorer& exact = scorer_;
+  const bool has_least = std::isfinite(scorer_.Of(0, workers_[0]->probes.data()).least);
+  if (!has_least && scorer_.coarse == nullptr) return true;
   Buffer<float> ratios(graph_.scratch_allocator_);  // width for each sampled row, ascending
   if (!ratios.Reserve(kSample * width)) return false;
+  bool telling[kSample];
+  double blur[kSample];
   std::atomic<bool> walked{true};
   graph_.pool_.For(kSample, [&](size_t worker, size_t i) {
     Scratch& scratch = *workers_[worker];
     const auto row = static_cast<uint32_t>(i * rows / kSample);
-    const Probe probe = exact.Of(row, scratch.probes.data());
+    const Probe probe = scorer_.Of(row, scratch.probes.data());
     const uint64_t best = graph_.Descend(probe, entry_, levels_ - 1, 1, tick_, rows, scratch);
     if (!graph_.Beam(probe, best, 0, tick_, {width}, rows, scratch)) walked.store(false, std::memory_order_relaxed);
     // The row itself comes first. Ratios of noise mean nothing.
@@ -187,25 +189,12 @@ bool Graph::Linker::TakeSurvey(uint32_t rows) {
     for (size_t j = 0; j < width; ++j) {
       ratios[i * width + j] = j < found ? (KeyDistance(scratch.beam[j]) - probe.least) / near : kFarthest;
     }
-    blur[i] = 0;
-    if (exact.coarse == nullptr || found <= ef) return;
-    // How far coarse distances are off, of how far the neighbours spread.
-    for (size_t j = 0; j < ef; ++j) scratch.block[j] = KeyId(scratch.beam[j]);
-    exact.coarse(exact, row, scratch.probes.data()).Score(scratch.block.data(), ef, scratch.distances.data());
-    double sum = 0;
-    double squares = 0;
-    for (size_t j = 1; j < ef; ++j) {
-      const double off = double{scratch.distances[j]} - KeyDistance(scratch.beam[j]);
-      sum += off;
-      squares += off * off;
-    }
-    const auto n = static_cast<double>(ef - 1);
-    const double deviation = std::sqrt(std::max(0.0, squares / n - sum * sum / (n * n)));
-    const double spread = double{KeyDistance(scratch.beam[ef - 1])} - KeyDistance(scratch.beam[kRank]);
-    blur[i] = spread > 0 ? static_cast<float>(std::min(1.0, deviation / spread)) : 1;
+    blur[i] = scorer_.coarse != nullptr && near > probe.noise && found > ef ? Blur(scratch, row) : 1;
   });
   if (!walked.load(std::memory_order_relaxed)) return false;
-  survey_ = {.rows = rows, .reach = 0};
+  survey_ = {.rows = rows,
+             .reach = 0,
+             .coarse = std::accumulate(blur, blur + kSample, 0.0) < kMostBlur * double{kSample}};
   const auto sampled = static_cast<size_t>(std::count(telling, telling + kSample, true));
   if (sampled < kSample / 4) return true;
   float low = 1;
@@ -220,10 +209,25 @@ bool Graph::Linker::TakeSurvey(uint32_t rows) {
     (within < sampled * ef ? low : high) = middle;
   }
   survey_.reach = high;
-  double sum = 0;
-  for (size_t i = 0; i < kSample; ++i) sum += telling[i] ? double{blur[i]} : 0;
-  survey_.coarse = exact.coarse != nullptr && sum < kMostBlur * static_cast<double>(sampled);
   return true;
+}
+
+// How far coarse distances to the nearest of the beam are off, of how far these spread; at most 1.
+double Graph::Linker::Blur(Scratch& scratch, uint32_t row) {
+  const size_t ef = params().ef_construction;
+  for (size_t i = 0; i < ef; ++i) scratch.block[i] = KeyId(scratch.beam[i]);
+  scorer_.coarse(scorer_, row, scratch.probes.data()).Score(scratch.block.data(), ef, scratch.distances.data());
+  double sum = 0;
+  double squares = 0;
+  for (size_t i = 1; i < ef; ++i) {
+    const double off = double{scratch.distances[i]} - KeyDistance(scratch.beam[i]);
+    sum += off;
+    squares += off * off;
+  }
+  const auto n = static_cast<double>(ef - 1);
+  const double deviation = std::sqrt(std::max(0.0, squares / n - sum * sum / (n * n)));
+  const double spread = double{KeyDistance(scratch.beam[ef - 1])} - KeyDistance(scratch.beam[kRank]);
+  return deviation < spread ? deviation / spread : 1;
 }
 
 bool Graph::Linker::Prepare(size_t threads) {
