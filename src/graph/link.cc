@@ -192,9 +192,8 @@ bool Graph::Linker::TakeSurvey(uint32_t rows) {
     blur[i] = scorer_.coarse != nullptr && near > probe.noise && found > ef ? Blur(scratch, row) : 1;
   });
   if (!walked.load(std::memory_order_relaxed)) return false;
-  survey_ = {.rows = rows,
-             .reach = 0,
-             .coarse = std::accumulate(blur, blur + kSample, 0.0) < kMostBlur * double{kSample}};
+  survey_ = {
+      .rows = rows, .reach = 0, .coarse = std::accumulate(blur, blur + kSample, 0.0) < kMostBlur * double{kSample}};
   const auto sampled = static_cast<size_t>(std::count(telling, telling + kSample, true));
   if (sampled < kSample / 4) return true;
   float low = 1;
