@@ -68,11 +68,14 @@ def figures(lines):
     """What the report compares, of one run."""
     of = {line["what"]: line for line in lines}
     one, batch = curve(lines, "search"), curve(lines, "search_batch")
+    insert = of["insert"]
+    in_one_go = insert["batch"] >= insert["rows"]
     return {
-        "insert rows/s": of["insert"]["rows_per_s"],
+        "insert rows/s": insert["rows_per_s"],
         **{f"QPS at recall {r}, one call": qps_at(batch, r) for r in (0.95, 0.99)},
         **{f"QPS at recall {r}, a call a query": qps_at(one, r) for r in (0.95, 0.99)},
-        "us/row, last tenth over first": of["insert"]["last_tenth_us_per_row"] / of["insert"]["first_tenth_us_per_row"],
+        "us/row, last tenth over first":
+            None if in_one_go else insert["last_tenth_us_per_row"] / insert["first_tenth_us_per_row"],
     }
 
 
@@ -147,7 +150,7 @@ def main():
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--m", type=int, default=16)
     parser.add_argument("--ef-construction", type=int, default=100)
-    parser.add_argument("--systems", default="pennon,pennon-exact,hnswlib,faiss,faiss-sq8,usearch,usearch-i8")
+    parser.add_argument("--systems", default="pennon,pennon-exact,hnswlib,faiss,faiss-sq8,usearch,usearch-i8,svs,vsag")
     parser.add_argument("--report", action="store_true", help="measure nothing: the report of the last run again")
     args = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)

@@ -89,7 +89,78 @@ class UsearchI8(Usearch):
     dtype = "i8"
 
 
-PEERS = {"hnswlib": Hnswlib, "faiss": Faiss, "faiss-sq8": FaissSq8, "usearch": Usearch, "usearch-i8": UsearchI8}
+class Svs:
+    note = "incremental: DynamicVamana, built of the first batch; queries in one batch call; ef is its search window"
+
+    def __init__(self, dim, rows, args):
+        import svs
+
+        self.svs = svs
+        self.version = svs.library_version().lstrip("v")
+        self.parameters = svs.VamanaBuildParameters(
+            alpha=1.2, graph_max_degree=2 * args.m, window_size=args.ef_construction, prune_to=2 * args.m - 4
+        )
+        self.threads = args.threads
+        self.index = None
+
+    def add(self, vectors, first):
+        ids = numpy.arange(first, first + len(vectors), dtype=numpy.uint64)
+        if self.index is None:
+            distance = self.svs.DistanceType.L2
+            self.index = self.svs.DynamicVamana.build(self.parameters, vectors, ids, distance, self.threads)
+        else:
+            self.index.add(vectors, ids)
+
+    def search(self, queries, k, ef):
+        self.index.num_threads = 1
+        self.index.search_window_size = ef
+        return self.index.search(queries, k)[0]
+
+
+class Vsag:
+    note = "one build of all rows; 8-bit codes and float32 vectors to rank again; a call a query from Python"
+    in_one_go = True
+
+    def __init__(self, dim, rows, args):
+        from importlib.metadata import version
+
+        import pyvsag
+
+        self.version = version("pyvsag")
+        pyvsag.set_logger_off()
+        self.dim = dim
+        parameters = {
+            "dtype": "float32",
+            "metric_type": "l2",
+            "dim": dim,
+            "index_param": {
+                "base_quantization_type": "sq8_uniform",
+                "use_reorder": True,
+                "precise_quantization_type": "fp32",
+                "max_degree": 2 * args.m,
+                "ef_construction": args.ef_construction,
+                "build_thread_count": args.threads,
+            },
+        }
+        self.index = pyvsag.Index("hgraph", json.dumps(parameters))
+
+    def add(self, vectors, first):
+        self.index.build(vectors.ravel(), numpy.arange(len(vectors)), len(vectors), self.dim)
+
+    def search(self, queries, k, ef):
+        parameters = json.dumps({"hgraph": {"ef_search": ef}})
+        return [self.index.knn_search(query, k, parameters)[0] for query in queries]
+
+
+PEERS = {
+    "hnswlib": Hnswlib,
+    "faiss": Faiss,
+    "faiss-sq8": FaissSq8,
+    "usearch": Usearch,
+    "usearch-i8": UsearchI8,
+    "svs": Svs,
+    "vsag": Vsag,
+}
 
 
 def read(path, name):
@@ -139,14 +210,15 @@ def main():
     say = lambda **line: print(json.dumps(line), flush=True)
     say(what="run", version=peer.version, note=peer.note, m=args.m, ef_construction=args.ef_construction, dim=data.shape[1], rows=len(data))
     seconds = []
-    for first in range(0, len(data), args.batch):
-        batch = data[first : first + args.batch]
+    rows = len(data) if getattr(peer, "in_one_go", False) else args.batch
+    for first in range(0, len(data), rows):
+        batch = data[first : first + rows]
         start = time.perf_counter()
         peer.add(batch, first)
         seconds.append((time.perf_counter() - start) / len(batch))
     tenth = max(1, len(seconds) // 10)
-    total = sum(s * min(args.batch, len(data) - i * args.batch) for i, s in enumerate(seconds))
-    say(what="insert", rows=len(data), seconds=total, rows_per_s=len(data) / total, threads=args.threads, batch=args.batch,
+    total = sum(s * min(rows, len(data) - i * rows) for i, s in enumerate(seconds))
+    say(what="insert", rows=len(data), seconds=total, rows_per_s=len(data) / total, threads=args.threads, batch=rows,
         first_tenth_us_per_row=1e6 * numpy.mean(seconds[:tenth]), last_tenth_us_per_row=1e6 * numpy.mean(seconds[-tenth:]))
     say(what="memory", rss_bytes=resident() - before)
     kth = exact(data, queries, args.k)
