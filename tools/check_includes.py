@@ -10,7 +10,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 MAY_SEE = {
     "include/pennon": ["arrow"],
     "src/memory": [],
-    "src/kernels": ["immintrin.h"],
+    "src/kernels": ["immintrin.h", "arm_neon.h"],
     "src/graph": ["src/memory", "pthread.h"],
     "src/vectors": ["src/memory", "src/kernels", "arrow"],
     "src/index": ["include/pennon", "src/memory", "src/kernels", "src/graph", "src/vectors", "arrow", "nlohmann", "sched.h"],

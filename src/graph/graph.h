@@ -56,6 +56,7 @@ struct Scratch {
         beam(allocator),
         found(allocator),
         block(allocator),
+        left(allocator),
         distances(allocator),
         probes(allocator) {}
 
@@ -66,11 +67,14 @@ struct Scratch {
   Buffer<uint64_t> beam;     // best keys so far; after a search ascending
   Buffer<uint64_t> found;    // keys for the caller
   Buffer<uint32_t> block;
+  Buffer<uint32_t> left;  // of a block that was sifted
   Buffer<float> distances;
   Buffer<char> probes;  // the worker's
   // Read by Stats from any thread.
   std::atomic<uint64_t> searches{0};
   std::atomic<uint64_t> computed{0};
+  std::atomic<uint64_t> sifted{0};  // rows whose sketches were looked at
+  std::atomic<uint64_t> passed{0};  // of those
   std::atomic<uint64_t> scans{0};
 
   void Count(std::atomic<uint64_t>& counter, uint64_t n) {
@@ -93,12 +97,15 @@ struct Report {
 
 // How far a walk goes. It ends at a row whose distance, above the least there can be, is beyond `ratio` times that of
 // the rank-th nearest found, so that walks for hard queries go further than those for easy ones (distance-adaptive beam
-// search, Al-Jazzazi et al., 2025). It keeps the `width` nearest rows.
+// search, Al-Jazzazi et al., 2025); with a ratio of 1 it is the plain walk. It keeps rows up to there, and the
+// `at_least` nearest, but no more than `width`.
 struct Reach {
   size_t width;
-  size_t rank = std::numeric_limits<size_t>::max();
-  float ratio = std::numeric_limits<float>::infinity();
-  bool keeps_farther = false;  // rows beyond its end, too
+  size_t rank;
+  float ratio = 1;
+  size_t at_least = 0;
+
+  static Reach Plain(size_t ef) { return {.width = ef, .rank = ef}; }
 };
 
 class Graph {
@@ -157,14 +164,11 @@ class Graph {
                           const Filter& filter, bool* finished) const noexcept;
 
   // The list of a row as of a tick.
-  const Record* ReadList(uint32_t row, int32_t level, uint64_t tick) const {
-    const Record* record = Head(row, level).load(std::memory_order_acquire);
+  const Record* ReadList(uint32_t row, int32_t level, uint64_t tick) const { return ReadList(Head(row, level), tick); }
+  static const Record* ReadList(const std::atomic<Record*>& head, uint64_t tick) {
+    const Record* record = head.load(std::memory_order_acquire);
     while (record->tick > tick) record = record->previous.load(std::memory_order_acquire);
     return record;
-  }
-  void PrefetchList(uint32_t row, int32_t level) const {
-    const char* record = reinterpret_cast<const char*>(Head(row, level).load(std::memory_order_relaxed));
-    for (size_t at = 0; at < 192; at += 64) __builtin_prefetch(record + at);
   }
   int32_t LevelOf(uint32_t row) const { return levels_[row]; }
 
@@ -204,9 +208,13 @@ class Graph {
   Record* Touch(uint32_t row, int32_t level) noexcept;
   uint64_t Descend(const Probe& probe, uint32_t entry, int32_t from, int32_t to, uint64_t tick, uint32_t limit,
                    Scratch& scratch) const noexcept;
+  // Renews the survey if the rows have doubled since. False: no memory.
+  [[nodiscard]] bool TakeSurvey(const Scorer& scorer, std::span<Scratch* const> workers, const Version& at,
+                                uint32_t rows, Survey* survey) noexcept;
   Reach ReachOf(size_t k, size_t ef, const Probe& probe, const Survey& survey) const;
   [[nodiscard]] bool Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t tick, const Reach& reach,
                           uint32_t limit, Scratch& scratch) const noexcept;
+  size_t ReadFresh(const Record& record, uint32_t limit, Scratch& scratch, uint32_t* fresh) const noexcept;
   [[nodiscard]] bool FilteredBeam(const Probe& probe, uint64_t entry, uint64_t tick, size_t ef, uint32_t limit,
                                   const Filter& filter, bool* finished, Scratch& scratch) const noexcept;
   [[nodiscard]] bool PrepareScratch(Scratch& scratch, uint32_t rows) const noexcept;

@@ -10,11 +10,6 @@ namespace pennon::graph {
 namespace {
 
 constexpr uint32_t kMaxWave = 256;
-constexpr size_t kSurveyFrom = 1024;  // rows
-constexpr float kFarthest = 64;       // as a reach
-// Deviation of coarse distances, in spreads of neighbours, that a walk does not notice: at 0.06 it costs no recall, at
-// 0.15 one to two hundredths.
-constexpr double kMostBlur = 0.08;
 
 uint32_t WaveSize(uint32_t linked, uint32_t left) { return std::min({std::max(linked / 50, 1u), kMaxWave, left}); }
 
@@ -85,11 +80,10 @@ class Graph::Linker {
   Outcome Run(const Scorer& scorer, size_t threads, const std::function<bool()>& stopped) noexcept;
 
  private:
-  bool TakeSurvey(uint32_t rows);
-  double Blur(Scratch& scratch, uint32_t row);
   bool Prepare(size_t threads);
   Outcome Wave(uint32_t first, uint32_t rows);
   bool PlanRow(Scratch& scratch, uint32_t row);
+  bool AddSiblings(Scratch& scratch, const Probe& probe, uint32_t row, int32_t level);
   size_t Select(Scratch& scratch, const uint64_t* candidates, size_t n, size_t limit, uint64_t* selected);
   void ChooseParents(uint32_t first, uint32_t rows);
   uint64_t ChooseParent(uint32_t row, const Plan& plan, const uint64_t* candidates);
@@ -102,9 +96,9 @@ class Graph::Linker {
     return selected_.data() + plans_[row - wave_first_].first_selected + static_cast<size_t>(level) * params().m;
   }
   const Params& params() const { return graph_.params_; }
-  Probe Of(uint32_t row, void* scratch) const {
-    return survey_.coarse ? scorer_.coarse(scorer_, row, scratch) : scorer_.Of(row, scratch);
-  }
+  Version& version() const { return *graph_.batch_.version; }
+  // To score a few rows against.
+  Probe Of(uint32_t row, void* scratch) const { return scorer_.Of(row, scratch, version().survey.mode.unsifted()); }
 
   Graph& graph_;
   Scorer scorer_ = {};
@@ -117,10 +111,6 @@ class Graph::Linker {
   Promises promises_;
   size_t stride_ = 0;
   uint32_t wave_first_ = 0;
-  uint32_t entry_ = 0;
-  int32_t levels_ = 0;
-  uint64_t tick_ = 0;
-  Survey survey_;
 };
 
 Outcome Graph::Link(uint32_t rows, const Scorer& scorer, size_t threads,
@@ -142,91 +132,19 @@ void Graph::DropLinker() noexcept { delete linker_; }
 Outcome Graph::Linker::Run(const Scorer& scorer, size_t threads, const std::function<bool()>& stopped) noexcept {
   scorer_ = scorer;
   if (!Prepare(threads)) return Outcome::kOutOfMemory;
-  Version& version = *graph_.batch_.version;
-  tick_ = version.tick;
-  entry_ = version.entry;
-  levels_ = version.levels;
-  survey_ = version.survey;
-  const uint32_t end = version.rows;
+  const uint32_t end = version().rows;
   for (uint32_t first = graph_.batch_.rows_before; first < end;) {
     if (stopped()) return Outcome::kStopped;
-    if (!TakeSurvey(first)) return Outcome::kOutOfMemory;
+    if (!graph_.TakeSurvey(scorer, {workers_.data(), threads}, version(), first, &version().survey)) {
+      return Outcome::kOutOfMemory;
+    }
     const uint32_t wave = WaveSize(first, end - first);
     const Outcome outcome = Wave(first, wave);
     if (outcome != Outcome::kOk) return outcome;
     first += wave;
     graph_.linked_.store(first, std::memory_order_release);
   }
-  version.entry = entry_;
-  version.levels = levels_;
-  version.survey = survey_;
   return Outcome::kOk;
-}
-
-// Whenever the rows have doubled: plain precise walks of twice the width from a sample of rows.
-bool Graph::Linker::TakeSurvey(uint32_t rows) {
-  constexpr size_t kSample = 128;
-  const size_t ef = params().ef_construction;
-  const size_t width = 2 * ef;
-  if (rows < 2 * survey_.rows || rows < std::max<size_t>(kSurveyFrom, 2 * width) || ef <= kRank) return true;
-  const bool has_least = std::isfinite(scorer_.Of(0, workers_[0]->probes.data()).least);
-  if (!has_least && scorer_.coarse == nullptr) return true;
-  Buffer<float> ratios(graph_.scratch_allocator_);  // width for each sampled row, ascending
-  if (!ratios.Reserve(kSample * width)) return false;
-  bool telling[kSample];
-  double blur[kSample];
-  std::atomic<bool> walked{true};
-  graph_.pool_.For(kSample, [&](size_t worker, size_t i) {
-    Scratch& scratch = *workers_[worker];
-    const auto row = static_cast<uint32_t>(i * rows / kSample);
-    const Probe probe = scorer_.Of(row, scratch.probes.data());
-    const uint64_t best = graph_.Descend(probe, entry_, levels_ - 1, 1, tick_, rows, scratch);
-    if (!graph_.Beam(probe, best, 0, tick_, {width}, rows, scratch)) walked.store(false, std::memory_order_relaxed);
-    // The row itself comes first. Ratios of noise mean nothing.
-    const size_t found = scratch.beam.size();
-    const float near = found > kRank ? KeyDistance(scratch.beam[kRank]) - probe.least : 0;
-    telling[i] = near > probe.noise && std::isfinite(near);
-    for (size_t j = 0; j < width; ++j) {
-      ratios[i * width + j] = j < found ? (KeyDistance(scratch.beam[j]) - probe.least) / near : kFarthest;
-    }
-    blur[i] = scorer_.coarse != nullptr && near > probe.noise && found > ef ? Blur(scratch, row) : 1;
-  });
-  if (!walked.load(std::memory_order_relaxed)) return false;
-  survey_ = {
-      .rows = rows, .reach = 0, .coarse = std::accumulate(blur, blur + kSample, 0.0) < kMostBlur * double{kSample}};
-  const auto sampled = static_cast<size_t>(std::count(telling, telling + kSample, true));
-  if (sampled < kSample / 4) return true;
-  float low = 1;
-  float high = kFarthest;
-  for (int step = 0; step < 20; ++step) {
-    const float middle = (low + high) / 2;
-    size_t within = 0;
-    for (size_t i = 0; i < kSample; ++i) {
-      const float* row = ratios.data() + i * width;
-      within += telling[i] ? static_cast<size_t>(std::upper_bound(row, row + width, middle) - row) : 0;
-    }
-    (within < sampled * ef ? low : high) = middle;
-  }
-  survey_.reach = high;
-  return true;
-}
-
-// How far coarse distances to the nearest of the beam are off, of how far these spread; at most 1.
-double Graph::Linker::Blur(Scratch& scratch, uint32_t row) {
-  const size_t ef = params().ef_construction;
-  for (size_t i = 0; i < ef; ++i) scratch.block[i] = KeyId(scratch.beam[i]);
-  scorer_.coarse(scorer_, row, scratch.probes.data()).Score(scratch.block.data(), ef, scratch.distances.data());
-  double sum = 0;
-  double squares = 0;
-  for (size_t i = 1; i < ef; ++i) {
-    const double off = double{scratch.distances[i]} - KeyDistance(scratch.beam[i]);
-    sum += off;
-    squares += off * off;
-  }
-  const auto n = static_cast<double>(ef - 1);
-  const double deviation = std::sqrt(std::max(0.0, squares / n - sum * sum / (n * n)));
-  const double spread = double{KeyDistance(scratch.beam[ef - 1])} - KeyDistance(scratch.beam[kRank]);
-  return deviation < spread ? deviation / spread : 1;
 }
 
 bool Graph::Linker::Prepare(size_t threads) {
@@ -242,7 +160,8 @@ bool Graph::Linker::Prepare(size_t threads) {
   for (size_t i = 0; i < threads; ++i) {
     Scratch* worker = workers_[i];
     if (!graph_.PrepareScratch(*worker, end) || !worker->block.Reserve(2 * most) ||
-        !worker->distances.Reserve(2 * most) || !worker->found.Reserve(2 * most) || !worker->queue.Reserve(stride_) ||
+        !worker->left.Reserve(kMaxWave + 3) || !worker->distances.Reserve(2 * most) ||
+        !worker->found.Reserve(2 * most) || !worker->queue.Reserve(stride_) ||
         !worker->probes.Reserve(2 * scorer_.scratch_bytes + 128)) {
       return false;
     }
@@ -301,9 +220,9 @@ Outcome Graph::Linker::Wave(uint32_t first, uint32_t rows) {
   graph_.pool_.For(targets, [&](size_t worker, size_t i) { Apply(*workers_[worker], groups_[i], groups_[i + 1]); });
 
   for (uint32_t row = first; row < first + rows; ++row) {
-    if (graph_.levels_[row] + 1 > levels_) {
-      levels_ = graph_.levels_[row] + 1;
-      entry_ = row;
+    if (graph_.levels_[row] + 1 > version().levels) {
+      version().levels = graph_.levels_[row] + 1;
+      version().entry = row;
     }
   }
   return Outcome::kOk;
@@ -312,40 +231,60 @@ Outcome Graph::Linker::Wave(uint32_t first, uint32_t rows) {
 // Reads only. Leaves the row's level-0 candidates and its selected neighbours per level.
 bool Graph::Linker::PlanRow(Scratch& scratch, uint32_t row) {
   Plan& plan = plans_[row - wave_first_];
+  const Version& linked = version();
   const int32_t top = graph_.levels_[row];
-  const Probe probe = Of(row, scratch.probes.data());
-
-  // The wave's own earlier rows, by brute force.
-  const uint32_t siblings = row - wave_first_;
-  for (uint32_t i = 0; i < siblings; ++i) scratch.block[i] = wave_first_ + i;
-  probe.Score(scratch.block.data(), siblings, scratch.distances.data());
-  scratch.Count(scratch.computed, siblings);
-  scratch.found.Truncate(0);
-  for (uint32_t i = 0; i < siblings; ++i) scratch.found.Push(Key(scratch.distances[i], wave_first_ + i));
-
-  uint64_t best =
-      levels_ > 0 ? graph_.Descend(probe, entry_, levels_ - 1, top + 1, tick_, wave_first_, scratch) : uint64_t{0};
+  const size_t ef = params().ef_construction;
+  const Probe probe = scorer_.Of(row, scratch.probes.data(), linked.survey.mode);
+  uint64_t best = linked.levels > 0 ? graph_.Descend(probe, linked.entry, linked.levels - 1, top + 1, linked.tick,
+                                                     wave_first_, scratch)
+                                    : uint64_t{0};
   for (int32_t level = top; level >= 0; --level) {
     scratch.beam.Truncate(0);
-    if (level < levels_) {
-      const size_t ef = params().ef_construction;
-      Reach reach = level == 0 ? graph_.ReachOf(kRank, ef, probe, survey_) : Reach{ef};
-      reach.keeps_farther = true;  // for Select to choose from
-      if (!graph_.Beam(probe, best, level, tick_, reach, wave_first_, scratch)) return false;
+    if (level < linked.levels) {
+      Reach reach = level == 0 ? graph_.ReachOf(kRank, ef, probe, linked.survey) : Reach::Plain(ef);
+      reach.at_least = ef / 2;  // for Select to choose from
+      if (!graph_.Beam(probe, best, level, linked.tick, reach, wave_first_, scratch)) return false;
       best = scratch.beam[0];
     }
-    if (!scratch.beam.Reserve(scratch.beam.size() + siblings)) return false;
-    for (uint64_t key : scratch.found) {
-      if (graph_.levels_[KeyId(key)] >= level) scratch.beam.Push(key);
-    }
-    std::sort(scratch.beam.begin(), scratch.beam.end());
-    const size_t n = std::min<size_t>(scratch.beam.size(), params().ef_construction);
+    if (!AddSiblings(scratch, probe, row, level)) return false;
+    const size_t n = scratch.beam.size();
     plan.selected[level] =
         static_cast<uint32_t>(Select(scratch, scratch.beam.data(), n, params().m, SelectedOf(row, level)));
     if (level == 0) {
       plan.candidates = static_cast<uint32_t>(n);
       std::copy_n(scratch.beam.data(), n, CandidatesOf(row));
     }
+  }
+  return true;
+}
+
+// The wave's own earlier rows join the beam, by brute force; the ef_construction nearest stay.
+bool Graph::Linker::AddSiblings(Scratch& scratch, const Probe& probe, uint32_t row, int32_t level) {
+  const size_t ef = params().ef_construction;
+  Buffer<uint64_t>& beam = scratch.beam;
+  if (!beam.Reserve(ef + 1)) return false;
+  beam.Truncate(std::min(beam.size(), ef));
+  uint32_t* siblings = scratch.block.data();
+  size_t n = 0;
+  for (uint32_t sibling = wave_first_; sibling < row; ++sibling) {
+    if (graph_.levels_[sibling] >= level) siblings[n++] = sibling;
+  }
+  if (probe.sift != nullptr && beam.size() == ef) {
+    n = probe.sift(probe, siblings, n, KeyDistance(beam[ef - 1]), scratch.left.data());
+    siblings = scratch.left.data();
+  }
+  probe.Score(siblings, n, scratch.distances.data());
+  scratch.Count(scratch.computed, n);
+  for (size_t i = 0; i < n; ++i) {
+    const uint64_t key = Key(scratch.distances[i], siblings[i]);
+    if (beam.size() == ef) {
+      if (key > beam[ef - 1]) continue;
+      beam.Truncate(ef - 1);
+    }
+    uint64_t* place = std::upper_bound(beam.begin(), beam.end(), key);
+    std::copy_backward(place, beam.end(), beam.end() + 1);
+    *place = key;
+    beam.Truncate(beam.size() + 1);
   }
   return true;
 }
@@ -480,6 +419,7 @@ void Graph::Linker::Overflow(Scratch& scratch, Record* record, const Edge* edges
   // found: members as pairs of words, kept ones in block.
   Member* members = reinterpret_cast<Member*>(scratch.found.data());
   size_t size = 0;
+  target.Prefetch(ids, record->count);
   target.Score(ids, record->count, scratch.distances.data());
   scratch.Count(scratch.computed, record->count);
   const size_t pinned_before = record->pinned();

@@ -8,13 +8,19 @@
 
 namespace pennon::graph {
 
-// Cheap to copy; valid as long as what it points to.
+// Cheap to copy; valid as long as what it points to. Its functions are thread-safe.
 struct Probe {
-  // out[i] = distance to row ids[i]; never NaN. Thread-safe.
+  // out[i] = distance to row ids[i]; never NaN.
   void (*score)(const Probe& probe, const uint32_t* ids, size_t n, float* out) noexcept;
+  // Asks for the memory that sift will read, or score where there is no sift. May be null.
+  void (*prefetch)(const Probe& probe, const uint32_t* ids, size_t n) noexcept = nullptr;
+  // Those of the ids whose rows may be within the distance, and asks for the memory that score will read of them; gives
+  // how many. `left` has room for n + 3. Null: every row may be.
+  size_t (*sift)(const Probe& probe, const uint32_t* ids, size_t n, float distance, uint32_t* left) noexcept = nullptr;
   const void* source;
   const void* vector;
-  float scale;
+  const void* coded = nullptr;  // the vector's code
+  float scale = 0;
   // What no distance is below, -infinity where that is not known; and what may be noise in distances.
   float least = -std::numeric_limits<float>::infinity();
   float noise = 0;
@@ -25,16 +31,34 @@ struct Probe {
     score(*this, &id, 1, &distance);
     return distance;
   }
+  void Prefetch(const uint32_t* ids, size_t n) const {
+    if (prefetch != nullptr) prefetch(*this, ids, n);
+  }
+};
+
+// How rows are scored where there are codes.
+struct Mode {
+  bool coded = false;  // by codes, not exactly
+  // Rows are sifted by sketches first, with so much slack, in their errors; infinity: they are not.
+  float slack = std::numeric_limits<float>::infinity();
+
+  bool sifted() const { return slack < std::numeric_limits<float>::infinity(); }
+  Mode unsifted() const { return {.coded = coded}; }
 };
 
 struct Scorer {
   const void* source;
   size_t scratch_bytes;  // that a probe of a row needs
-  Probe (*probe)(const Scorer& scorer, uint32_t row, void* scratch) noexcept;
-  // The same with distances that are less precise and cheaper; may be null.
-  Probe (*coarse)(const Scorer& scorer, uint32_t row, void* scratch) noexcept = nullptr;
+  Probe (*probe)(const Scorer& scorer, uint32_t row, Mode mode, void* scratch) noexcept;
+  // Where there are codes: out[i] = by how many of their errors the sketches put row ids[i] beyond distances[i].
+  void (*sketch_errors)(const Scorer& scorer, uint32_t row, const uint32_t* ids, size_t n, const float* distances,
+                        float* out, void* scratch) noexcept = nullptr;
+  // Sifting pays if no more than this share of the rows passes, when they are then scored exactly and by codes.
+  float worth_exact = 0;
+  float worth_coded = 0;
 
-  Probe Of(uint32_t row, void* scratch) const { return probe(*this, row, scratch); }
+  bool has_codes() const { return sketch_errors != nullptr; }
+  Probe Of(uint32_t row, void* scratch, Mode mode = {}) const { return probe(*this, row, mode, scratch); }
 };
 
 // (distance, id) as one integer of the same order.

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 #include <functional>
+#include <limits>
 
 #include "graph/graph.h"
 
@@ -45,7 +46,8 @@ bool Graph::PrepareScratch(Scratch& scratch, uint32_t rows) const noexcept {
     scratch.visited = std::move(visited);
   }
   const uint32_t most = params_.capacity(0);
-  return scratch.block.Reserve(most) && scratch.distances.Reserve(most) && scratch.touched.Reserve(256);
+  return scratch.block.Reserve(most) && scratch.left.Reserve(most + 3) && scratch.distances.Reserve(most) &&
+         scratch.touched.Reserve(256);
 }
 
 // The nearest row that steps from neighbour to nearer neighbour lead to, level by level from `from` down to `to`.
@@ -60,6 +62,7 @@ uint64_t Graph::Descend(const Probe& probe, uint32_t entry, int32_t from, int32_
       for (uint32_t id : record->neighbors()) {
         if (id < limit) scratch.block[n++] = id;
       }
+      probe.Prefetch(scratch.block.data(), n);
       probe.Score(scratch.block.data(), n, scratch.distances.data());
       scratch.Count(scratch.computed, n);
       for (size_t i = 0; i < n; ++i) {
@@ -77,84 +80,128 @@ uint64_t Graph::Descend(const Probe& probe, uint32_t entry, int32_t from, int32_
 // The reach that finds ef rows on the average, as neighbours become more numerous with distance by a power law.
 Reach Graph::ReachOf(size_t k, size_t ef, const Probe& probe, const Survey& survey) const {
   const size_t rank = std::max(k, kRank);
-  if (survey.reach == 0 || ef <= rank || !std::isfinite(probe.least)) return {ef};
+  const bool plain = survey.reach == 0 || ef <= rank || !std::isfinite(probe.least);
+  // Of a walk by codes enough is kept to be ranked again.
+  if (plain) return survey.mode.coded ? Reach{.width = 2 * ef, .rank = ef, .at_least = 2 * ef} : Reach::Plain(ef);
   if (rank == kRank && ef == params_.ef_construction) return {2 * ef, rank, survey.reach};
   const double power = std::log(static_cast<double>(ef) / static_cast<double>(rank)) /
                        std::log(static_cast<double>(params_.ef_construction) / double{kRank});
   return {2 * ef, rank, static_cast<float>(std::pow(survey.reach, power))};
 }
 
-// The up to reach.width nearest rows of a level, ascending in scratch.beam.
+// The neighbours below the limit that were not visited; marks them.
+size_t Graph::ReadFresh(const Record& record, uint32_t limit, Scratch& scratch, uint32_t* fresh) const noexcept {
+  const uint64_t* visited = scratch.visited.data();
+  size_t n = 0;
+  for (uint32_t id : record.neighbors()) {
+    // Beyond the limit there may be no bit to look at.
+    const bool seen = id >= limit || (visited[id / 64] >> (id % 64) & 1) != 0;
+    fresh[n] = id;
+    n += seen ? 0 : 1;
+  }
+  for (size_t i = 0; i < n; ++i) Visit(scratch, fresh[i]);
+  return n;
+}
+
+// The nearest rows of a level, as many as reach says, ascending in scratch.beam.
+//
+// Each round works on three hops, so that the memory of one arrives while the others are worked on: the rows of the
+// first are sifted by their sketches, the list of the third, chosen a round ago, is read, and the rows that are left of
+// the first are scored. A hop is therefore chosen before the two before it have been scored.
 bool Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t tick, const Reach& reach, uint32_t limit,
                  Scratch& scratch) const noexcept {
-  const size_t ef = reach.width;
-  if (!scratch.beam.Reserve(ef + 1) || !scratch.expanded.Reserve(ef + 1) || !scratch.touched.Reserve(1)) return false;
+  if (!scratch.beam.Reserve(reach.width + 1) || !scratch.expanded.Reserve(reach.width + 1) ||
+      !scratch.touched.Reserve(1)) {
+    return false;
+  }
   uint64_t* beam = scratch.beam.data();
   uint8_t* expanded = scratch.expanded.data();
+  float* distances = scratch.distances.data();
   size_t size = 1;
+  size_t next = 0;
   beam[0] = entry;
   expanded[0] = 0;
   Visit(scratch, KeyId(entry));
-  uint64_t computed = 1;
-  bool memory = true;
-  uint32_t farthest = ~uint32_t{0};  // that is worth keeping, in the order of keys; it only comes nearer
-  for (size_t next = 0; next < size;) {
+  float worth = std::numeric_limits<float>::infinity();  // farther rows are not kept
+
+  // The next list to read; null at the end of the walk, unless rows still to be scored change that.
+  const auto choose = [&]() -> std::atomic<Record*> const* {
+    if (next == size) return nullptr;
     if (size >= reach.rank) {
-      const float near = KeyDistance(beam[reach.rank - 1]) - probe.least;
-      if (near > probe.noise) {
-        const float end = reach.ratio * near + probe.noise;
-        if (KeyDistance(beam[next]) - probe.least > end) break;
-        if (!reach.keeps_farther) farthest = KeyOrder(Key(end + probe.least, 0));
-      } else if (next >= reach.width / 2) {
-        break;  // ratios of noise mean nothing
+      float end = KeyDistance(beam[reach.rank - 1]);
+      if (reach.ratio > 1) {
+        const float near = end - probe.least;
+        // Ratios of noise mean nothing.
+        if (near <= probe.noise && next >= reach.width / 2) return nullptr;
+        end = near <= probe.noise ? worth : reach.ratio * near + probe.noise + probe.least;
+      }
+      if (KeyDistance(beam[next]) > end) return nullptr;
+      if (size >= reach.at_least) {
+        worth = reach.at_least == 0 ? end : std::max(end, KeyDistance(beam[reach.at_least - 1]));
       }
     }
-    const Record* record = ReadList(KeyId(beam[next]), level, tick);
+    const uint32_t row = KeyId(beam[next]);
     expanded[next++] = 1;
     while (next < size && expanded[next] != 0) ++next;
-    if (next < size) PrefetchList(KeyId(beam[next]), level);
-    if (!scratch.touched.Reserve(scratch.touched.size() + record->count)) {
-      memory = false;
-      break;
+    const std::atomic<Record*>& head = Head(row, level);
+    const char* record = reinterpret_cast<const char*>(head.load(std::memory_order_relaxed));
+    for (size_t at = 0; at < 192; at += 64) __builtin_prefetch(record + at);
+    return &head;
+  };
+  const auto keep = [&](uint32_t id, float distance) {
+    const uint64_t key = Key(distance, id);
+    if (size == reach.width) {
+      if (KeyOrder(key) >= KeyOrder(beam[size - 1])) return;
+      --size;
     }
-    // New rows go to the end of `touched`, where they are scored.
-    uint32_t* fresh = scratch.touched.end();
-    size_t n = 0;
-    for (uint32_t id : record->neighbors()) {
-      const uint64_t bit = uint64_t{1} << (id % 64);
-      // Beyond the limit there may be no bit to look at.
-      uint64_t& word = scratch.visited[id < limit ? id / 64 : 0];
-      const bool seen = id >= limit || (word & bit) != 0;
-      word |= seen ? 0 : bit;
-      fresh[n] = id;
-      n += seen ? 0 : 1;
+    const size_t at = CountBelow(beam, size, key);
+    std::memmove(beam + at + 1, beam + at, (size - at) * sizeof(uint64_t));
+    std::memmove(expanded + at + 1, expanded + at, size - at);
+    beam[at] = key;
+    expanded[at] = 0;
+    ++size;
+    next = std::min(next, at);
+    __builtin_prefetch(&Head(id, level));
+  };
+
+  uint32_t* rows = scratch.block.data();
+  uint32_t* left = scratch.left.data();
+  size_t rows_read = 0;
+  uint64_t computed = 1;
+  uint64_t sifted = 0;
+  uint64_t passed = 0;
+  bool memory = true;
+  const std::atomic<Record*>* list = choose();
+  while (list != nullptr || rows_read > 0) {
+    size_t n = rows_read;
+    if (probe.sift != nullptr) {
+      n = probe.sift(probe, rows, rows_read, worth, left);
+      sifted += rows_read;
+      passed += n;
+    } else {
+      std::swap(rows, left);
     }
-    scratch.touched.Truncate(scratch.touched.size() + n);
-    probe.Score(fresh, n, scratch.distances.data());
+    rows_read = 0;
+    if (list != nullptr) {
+      const Record* record = ReadList(*list, tick);
+      memory = scratch.touched.Reserve(scratch.touched.size() + record->count);
+      if (!memory) break;
+      rows_read = ReadFresh(*record, limit, scratch, rows);
+      probe.Prefetch(rows, rows_read);
+      list = choose();
+    }
+    probe.Score(left, n, distances);
     computed += n;
     for (size_t i = 0; i < n; ++i) {
-      const uint64_t key = Key(scratch.distances[i], fresh[i]);
-      if (KeyOrder(key) > farthest) continue;
-      if (size == ef) {
-        if (KeyOrder(key) >= KeyOrder(beam[size - 1])) continue;
-        --size;
-      }
-      const size_t at = CountBelow(beam, size, key);
-      std::memmove(beam + at + 1, beam + at, (size - at) * sizeof(uint64_t));
-      std::memmove(expanded + at + 1, expanded + at, size - at);
-      beam[at] = key;
-      expanded[at] = 0;
-      ++size;
-      if (at <= next) {
-        next = at;
-        PrefetchList(fresh[i], level);
-      } else {
-        __builtin_prefetch(&Head(fresh[i], level));
-      }
+      if (distances[i] <= worth) keep(left[i], distances[i]);
     }
+    if (size == reach.width) worth = std::min(worth, KeyDistance(beam[size - 1]));
+    if (list == nullptr) list = choose();
   }
   scratch.beam.Truncate(size);
   scratch.Count(scratch.computed, computed);
+  scratch.Count(scratch.sifted, sifted);
+  scratch.Count(scratch.passed, passed);
   Forget(scratch);
   return memory;
 }

@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <new>
 
+#include "graph/probe.h"
 #include "memory/allocator.h"
 #include "memory/buffer.h"
 
@@ -29,7 +30,7 @@ struct Survey {
   // The distance within which a row has ef_construction others on the average, as a multiple of that of its tenth
   // nearest; 0: unknown.
   float reach = 0;
-  bool coarse = false;  // coarse distances are precise enough to walk by
+  Mode mode;
 };
 
 struct Version {

@@ -47,43 +47,109 @@ inline DistanceKind KindOf(Metric metric) {
   return DistanceKind::kL2;
 }
 
-inline graph::Probe MakeProbe(const RowStore& rows, const ScoredVector& vector) {
-  return {[](const graph::Probe& probe, const uint32_t* ids, size_t n, float* out) noexcept {
-            static_cast<const RowStore*>(probe.source)
-                ->Score({static_cast<const float*>(probe.vector), probe.scale}, ids, n, out);
-          },
-          &rows, vector.values, vector.inverse_norm, rows.least()};
+// The rows of an index as the graph scores them.
+struct Rows {
+  const RowStore& vectors;
+  const CodeStore* codes;  // null: none
+};
+
+// A vector that rows are scored against, in the forms that the mode needs.
+struct RowsQuery {
+  ScoredVector vector;
+  CodedVector* coded = nullptr;
+};
+
+inline void ScoreExactly(const graph::Probe& probe, const uint32_t* ids, size_t n, float* out) noexcept {
+  const ScoredVector vector = {static_cast<const float*>(probe.vector), probe.scale};
+  static_cast<const Rows*>(probe.source)->vectors.Score(vector, ids, n, out);
 }
 
-inline graph::Scorer MakeScorer(const RowStore& rows) {
-  return {&rows, static_cast<size_t>(rows.dim()) * sizeof(float),
-          [](const graph::Scorer& scorer, uint32_t row, void* scratch) noexcept {
-            const RowStore& store = *static_cast<const RowStore*>(scorer.source);
-            return MakeProbe(store, store.Load(row, static_cast<float*>(scratch)));
-          }};
+inline void ScoreByCodes(const graph::Probe& probe, const uint32_t* ids, size_t n, float* out) noexcept {
+  static_cast<const Rows*>(probe.source)->codes->Score(*static_cast<const CodedVector*>(probe.coded), ids, n, out);
 }
 
-template <auto kScore = &CodeStore::Score>
-graph::Probe MakeProbe(const CodeStore& codes, const CodedVector* vector) {
-  return {[](const graph::Probe& probe, const uint32_t* ids, size_t n, float* out) noexcept {
-            (static_cast<const CodeStore*>(probe.source)->*kScore)(*static_cast<const CodedVector*>(probe.vector), ids,
-                                                                   n, out);
-          },
-          &codes,
-          vector,
-          0,
-          codes.least(),
-          static_cast<float>(codes.RoundingOfEqual(*vector))};
+inline void PrefetchCodes(const graph::Probe& probe, const uint32_t* ids, size_t n) noexcept {
+  const CodeStore& codes = *static_cast<const Rows*>(probe.source)->codes;
+  codes.PrefetchSketches(ids, n);
+  codes.PrefetchNibbles(ids, n);
 }
 
-template <auto kScore>
-graph::Probe ProbeRow(const graph::Scorer& scorer, uint32_t row, void* scratch) noexcept {
-  const CodeStore& store = *static_cast<const CodeStore*>(scorer.source);
-  return MakeProbe<kScore>(store, store.Load(row, scratch));
+inline void PrefetchSketches(const graph::Probe& probe, const uint32_t* ids, size_t n) noexcept {
+  static_cast<const Rows*>(probe.source)->codes->PrefetchSketches(ids, n);
 }
 
-inline graph::Scorer MakeScorer(const CodeStore& codes) {
-  return {&codes, codes.query_bytes(), ProbeRow<&CodeStore::Score>, ProbeRow<&CodeStore::ScoreCoarse>};
+template <bool kByCodes>
+size_t SiftRows(const graph::Probe& probe, const uint32_t* ids, size_t n, float distance, uint32_t* left) noexcept {
+  const Rows& rows = *static_cast<const Rows*>(probe.source);
+  const size_t kept = rows.codes->Sift(*static_cast<const CodedVector*>(probe.coded), ids, n, distance, left);
+  kByCodes ? rows.codes->PrefetchNibbles(left, kept) : rows.vectors.Prefetch(left, kept);
+  return kept;
+}
+
+inline graph::Probe MakeProbe(const Rows& rows, const RowsQuery& query, graph::Mode mode) {
+  graph::Probe probe = {.score = ScoreExactly,
+                        .source = &rows,
+                        .vector = query.vector.values,
+                        .coded = query.coded,
+                        .scale = query.vector.inverse_norm,
+                        .least = rows.vectors.least()};
+  if (mode.coded) {
+    probe.score = ScoreByCodes;
+    probe.prefetch = PrefetchCodes;
+    probe.noise = query.coded->rounding;
+  }
+  if (mode.sifted()) {
+    rows.codes->PrepareSketch(*query.coded, mode.slack);
+    probe.prefetch = PrefetchSketches;
+    probe.sift = mode.coded ? SiftRows<true> : SiftRows<false>;
+  }
+  return probe;
+}
+
+// Scratch for a query's forms: its code, then floats twice.
+struct QueryScratch {
+  QueryScratch(const Rows& rows, void* scratch)
+      : code(scratch),
+        floats(reinterpret_cast<float*>(static_cast<char*>(scratch) + CodeBytes(rows))),
+        values(floats + rows.vectors.dim()) {}
+  static size_t Bytes(const Rows& rows) {
+    return CodeBytes(rows) + 2 * static_cast<size_t>(rows.vectors.dim()) * sizeof(float);
+  }
+
+  void* code;
+  float* floats;
+  float* values;
+
+ private:
+  static size_t CodeBytes(const Rows& rows) {
+    return rows.codes == nullptr ? 0 : (rows.codes->query_bytes() + 63) / 64 * 64;
+  }
+};
+
+inline graph::Scorer MakeScorer(const Rows& rows) {
+  graph::Scorer scorer = {.source = &rows,
+                          .scratch_bytes = QueryScratch::Bytes(rows),
+                          .probe = [](const graph::Scorer& s, uint32_t row, graph::Mode mode, void* memory) noexcept {
+                            const Rows& from = *static_cast<const Rows*>(s.source);
+                            const QueryScratch scratch(from, memory);
+                            RowsQuery query = {};
+                            if (!mode.coded) query.vector = from.vectors.Load(row, scratch.values);
+                            if (mode.coded || mode.sifted()) query.coded = from.codes->Load(row, scratch.code);
+                            return MakeProbe(from, query, mode);
+                          }};
+  if (rows.codes == nullptr) return scorer;
+  scorer.sketch_errors = [](const graph::Scorer& s, uint32_t row, const uint32_t* ids, size_t n, const float* distances,
+                            float* out, void* memory) noexcept {
+    const CodeStore& codes = *static_cast<const Rows*>(s.source)->codes;
+    CodedVector* coded = codes.Load(row, memory);
+    codes.PrepareSketch(*coded, 0);
+    codes.SketchErrors(*coded, ids, n, distances, out);
+  };
+  // Where the lines of memory that are not read outweigh a sketch and a half.
+  const auto worth = [](size_t lines) { return 1 - 1.5f / static_cast<float>(lines); };
+  scorer.worth_coded = worth(rows.codes->lines());
+  scorer.worth_exact = worth((static_cast<size_t>(rows.vectors.dim()) * sizeof(float) + 63) / 64);
+  return scorer;
 }
 
 inline graph::Params GraphParams(const BuildParams& build) {

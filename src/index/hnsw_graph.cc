@@ -23,11 +23,12 @@ class Source {
   explicit Source(const VectorSourceRef& source) : source_(source) {}
 
   graph::Scorer Scorer() const {
-    return {this, 0, [](const graph::Scorer& scorer, uint32_t row, void*) noexcept {
-              return graph::Probe{ScoreRow, scorer.source, reinterpret_cast<const void*>(uintptr_t{row}), 0};
+    return {this, 0, [](const graph::Scorer& scorer, uint32_t row, graph::Mode, void*) noexcept {
+              return graph::Probe{
+                  .score = ScoreRow, .source = scorer.source, .vector = reinterpret_cast<const void*>(uintptr_t{row})};
             }};
   }
-  graph::Probe Query(const float* query) const { return {ScoreQuery, this, query, 0}; }
+  graph::Probe Query(const float* query) const { return {.score = ScoreQuery, .source = this, .vector = query}; }
 
   Status status() const {
     switch (failure_.load(std::memory_order_relaxed)) {

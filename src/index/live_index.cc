@@ -61,6 +61,8 @@ struct LiveIndex::Impl {
         scratch_memory(pool, totals),
         rows(o.dim, KindOf(o.metric), rows_memory),
         codes(o.dim, KindOf(o.metric), codes_memory),
+        coded_rows{rows, &codes},
+        exact_rows{rows, nullptr},
         graph(GraphParams(o.build), graph_memory, scratch_memory) {}
 
   Result<IdRange> Append(const std::shared_ptr<arrow::Array>& vectors, const AppendOptions& append);
@@ -86,6 +88,8 @@ struct LiveIndex::Impl {
   PoolAllocator scratch_memory;
   RowStore rows;
   CodeStore codes;
+  const Rows coded_rows;
+  const Rows exact_rows;
   graph::Graph graph;
 
   // Guards the writer's side of rows and graph, and what follows.
@@ -166,7 +170,7 @@ Result<LiveIndex::IdRange> LiveIndex::Impl::Append(const std::shared_ptr<arrow::
   }
   const size_t threads = append.threads == 0 ? DefaultThreads() : static_cast<size_t>(append.threads);
   const graph::Outcome outcome =
-      graph.Link(static_cast<uint32_t>(added), by_codes ? MakeScorer(codes) : MakeScorer(rows), threads,
+      graph.Link(static_cast<uint32_t>(added), MakeScorer(by_codes ? coded_rows : exact_rows), threads,
                  [&] { return append.stop_token.stop_requested(); });
   if (outcome != graph::Outcome::kOk) {
     codes.Restore(codes_before);
@@ -190,7 +194,7 @@ Result<Answer> LiveIndex::Impl::SearchChecked(const graph::Graph::Reader& reader
   graph::Scratch& scratch = reader.scratch();
   scratch.Count(scratch.searches, 1);
   if (k == 0) return answer;
-  const graph::Probe exact = MakeProbe(rows, query);
+  const graph::Probe exact = MakeProbe(exact_rows, {query}, {});
   const auto row_id = [&](uint32_t id) { return rows.row_id(id); };
   if (!search.exact && k <= visible / 2) {
     struct Pass {
@@ -210,24 +214,19 @@ Result<Answer> LiveIndex::Impl::SearchChecked(const graph::Graph::Reader& reader
                   }
                 }};
     }
-    const bool by_codes = coded(visible);
+    const graph::Mode mode = reader.version().survey.mode;
     graph::Probe probe = exact;
-    double floor = 0;
-    if (by_codes) {
-      const size_t floats = (codes.query_bytes() + 63) / 64 * 64;
-      if (!scratch.probes.Reserve(floats + static_cast<size_t>(options.dim) * sizeof(float))) return NoMemory();
-      char* memory = scratch.probes.data();
-      const CodedVector* coded_query = codes.Encode(query, reinterpret_cast<float*>(memory + floats), memory);
-      floor = codes.RoundingOfEqual(*coded_query);
-      probe = reader.version().survey.coarse ? MakeProbe<&CodeStore::ScoreCoarse>(codes, coded_query)
-                                             : MakeProbe(codes, coded_query);
+    if (mode.coded || mode.sifted()) {
+      if (!scratch.probes.Reserve(QueryScratch::Bytes(coded_rows))) return NoMemory();
+      const QueryScratch forms(coded_rows, scratch.probes.data());
+      probe = MakeProbe(coded_rows, {query, codes.Encode(query, forms.floats, forms.code)}, mode);
     }
     bool finished;
     const auto ef = static_cast<size_t>(std::max(search.k, search.ef));
     if (!graph.Walk(reader, probe, static_cast<size_t>(search.k), ef, visible, filter, &finished)) return NoMemory();
     if (pass.failure) std::rethrow_exception(pass.failure);
     if (finished && scratch.beam.size() >= k) {
-      answer.rows = by_codes ? RankBeam(exact, scratch, k, floor, row_id) : BestOfBeam(scratch, k, row_id);
+      answer.rows = mode.coded ? RankBeam(exact, scratch, k, probe.noise, row_id) : BestOfBeam(scratch, k, row_id);
       return answer;
     }
   }
@@ -319,7 +318,7 @@ Result<std::shared_ptr<arrow::RecordBatch>> Snapshot::ToLanceHnswBatch() const {
     const LiveIndex::Impl& index = *impl_->index;
     const graph::Graph::Reader reader = impl_->Read();
     if (!reader) return NoMemory();
-    return pennon::ToLanceHnswBatch(index.graph, reader, MakeScorer(index.rows), index.options.build, index.pool);
+    return pennon::ToLanceHnswBatch(index.graph, reader, MakeScorer(index.exact_rows), index.options.build, index.pool);
   });
 }
 

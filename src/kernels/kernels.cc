@@ -15,16 +15,24 @@ extern const KernelTable kTable;
 namespace avx512 {
 extern const KernelTable kTable;
 }
+#elif defined(__aarch64__)
+namespace neon {
+extern const KernelTable kTable;
+}
 #endif
 
 std::span<const KernelTable* const> AvailableKernels() {
 #if defined(__x86_64__)
   static const std::array<const KernelTable*, 3> tables = {&portable::kTable, &avx2::kTable, &avx512::kTable};
-  static const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c");
+  static const bool has_avx2 =
+      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c") && __builtin_cpu_supports("popcnt");
   static const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                                  __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-                                 __builtin_cpu_supports("avx512vnni");
+                                 __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vpopcntdq");
   return std::span(tables).first(has_avx512 ? 3 : has_avx2 ? 2 : 1);
+#elif defined(__aarch64__)
+  static const std::array<const KernelTable*, 2> tables = {&portable::kTable, &neon::kTable};
+  return tables;
 #else
   static const std::array<const KernelTable*, 1> tables = {&portable::kTable};
   return tables;

@@ -1,5 +1,6 @@
 // The kernels, compiled once for each instruction set; PENNON_KERNELS names the table.
 #include <algorithm>
+#include <cfloat>
 #include <cmath>
 #include <cstring>
 
@@ -7,6 +8,8 @@
 
 #if defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(PENNON_NEON)
+#include <arm_neon.h>
 #endif
 
 namespace pennon {
@@ -14,6 +17,7 @@ namespace PENNON_KERNELS {
 namespace {
 
 constexpr size_t kLanes = 16;
+constexpr float kLeastScale = 1e-36f;
 
 // A register's worth of lanes; wider vector types would be spilled.
 #if defined(__AVX512F__)
@@ -44,6 +48,8 @@ struct F16 {
     return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(from)));
 #elif defined(__F16C__)
     return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(from)));
+#elif defined(PENNON_NEON)
+    return (Lanes)vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(static_cast<const uint8_t*>(from))));
 #else
     // Exponent and mantissa moved into place, then rescaled by 2^112: exact for every finite value.
     HalfLanes halves;
@@ -115,22 +121,41 @@ void F16ToF32(const void* from, size_t n, float* to) {
   }
 }
 
-float Encode(const float* vector, const float* centre, size_t dim, uint8_t* codes) {
+float Farthest(const float* vector, const float* centre, size_t dim) {
   float most = 0;
   for (size_t i = 0; i < dim; ++i) most = std::max(most, std::fabs(vector[i] - centre[i]));
+  return most;
+}
+
+float EncodeQuery(const float* vector, const float* centre, size_t dim, int8_t* codes) {
+  const float most = Farthest(vector, centre, dim);
   const float scale = most / 127;
-  if (!(scale >= 1e-36f)) {
-    std::memset(codes, 128, dim);
+  if (!(scale >= kLeastScale)) {
+    std::memset(codes, 0, dim);
     return 0;
   }
   const float inverse = 127 / most;
   // Adding 1.5 * 2^23 rounds to the nearest integer, ties to even, and leaves it in the low bits.
   constexpr float kRound = 12582912.0f;
   for (size_t i = 0; i < dim; ++i) {
-    const float shifted = (vector[i] - centre[i]) * inverse + (kRound + 128);
+    const float shifted = (vector[i] - centre[i]) * inverse + kRound;
     uint32_t bits;
     std::memcpy(&bits, &shifted, sizeof(bits));
-    codes[i] = static_cast<uint8_t>(bits);
+    codes[i] = static_cast<int8_t>(bits);
+  }
+  return scale;
+}
+
+float EncodeRow(const float* vector, const float* centre, size_t dim, uint8_t* codes) {
+  const float most = Farthest(vector, centre, dim);
+  const float scale = most / 16;
+  if (!(scale >= kLeastScale)) {
+    std::memset(codes, 16, dim);
+    return 0;
+  }
+  const float inverse = 16 / most;
+  for (size_t i = 0; i < dim; ++i) {
+    codes[i] = static_cast<uint8_t>(std::min(static_cast<int32_t>((vector[i] - centre[i]) * inverse + 16.0f), 31));
   }
   return scale;
 }
@@ -148,231 +173,374 @@ double Squares(const float* vector, size_t dim) {
   return lanes[0];
 }
 
-int32_t CenterCodes(uint8_t* codes, size_t size) {
-  int32_t sum = 0;
-  for (size_t i = 0; i < size; ++i) {
-    sum += codes[i];
-    codes[i] ^= 0x80;
-  }
-  return sum - 128 * static_cast<int32_t>(size);
-}
+#if defined(PENNON_NEON)
 
-// Bytes of a plane that hold one run of codes in their low nibbles and the next run in their high ones.
-constexpr size_t kRun = 64;
+// A byte each: bit i % 8.
+inline uint8x16_t EachBit() { return vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201)); }
 
-inline size_t RunAt(size_t at, size_t plane) { return std::min(kRun, plane - at); }
-
-void Split(const uint8_t* __restrict codes, size_t size, uint8_t* __restrict high, uint8_t* __restrict low) {
-  const size_t plane = size / 2;
-  for (size_t at = 0; at < plane; at += kRun) {
-    const size_t run = RunAt(at, plane);
-    const uint8_t* from = codes + 2 * at;
-    for (size_t i = 0; i < run; ++i) {
-      high[at + i] = static_cast<uint8_t>(from[i] >> 4 | (from[run + i] & 0xF0));
-      low[at + i] = static_cast<uint8_t>((from[i] & 0x0F) | from[run + i] << 4);
-    }
-  }
-}
-
-void Join(const uint8_t* __restrict high, const uint8_t* __restrict low, size_t size, uint8_t* __restrict codes) {
-  const size_t plane = size / 2;
-  for (size_t at = 0; at < plane; at += kRun) {
-    const size_t run = RunAt(at, plane);
-    uint8_t* to = codes + 2 * at;
-    for (size_t i = 0; i < run; ++i) {
-      to[i] = static_cast<uint8_t>(high[at + i] << 4 | (low[at + i] & 0x0F));
-      to[run + i] = static_cast<uint8_t>((high[at + i] & 0xF0) | low[at + i] >> 4);
-    }
-  }
-}
-
-#if defined(__AVX2__)
-
-// Four sums at a time, so that adding up lanes is shared.
-template <size_t kRows>
-inline void AddLanes(const __m256i* sums, int32_t minus, int32_t* out) {
-  __m128i quarter[4];
-  for (size_t r = 0; r < 4; ++r) {
-    const __m256i sum = sums[std::min(r, kRows - 1)];
-    quarter[r] = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
-  }
-  const __m128i all = _mm_hadd_epi32(_mm_hadd_epi32(quarter[0], quarter[1]), _mm_hadd_epi32(quarter[2], quarter[3]));
-  int32_t results[4];
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(results), _mm_sub_epi32(all, _mm_set1_epi32(minus)));
-  std::copy_n(results, kRows, out);
+// Codes 16 * part and up of a block.
+inline uint8x16_t CodesOf(const uint8_t* nibbles, uint8x16_t bits, size_t part) {
+  const uint8x16_t both = vld1q_u8(nibbles + part % 4 * 16);
+  const uint8x16_t four = part < 4 ? vandq_u8(both, vdupq_n_u8(0x0F)) : vshrq_n_u8(both, 4);
+  const auto byte = static_cast<uint8_t>(2 * part);
+  const uint8x16_t bytes = vqtbl1q_u8(bits, vcombine_u8(vdup_n_u8(byte), vdup_n_u8(byte + 1)));
+  return vbslq_u8(vdupq_n_u8(16), vtstq_u8(bytes, EachBit()), four);
 }
 
 #endif
 
-// Rows as their high nibbles alone.
-struct High {
-  static constexpr bool kLow = false;
-};
-// Rows as both planes, the second so many bytes behind the first.
-struct Both {
-  static constexpr bool kLow = true;
-  size_t distance;
-};
-
+// One bit of each of 64 bytes.
+inline uint64_t BitsOf(const uint8_t* bytes, size_t bit) {
 #if defined(__AVX512VNNI__)
-
-// Bytes without sign against signed ones; of both planes, the surplus of 128 is taken off in the end.
-template <size_t kRows, typename Planes>
-inline void DotBlock(Planes planes, const int8_t* query, int32_t query_sum, const uint8_t* const* rows, size_t plane,
-                     int32_t* out) {
-  const __m512i nibble = _mm512_set1_epi8(0x0F);
-  __m512i sums[kRows];
-  for (size_t r = 0; r < kRows; ++r) sums[r] = _mm512_setzero_si512();
-  size_t at = 0;
-  for (; at + 64 <= plane; at += 64) {
-    const __m512i q0 = _mm512_loadu_si512(query + 2 * at);
-    const __m512i q1 = _mm512_loadu_si512(query + 2 * at + 64);
-    for (size_t r = 0; r < kRows; ++r) {
-      const __m512i high = _mm512_loadu_si512(rows[r] + at);
-      __m512i first = _mm512_and_si512(high, nibble);
-      __m512i second = _mm512_and_si512(_mm512_srli_epi16(high, 4), nibble);
-      if constexpr (Planes::kLow) {
-        const __m512i low = _mm512_loadu_si512(rows[r] + planes.distance + at);
-        // Nibbles from the second operand where the mask is, else from the first.
-        first = _mm512_ternarylogic_epi64(nibble, low, _mm512_slli_epi16(high, 4), 0xCA);
-        second = _mm512_ternarylogic_epi64(nibble, _mm512_srli_epi16(low, 4), high, 0xCA);
-      }
-      sums[r] = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(sums[r], first, q0), second, q1);
-    }
+  return _mm512_test_epi8_mask(_mm512_loadu_si512(bytes), _mm512_set1_epi8(static_cast<char>(1 << bit)));
+#elif defined(PENNON_NEON)
+  uint8x16_t parts[4];
+  for (size_t part = 0; part < 4; ++part) {
+    const uint8x16_t set = vtstq_u8(vld1q_u8(bytes + 16 * part), vdupq_n_u8(static_cast<uint8_t>(1 << bit)));
+    parts[part] = vandq_u8(set, EachBit());
   }
-  __m256i halves[kRows];
-  for (size_t r = 0; r < kRows; ++r) {
-    halves[r] = _mm256_add_epi32(_mm512_castsi512_si256(sums[r]), _mm512_extracti64x4_epi64(sums[r], 1));
-  }
-  if (at < plane) {
-    const __m256i half_nibble = _mm256_set1_epi8(0x0F);
-    const __m256i q0 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(query + 2 * at));
-    const __m256i q1 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(query + 2 * at + 32));
-    for (size_t r = 0; r < kRows; ++r) {
-      const __m256i high = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows[r] + at));
-      __m256i first = _mm256_and_si256(high, half_nibble);
-      __m256i second = _mm256_and_si256(_mm256_srli_epi16(high, 4), half_nibble);
-      if constexpr (Planes::kLow) {
-        const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows[r] + planes.distance + at));
-        first = _mm256_ternarylogic_epi64(half_nibble, low, _mm256_slli_epi16(high, 4), 0xCA);
-        second = _mm256_ternarylogic_epi64(half_nibble, _mm256_srli_epi16(low, 4), high, 0xCA);
-      }
-      halves[r] = _mm256_dpbusd_epi32(_mm256_dpbusd_epi32(halves[r], first, q0), second, q1);
-    }
-  }
-  AddLanes<kRows>(halves, Planes::kLow ? 128 * query_sum : 0, out);
+  const uint8x16_t sums = vpaddq_u8(vpaddq_u8(parts[0], parts[1]), vpaddq_u8(parts[2], parts[3]));
+  return vgetq_lane_u64(vreinterpretq_u64_u8(vpaddq_u8(sums, sums)), 0);
+#else
+  uint64_t ones = 0;
+  for (size_t i = 0; i < 64; ++i) ones |= static_cast<uint64_t>(bytes[i] >> bit & 1) << i;
+  return ones;
+#endif
 }
 
-#elif defined(__AVX2__)
-
-template <size_t kRows, typename Planes>
-inline void DotBlock(Planes planes, const int8_t* query, int32_t, const uint8_t* const* rows, size_t plane,
-                     int32_t* out) {
-  const __m256i bias = _mm256_set1_epi8(static_cast<char>(0x80));
-  const __m256i nibble = _mm256_set1_epi8(0x0F);
-  const __m256i ones = _mm256_set1_epi16(1);
-  // Pairs of |code| * (query with the code's sign): at most 2 * 127 * 127, which 16 bits hold.
-  const auto pairs = [&](__m256i row, __m256i q) {
-    if constexpr (!Planes::kLow) return _mm256_maddubs_epi16(row, q);
-    row = _mm256_xor_si256(row, bias);
-    return _mm256_maddubs_epi16(_mm256_abs_epi8(row), _mm256_sign_epi8(q, row));
-  };
-  __m256i sums[kRows];
-  for (size_t r = 0; r < kRows; ++r) sums[r] = _mm256_setzero_si256();
-  for (size_t at = 0; at < plane; at += kRun) {
-    const size_t run = RunAt(at, plane);
-    for (size_t i = at; i < at + run; i += 32) {
-      const __m256i q0 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(query + at + i));
-      const __m256i q1 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(query + at + i + run));
-      for (size_t r = 0; r < kRows; ++r) {
-        const __m256i high = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows[r] + i));
-        __m256i first = _mm256_and_si256(high, nibble);
-        __m256i second = _mm256_andnot_si256(nibble, high);
-        if constexpr (Planes::kLow) {
-          const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows[r] + planes.distance + i));
-          first = _mm256_or_si256(_mm256_slli_epi16(first, 4), _mm256_and_si256(low, nibble));
-          second = _mm256_or_si256(second, _mm256_and_si256(_mm256_srli_epi16(low, 4), nibble));
-        } else {
-          second = _mm256_srli_epi16(second, 4);
-        }
-        sums[r] = _mm256_add_epi32(sums[r], _mm256_add_epi32(_mm256_madd_epi16(pairs(first, q0), ones),
-                                                             _mm256_madd_epi16(pairs(second, q1), ones)));
-      }
+void Pack(const uint8_t* __restrict codes, size_t blocks, uint64_t* __restrict bits, uint8_t* __restrict nibbles) {
+  constexpr size_t kHalf = kCodeBlock / 2;
+  for (size_t word = 0; word < 2 * blocks; ++word) bits[word] = BitsOf(codes + word * kHalf, 4);
+  for (size_t block = 0; block < blocks; ++block) {
+    const uint8_t* from = codes + block * kCodeBlock;
+    for (size_t i = 0; i < kHalf; ++i) {
+      nibbles[block * kHalf + i] = static_cast<uint8_t>((from[i] & 0x0F) | from[kHalf + i] << 4);
     }
   }
-  AddLanes<kRows>(sums, 0, out);
+}
+
+void Unpack(const uint64_t* bits, const uint8_t* nibbles, size_t blocks, int8_t* codes) {
+  for (size_t block = 0; block < blocks; ++block, nibbles += kBlockNibbles, bits += 2, codes += kCodeBlock) {
+#if defined(__AVX512VNNI__)
+    const __m512i nibble = _mm512_set1_epi8(0x0F);
+    const __m512i both = _mm512_loadu_si512(nibbles);
+    const __m512i halves[] = {_mm512_and_si512(both, nibble), _mm512_and_si512(_mm512_srli_epi16(both, 4), nibble)};
+    for (size_t half = 0; half < 2; ++half) {
+      const __m512i doubled = _mm512_add_epi8(halves[half], halves[half]);
+      const __m512i base = _mm512_mask_mov_epi8(_mm512_set1_epi8(-31), bits[half], _mm512_set1_epi8(1));
+      _mm512_storeu_si512(codes + half * 64, _mm512_add_epi8(doubled, base));
+    }
+#elif defined(PENNON_NEON)
+    const uint8x16_t block_bits = vreinterpretq_u8_u64(vld1q_u64(bits));
+    for (size_t part = 0; part < 8; ++part) {
+      const int8x16_t code = vreinterpretq_s8_u8(CodesOf(nibbles, block_bits, part));
+      vst1q_s8(codes + 16 * part, vsubq_s8(vaddq_s8(code, code), vdupq_n_s8(31)));
+    }
+#else
+    for (size_t i = 0; i < kCodeBlock; ++i) {
+      const int32_t nibble = i < 64 ? nibbles[i] & 0x0F : nibbles[i - 64] >> 4;
+      codes[i] = static_cast<int8_t>(2 * nibble - 31 + static_cast<int32_t>(32 * (bits[i / 64] >> (i % 64) & 1)));
+    }
+#endif
+  }
+}
+
+void Slice(const int8_t* codes, size_t blocks, int32_t low, float inverse_step, size_t plane_words, uint64_t* planes) {
+  std::memset(planes, 0, 4 * plane_words * sizeof(uint64_t));
+  for (size_t word = 0; word < 2 * blocks; ++word) {
+    alignas(64) uint8_t levels[64];
+    for (size_t i = 0; i < 64; ++i) {
+      const auto above = static_cast<float>(codes[64 * word + i] - low);
+      levels[i] = static_cast<uint8_t>(static_cast<int32_t>((above + 0.5f) * inverse_step));
+    }
+    for (size_t plane = 0; plane < 4; ++plane) planes[plane * plane_words + word] = BitsOf(levels, plane);
+  }
+}
+
+inline bool Within(const SketchQuery& query, const CodeTerms& terms, int32_t dot, float limit) {
+  const uint32_t bits = uint32_t{terms.error} << 16;
+  float error;
+  std::memcpy(&error, &bits, sizeof(error));
+  const float signs =
+      query.per_dot * static_cast<float>(dot) + query.per_one * static_cast<float>(terms.ones) + query.rest;
+  const float least = terms.bias + terms.sketch_scale * signs - query.slack * error;
+  return !(least > limit);
+}
+
+#if defined(__AVX512VPOPCNTDQ__)
+
+// The four planes of eight words of a query.
+struct PlaneWords {
+  __m512i plane[4];
+
+  PlaneWords(const SketchQuery& query, size_t at) {
+#pragma GCC unroll 4
+    for (size_t p = 0; p < 4; ++p) plane[p] = _mm512_loadu_si512(query.planes + p * query.plane_words + at);
+  }
+  // Sums of bits times levels, a word a lane. Beyond a row's bits lie its terms, where the planes are zero.
+  __m512i Dot(const uint64_t* row) const {
+    const __m512i bits = _mm512_loadu_si512(row);
+    __m512i sum = _mm512_popcnt_epi64(_mm512_and_si512(bits, plane[3]));
+#pragma GCC unroll 3
+    for (size_t p = 3; p-- > 0;) {
+      sum = _mm512_add_epi64(_mm512_add_epi64(sum, sum), _mm512_popcnt_epi64(_mm512_and_si512(bits, plane[p])));
+    }
+    return sum;
+  }
+};
+
+// kOne: a row has no more than eight words.
+template <bool kOne>
+size_t SiftFours(const SketchQuery& query, const CodedRows& rows, const uint32_t* ids, size_t n, float limit,
+                 uint32_t* left) {
+  const size_t words = 2 * rows.blocks;
+  const PlaneWords first(query, 0);
+  const __m128 per_dot = _mm_set1_ps(query.per_dot);
+  const __m128 per_one = _mm_set1_ps(query.per_one);
+  const __m128 rest = _mm_set1_ps(query.rest);
+  const __m128 slack = _mm_set1_ps(query.slack);
+  const __m128 most = _mm_set1_ps(limit);
+  size_t kept = 0;
+  for (size_t i = 0; i < n; i += 4) {
+    const auto present = static_cast<__mmask8>(n - i >= 4 ? 0xF : (1u << (n - i)) - 1);
+    const __m128i four = _mm_maskz_loadu_epi32(present, ids + i);
+    uint32_t row_ids[4];
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(row_ids),
+                     _mm_mask_mov_epi32(_mm_set1_epi32(static_cast<int>(ids[i])), present, four));
+    __m512i sums[4];
+    __m128 terms[4];
+#pragma GCC unroll 4
+    for (size_t r = 0; r < 4; ++r) {
+      const uint64_t* row = rows.Sketch(row_ids[r]);
+      sums[r] = first.Dot(row);
+      if constexpr (!kOne) {
+        for (size_t at = 8; at < words; at += 8)
+          sums[r] = _mm512_add_epi64(sums[r], PlaneWords(query, at).Dot(row + at));
+      }
+      terms[r] = _mm_loadu_ps(reinterpret_cast<const float*>(row + words));
+    }
+    // Two rows share a register, one in the upper halves of the lanes.
+    const __m512i even = _mm512_or_si512(sums[0], _mm512_slli_epi64(sums[1], 32));
+    const __m512i odd = _mm512_or_si512(sums[2], _mm512_slli_epi64(sums[3], 32));
+    const __m512i both = _mm512_add_epi32(_mm512_unpacklo_epi64(even, odd), _mm512_unpackhi_epi64(even, odd));
+    const __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(both), _mm512_extracti64x4_epi64(both, 1));
+    const __m128i dots = _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+    _MM_TRANSPOSE4_PS(terms[0], terms[1], terms[2], terms[3]);
+    const __m128i packed = _mm_castps_si128(terms[3]);
+    const __m128 ones = _mm_cvtepi32_ps(_mm_and_si128(packed, _mm_set1_epi32(0xFFFF)));
+    const __m128 error = _mm_castsi128_ps(_mm_andnot_si128(_mm_set1_epi32(0xFFFF), packed));
+    const __m128 signs =
+        _mm_add_ps(_mm_add_ps(_mm_mul_ps(per_dot, _mm_cvtepi32_ps(dots)), _mm_mul_ps(per_one, ones)), rest);
+    const __m128 least = _mm_sub_ps(_mm_add_ps(terms[2], _mm_mul_ps(terms[1], signs)), _mm_mul_ps(slack, error));
+    const __mmask8 inside = _mm_mask_cmp_ps_mask(present, least, most, _CMP_NGT_UQ);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(left + kept), _mm_maskz_compress_epi32(inside, four));
+    kept += static_cast<size_t>(__builtin_popcount(inside));
+  }
+  return kept;
+}
+
+size_t Sift(const SketchQuery& query, const CodedRows& rows, const uint32_t* ids, size_t n, float limit,
+            uint32_t* left) {
+  return rows.blocks <= 4 ? SiftFours<true>(query, rows, ids, n, limit, left)
+                          : SiftFours<false>(query, rows, ids, n, limit, left);
 }
 
 #else
 
-template <size_t kRows, typename Planes>
-inline void DotBlock(Planes planes, const int8_t* query, int32_t query_sum, const uint8_t* const* rows, size_t plane,
-                     int32_t* out) {
-  for (size_t r = 0; r < kRows; ++r) {
-    int32_t sum = 0;
-    for (size_t at = 0; at < plane; at += kRun) {
-      const size_t run = RunAt(at, plane);
-      const int8_t* q = query + 2 * at;
-      for (size_t i = 0; i < run; ++i) {
-        const uint8_t high = rows[r][at + i];
-        int32_t first = high & 0x0F;
-        int32_t second = high >> 4;
-        if constexpr (Planes::kLow) {
-          const uint8_t low = rows[r][planes.distance + at + i];
-          first = first << 4 | (low & 0x0F);
-          second = second << 4 | low >> 4;
-        }
-        sum += q[i] * first + q[run + i] * second;
-      }
+// The sum of bits times levels.
+inline int32_t DotBits(const SketchQuery& query, const uint64_t* row, size_t words) {
+#if defined(PENNON_NEON)
+  uint32x4_t sums = vdupq_n_u32(0);
+  for (size_t word = 0; word < words; word += 2) {
+    const uint64x2_t bits = vld1q_u64(row + word);
+    uint8x16_t levels = vdupq_n_u8(0);  // at most 8 * 15 a byte
+#pragma GCC unroll 4
+    for (size_t plane = 4; plane-- > 0;) {
+      const uint64x2_t both = vandq_u64(bits, vld1q_u64(query.planes + plane * query.plane_words + word));
+      levels = vaddq_u8(vaddq_u8(levels, levels), vcntq_u8(vreinterpretq_u8_u64(both)));
     }
-    out[r] = Planes::kLow ? sum - 128 * query_sum : sum;
+    sums = vpadalq_u16(sums, vpaddlq_u8(levels));
   }
+  return static_cast<int32_t>(vaddvq_u32(sums));
+#else
+  int32_t dot = 0;
+  for (size_t word = 0; word < words; ++word) {
+    for (size_t plane = 0; plane < 4; ++plane) {
+      dot += __builtin_popcountll(row[word] & query.planes[plane * query.plane_words + word]) << plane;
+    }
+  }
+  return dot;
+#endif
+}
+
+size_t Sift(const SketchQuery& query, const CodedRows& rows, const uint32_t* ids, size_t n, float limit,
+            uint32_t* left) {
+  const size_t words = 2 * rows.blocks;
+  size_t kept = 0;
+  for (size_t i = 0; i < n; ++i) {
+    const uint64_t* row = rows.Sketch(ids[i]);
+    CodeTerms terms;
+    std::memcpy(&terms, row + words, sizeof(terms));
+    left[kept] = ids[i];
+    kept += Within(query, terms, DotBits(query, row, words), limit) ? 1 : 0;
+  }
+  return kept;
 }
 
 #endif
 
-template <typename Planes>
-void Dot(Planes planes, const int8_t* query, int32_t query_sum, const uint8_t* const* rows, size_t n, size_t plane,
-         int32_t* out) {
-  constexpr size_t kBlock = 4;
-  constexpr size_t kAhead = 2 * kBlock;
-  const auto prefetch = [&](size_t begin, size_t end) {
-    for (size_t r = begin; r < std::min(n, end); ++r) {
-      for (size_t at = 0; at < plane; at += 64) {
-        __builtin_prefetch(rows[r] + at);
-        if constexpr (Planes::kLow) __builtin_prefetch(rows[r] + planes.distance + at);
+// Four rows' codes are multiplied at a time.
+struct CodedFour {
+  const uint64_t* bits[4];
+  const uint8_t* nibbles[4];
+};
+
+// out[i] = sum of query[d] * code d of row i. kBlocks: how many blocks there are; 0: as many as `blocks` says.
+template <size_t kBlocks>
+inline void DotFour(const int8_t* query, const CodedFour& rows, size_t blocks, int32_t* out) {
+  if constexpr (kBlocks > 0) blocks = kBlocks;
+#if defined(__AVX512VNNI__)
+  const __m512i nibble = _mm512_set1_epi8(0x0F);
+  const __m512i highest = _mm512_set1_epi8(16);
+  __m512i sums[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
+#pragma GCC unroll 4
+  for (size_t block = 0; block < blocks; ++block) {
+    const __m512i q0 = _mm512_loadu_si512(query + block * kCodeBlock);
+    const __m512i q1 = _mm512_loadu_si512(query + block * kCodeBlock + 64);
+#pragma GCC unroll 4
+    for (size_t r = 0; r < 4; ++r) {
+      const __m512i both = _mm512_loadu_si512(rows.nibbles[r] + block * kBlockNibbles);
+      // 0xEA: the nibbles, or the highest bits.
+      const __m512i first =
+          _mm512_ternarylogic_epi64(both, nibble, _mm512_maskz_mov_epi8(rows.bits[r][2 * block], highest), 0xEA);
+      const __m512i second = _mm512_ternarylogic_epi64(
+          _mm512_srli_epi16(both, 4), nibble, _mm512_maskz_mov_epi8(rows.bits[r][2 * block + 1], highest), 0xEA);
+      sums[r] = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(sums[r], first, q0), second, q1);
+    }
+  }
+  // Lanes of four rows are added up together.
+  const __m512i low =
+      _mm512_add_epi32(_mm512_unpacklo_epi32(sums[0], sums[1]), _mm512_unpackhi_epi32(sums[0], sums[1]));
+  const __m512i high =
+      _mm512_add_epi32(_mm512_unpacklo_epi32(sums[2], sums[3]), _mm512_unpackhi_epi32(sums[2], sums[3]));
+  const __m512i all = _mm512_add_epi32(_mm512_unpacklo_epi64(low, high), _mm512_unpackhi_epi64(low, high));
+  const __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64(all, 1));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out),
+                   _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1)));
+#elif defined(__AVX2__)
+  const __m256i nibble = _mm256_set1_epi8(0x0F);
+  const __m256i highest = _mm256_set1_epi8(16);
+  const __m256i ones = _mm256_set1_epi16(1);
+  const __m256i spread = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+  const __m256i bit = _mm256_set1_epi64x(static_cast<int64_t>(0x8040201008040201));
+  const auto load = [](const void* from) { return _mm256_loadu_si256(static_cast<const __m256i*>(from)); };
+  for (size_t r = 0; r < 4; ++r) {
+    __m256i sums = _mm256_setzero_si256();
+    for (size_t block = 0; block < blocks; ++block) {
+      const int8_t* q = query + block * kCodeBlock;
+      // Pairs are at most 2 * 31 * 127; four of them fit 16 bits.
+      __m256i pairs = _mm256_setzero_si256();
+#pragma GCC unroll 4
+      for (size_t quarter = 0; quarter < 4; ++quarter) {
+        const __m256i both = load(rows.nibbles[r] + block * kBlockNibbles + quarter % 2 * 32);
+        const __m256i four = _mm256_and_si256(quarter < 2 ? both : _mm256_srli_epi16(both, 4), nibble);
+        const auto word = static_cast<int32_t>(rows.bits[r][2 * block + quarter / 2] >> (quarter % 2 * 32));
+        const __m256i bytes = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(word), spread), bit);
+        const __m256i codes = _mm256_or_si256(four, _mm256_and_si256(_mm256_cmpeq_epi8(bytes, bit), highest));
+        pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(codes, load(q + quarter * 32)));
+      }
+      sums = _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, ones));
+    }
+    __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
+    sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4E));
+    out[r] = _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xB1)));
+  }
+#elif defined(PENNON_NEON)
+  for (size_t r = 0; r < 4; ++r) {
+    int32x4_t sums = vdupq_n_s32(0);
+    for (size_t block = 0; block < blocks; ++block) {
+      const uint8x16_t bits = vreinterpretq_u8_u64(vld1q_u64(rows.bits[r] + 2 * block));
+      // Eight products of at most 31 * 127 fit 16 bits.
+      int16x8_t low = vdupq_n_s16(0);
+      int16x8_t high = vdupq_n_s16(0);
+#pragma GCC unroll 8
+      for (size_t part = 0; part < 8; ++part) {
+        const int8x16_t codes = vreinterpretq_s8_u8(CodesOf(rows.nibbles[r] + block * kBlockNibbles, bits, part));
+        const int8x16_t q = vld1q_s8(query + block * kCodeBlock + 16 * part);
+        low = vmlal_s8(low, vget_low_s8(codes), vget_low_s8(q));
+        high = vmlal_high_s8(high, codes, q);
+      }
+      sums = vpadalq_s16(vpadalq_s16(sums, low), high);
+    }
+    out[r] = vaddvq_s32(sums);
+  }
+#else
+  for (size_t r = 0; r < 4; ++r) {
+    int32_t sum = 0;
+    for (size_t word = 0; word < 2 * blocks; ++word) {
+      const uint8_t* from = rows.nibbles[r] + word / 2 * kBlockNibbles;
+      for (size_t i = 0; i < 64; ++i) {
+        const int32_t nibble = word % 2 == 0 ? from[i] & 0x0F : from[i] >> 4;
+        sum += query[64 * word + i] * (nibble + static_cast<int32_t>(16 * (rows.bits[r][word] >> i & 1)));
       }
     }
-  };
-  prefetch(0, kAhead);
-  size_t r = 0;
-  for (; r + kBlock <= n; r += kBlock) {
-    prefetch(r + kAhead, r + kAhead + kBlock);
-    DotBlock<kBlock>(planes, query, query_sum, rows + r, plane, out + r);
+    out[r] = sum;
   }
-  switch (n - r) {
-    case 1: return DotBlock<1>(planes, query, query_sum, rows + r, plane, out + r);
-    case 2: return DotBlock<2>(planes, query, query_sum, rows + r, plane, out + r);
-    case 3: return DotBlock<3>(planes, query, query_sum, rows + r, plane, out + r);
-    default: return;
+#endif
+}
+
+template <size_t kBlocks>
+void ScoreFours(const CodeQuery& query, const CodedRows& rows, const uint32_t* ids, size_t n, float* out) {
+  for (size_t i = 0; i < n; i += 4) {
+    const size_t last = std::min(n - i, size_t{4}) - 1;
+    CodedFour four;
+#pragma GCC unroll 4
+    for (size_t r = 0; r < 4; ++r) {
+      const uint32_t row = ids[i + std::min(r, last)];
+      four.bits[r] = rows.Sketch(row);
+      four.nibbles[r] = rows.Nibbles(row);
+    }
+    int32_t dots[4];
+    DotFour<kBlocks>(query.codes, four, rows.blocks, dots);
+    float distances[4];
+#pragma GCC unroll 4
+    for (size_t r = 0; r < 4; ++r) {
+      CodeTerms terms;
+      std::memcpy(&terms, four.bits[r] + 2 * rows.blocks, sizeof(terms));
+      const float distance =
+          query.bias + terms.bias + query.scale * terms.scale * (static_cast<float>(dots[r]) + query.rest);
+      distances[r] = distance == distance ? distance : FLT_MAX;
+    }
+    for (size_t r = 0; r <= last; ++r) out[i + r] = distances[r];
   }
 }
 
-void DotHigh(const int8_t* query, const uint8_t* const* rows, size_t n, size_t size, int32_t* out) {
-  Dot(High{}, query, 0, rows, n, size / 2, out);
-}
-
-void DotCodes(const int8_t* query, int32_t query_sum, const uint8_t* const* rows, size_t low, size_t n, size_t size,
-              int32_t* out) {
-  Dot(Both{low}, query, query_sum, rows, n, size / 2, out);
+void ScoreCodes(const CodeQuery& query, const CodedRows& rows, const uint32_t* ids, size_t n, float* out) {
+  switch (rows.blocks) {
+    case 1: return ScoreFours<1>(query, rows, ids, n, out);
+    case 2: return ScoreFours<2>(query, rows, ids, n, out);
+    case 3: return ScoreFours<3>(query, rows, ids, n, out);
+    default: return ScoreFours<0>(query, rows, ids, n, out);
+  }
 }
 
 }  // namespace
 
 extern const KernelTable kTable;
-const KernelTable kTable = {
-    PENNON_KERNELS_NAME, Sum<L2, F32>, Sum<L2, F16>, Sum<Product, F32>, Sum<Product, F16>, F16ToF32, Encode, Squares,
-    CenterCodes,         Split,        Join,         DotHigh,           DotCodes};
+const KernelTable kTable = {PENNON_KERNELS_NAME,
+                            Sum<L2, F32>,
+                            Sum<L2, F16>,
+                            Sum<Product, F32>,
+                            Sum<Product, F16>,
+                            F16ToF32,
+                            EncodeQuery,
+                            EncodeRow,
+                            Squares,
+                            Pack,
+                            Unpack,
+                            Slice,
+                            Sift,
+                            ScoreCodes};
 
 }  // namespace PENNON_KERNELS
 }  // namespace pennon

@@ -1,32 +1,67 @@
 #include "vectors/code_store.h"
 
 #include <algorithm>
-#include <cfloat>
+#include <bit>
 #include <cmath>
 #include <cstring>
-
-#include "kernels/kernels.h"
+#include <new>
 
 namespace pennon {
 namespace {
 
-// A high nibble h stands for codes around 16 * h - kCoarseShift.
-constexpr double kCoarseShift = 120.5;
+// A huge page's worth, or a row at least.
+constexpr size_t kSegmentBytes = size_t{2} << 20;
+constexpr float kMiddle = 15.5f;  // of a row's codes
+// A row's step over that of a query of the same vector.
+constexpr double kCoarser = 127.0 / 16;
+
+size_t RoundUp(size_t size, size_t to) { return (size + to - 1) / to * to; }
+
+// A multiple of a line of memory, or half of one.
+size_t SketchBytes(size_t blocks) {
+  const size_t bytes = blocks * kBlockBits + sizeof(CodeTerms);
+  return bytes <= 32 ? 32 : RoundUp(bytes, 64);
+}
+
+struct CodeSums {
+  int32_t codes = 0;
+  int32_t magnitudes = 0;
+  int32_t squares = 0;
+
+  CodeSums(const int8_t* values, size_t n) {
+    for (size_t i = 0; i < n; ++i) {
+      const int32_t value = values[i];
+      codes += value;
+      magnitudes += std::abs(value);
+      squares += value * value;
+    }
+  }
+};
+
+// The upper half of the float, rounded up.
+uint16_t UpperHalf(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  return static_cast<uint16_t>((bits >> 16) + ((bits & 0xFFFF) != 0 ? 1 : 0));
+}
+float FromUpperHalf(uint16_t half) { return std::bit_cast<float>(uint32_t{half} << 16); }
 
 }  // namespace
 
 CodeStore::CodeStore(int32_t dim, DistanceKind kind, Allocator& allocator)
     : dim_(dim),
       kind_(kind),
-      stride_((static_cast<size_t>(dim) + kCodeBlock - 1) / kCodeBlock * kCodeBlock),
-      segment_rows_(static_cast<uint32_t>(kSegmentBytes / (stride_ + sizeof(Terms)))),
-      reciprocal_(~uint64_t{0} / segment_rows_ + 1),
+      blocks_((static_cast<size_t>(dim) + kCodeBlock - 1) / kCodeBlock),
+      code_bytes_(blocks_ * kCodeBlock),
+      plane_words_(RoundUp(2 * blocks_, 8)),
+      sketch_bytes_(SketchBytes(blocks_)),
+      segment_shift_(static_cast<uint32_t>(std::bit_width(
+                         std::max(kSegmentBytes / (sketch_bytes_ + blocks_ * kBlockNibbles), size_t{1}))) -
+                     1),
       factor_(kind == DistanceKind::kL2 ? -2.0f : -1.0f),
       square_(kind == DistanceKind::kL2       ? 1
               : kind == DistanceKind::kCosine ? 0.5
                                               : 0),
       allocator_(allocator),
-      segments_(allocator),
       centre_(allocator),
       scratch_(allocator),
       codes_(allocator) {}
@@ -43,40 +78,37 @@ const float* CodeStore::Prepare(const ScoredVector& vector, float* floats) const
   return floats;
 }
 
-CodeStore::Terms CodeStore::EncodeTo(const float* vector, uint8_t* codes) const {
-  const auto dim = static_cast<size_t>(dim_);
-  const float scale = Kernels().encode(vector, centre_.data(), dim, codes);
-  std::memset(codes + dim, 128, stride_ - dim);
-  if (kind_ == DistanceKind::kDot) {
-    double with_centre = 0;
-    double coarse_with_centre = 0;
-    for (size_t i = 0; i < dim; ++i) {
-      with_centre += double{centre_[i]} * (int32_t{codes[i]} - 128);
-      coarse_with_centre += double{centre_[i]} * ((codes[i] & 0xF0) - kCoarseShift);
-    }
-    return {scale, static_cast<float>(-double{scale} * with_centre),
-            static_cast<float>(-double{scale} * coarse_with_centre)};
-  }
-  // A row's coarse distance to something is too long by the square of what coarseness moves the row.
-  int64_t squares = 0;
-  int64_t quarters = 0;
-  for (size_t i = 0; i < stride_; ++i) {
-    const int32_t code = int32_t{codes[i]} - 128;
-    const int32_t coarse = 2 * (codes[i] & 0xF0) - static_cast<int32_t>(2 * kCoarseShift);
-    squares += code * code;
-    quarters += coarse * coarse - (coarse - 2 * code) * (coarse - 2 * code);
-  }
-  const double square = square_ * scale * scale;
-  return {scale, static_cast<float>(square * static_cast<double>(squares)),
-          static_cast<float>(square * static_cast<double>(quarters) / 4)};
+// What per_code * codes adds to a distance beside products with the other vector.
+float CodeStore::Bias(const int8_t* codes, int32_t squares, double per_code) const {
+  if (kind_ != DistanceKind::kDot) return static_cast<float>(square_ * per_code * per_code * squares);
+  double with_centre = 0;
+  for (size_t i = 0; i < static_cast<size_t>(dim_); ++i) with_centre += double{centre_[i]} * codes[i];
+  return static_cast<float>(-per_code * with_centre);
+}
+
+CodeTerms CodeStore::TermsOf(const uint64_t* bits, const int8_t* codes, float scale) const {
+  const CodeSums sums(codes, static_cast<size_t>(dim_));
+  int ones = 0;
+  for (size_t word = 0; word < 2 * blocks_; ++word) ones += std::popcount(bits[word]);
+  // The codes' signs times this are as long as the codes in the codes' direction.
+  const double along = static_cast<double>(sums.squares) / sums.magnitudes;
+  const double across = std::sqrt(std::max(0.0, along * along * dim_ - sums.squares));
+  const double half = double{scale} / 2;
+  return {.scale = scale,
+          .sketch_scale = static_cast<float>(half * along),
+          .bias = Bias(codes, sums.squares, half),
+          .ones = static_cast<uint16_t>(ones),
+          .error = UpperHalf(static_cast<float>(half * across / std::sqrt(static_cast<double>(dim_))))};
 }
 
 // The centre: the median of each dimension over the first rows.
 bool CodeStore::Freeze(const RowStore& rows) noexcept {
   const auto dim = static_cast<size_t>(dim_);
   Buffer<float> columns(allocator_);
-  if (!columns.Resize(dim * kFrom) || !centre_.Resize(dim) || !scratch_.Resize(2 * dim) || !codes_.Resize(stride_))
+  if (!columns.Resize(dim * kFrom) || !centre_.Resize(dim) || !scratch_.Resize(2 * dim) ||
+      !codes_.Resize(2 * code_bytes_)) {
     return false;
+  }
   for (uint32_t row = 0; row < kFrom; ++row) {
     const float* vector = Prepare(rows.Load(row, scratch_.data()), scratch_.data() + dim);
     for (size_t i = 0; i < dim; ++i) columns[i * kFrom + row] = vector[i];
@@ -92,106 +124,139 @@ bool CodeStore::Freeze(const RowStore& rows) noexcept {
   return true;
 }
 
+bool CodeStore::ReserveSegments(size_t segments) noexcept {
+  Table* table = table_.load(std::memory_order_relaxed);
+  if (table == nullptr || table->capacity < segments) {
+    const size_t capacity = std::max(std::bit_ceil(segments), size_t{16});
+    void* memory = allocator_.Allocate(Table::Bytes(capacity));
+    if (memory == nullptr) return false;
+    auto* larger = new (memory) Table{table, capacity};
+    if (table != nullptr) std::copy_n(table->segments(), segment_count_, larger->segments());
+    table_.store(larger, std::memory_order_release);
+    table = larger;
+  }
+  while (segment_count_ < segments) {
+    void* segment = allocator_.Allocate(GetRows().segment_bytes());
+    if (segment == nullptr) return false;
+    table->segments()[segment_count_++] = static_cast<char*>(segment);
+  }
+  return true;
+}
+
 bool CodeStore::Append(const RowStore& rows) noexcept {
   if (rows.size() < kFrom) return true;
   const uint32_t before = size_;
-  const size_t segments = SegmentsFor(rows.size());
-  bool memory = segments_.Reserve(segments) && (before > 0 || Freeze(rows));
-  while (memory && segment_count_ < segments) {
-    void* segment = allocator_.Allocate(kSegmentBytes);
-    memory = segment != nullptr;
-    if (memory) segments_[segment_count_++] = static_cast<uint8_t*>(segment);
-  }
-  if (!memory) {
+  if (!ReserveSegments(SegmentsFor(rows.size())) || (before == 0 && !Freeze(rows))) {
     Restore(before);
     return false;
   }
+  const auto dim = static_cast<size_t>(dim_);
+  const CodedRows place = GetRows();
+  auto* signed_codes = reinterpret_cast<int8_t*>(codes_.data() + code_bytes_);
   for (; size_ < rows.size(); ++size_) {
-    const float* vector = Prepare(rows.Load(size_, scratch_.data()), scratch_.data() + static_cast<size_t>(dim_));
-    const Place place = PlaceOf(size_);
-    *place.terms = EncodeTo(vector, codes_.data());
-    Kernels().split(codes_.data(), stride_, place.high, place.high + low());
+    const float* vector = Prepare(rows.Load(size_, scratch_.data()), scratch_.data() + dim);
+    auto* bits = const_cast<uint64_t*>(place.Sketch(size_));
+    auto* nibbles = const_cast<uint8_t*>(place.Nibbles(size_));
+    const float scale = Kernels().encode_row(vector, centre_.data(), dim, codes_.data());
+    Kernels().pack(codes_.data(), blocks_, bits, nibbles);
+    Kernels().unpack(bits, nibbles, blocks_, signed_codes);
+    const CodeTerms terms = TermsOf(bits, signed_codes, scale);
+    std::memcpy(bits + 2 * blocks_, &terms, sizeof(terms));
   }
   return true;
 }
 
 void CodeStore::Restore(uint32_t size) noexcept {
   size_ = size;
+  Table* table = table_.load(std::memory_order_relaxed);
+  if (table == nullptr) return;
   const size_t segments = SegmentsFor(size);
   while (segment_count_ > segments) {
-    allocator_.Free(segments_[--segment_count_], kSegmentBytes);
+    allocator_.Free(table->segments()[--segment_count_], GetRows().segment_bytes());
   }
-  segments_.Truncate(segment_count_);
   if (size > 0) return;
+  while (table != nullptr) {
+    Table* former = table->former;
+    allocator_.Free(table, Table::Bytes(table->capacity));
+    table = former;
+  }
+  table_.store(nullptr, std::memory_order_relaxed);
   centre_ = Buffer<float>(allocator_);
   scratch_ = Buffer<float>(allocator_);
   codes_ = Buffer<uint8_t>(allocator_);
 }
 
-const CodedVector* CodeStore::Encode(const ScoredVector& vector, float* floats, void* scratch) const {
+// From a vector's codes to the rest of it.
+void CodeStore::Finish(CodedVector& vector, double per_code, double step, double row_step) const {
+  int8_t* codes = vector.codes();
+  std::memset(codes + dim_, 0, code_bytes_ - static_cast<size_t>(dim_));
+  const CodeSums sums(codes, static_cast<size_t>(dim_));
+  vector.query = {.codes = codes,
+                  .bias = constant_ + Bias(codes, sums.squares, per_code),
+                  .scale = static_cast<float>(factor_ * per_code),
+                  .rest = -kMiddle * static_cast<float>(sums.codes)};
+  // Twice the mean, were the two rounded independently.
+  vector.rounding = static_cast<float>(square_ * dim_ * (step * step + row_step * row_step) / 6);
+  vector.norm = static_cast<float>(-factor_ * per_code * std::sqrt(static_cast<double>(sums.squares)));
+}
+
+CodedVector* CodeStore::Encode(const ScoredVector& vector, float* floats, void* scratch) const {
   auto* coded = static_cast<CodedVector*>(scratch);
-  auto* codes = reinterpret_cast<uint8_t*>(coded->codes());
-  const Terms terms = EncodeTo(Prepare(vector, floats), codes);
-  coded->constant = constant_;
-  coded->bias = terms.bias;
-  coded->scale = factor_ * terms.scale;
-  coded->sum = Kernels().center_codes(codes, stride_);
+  const float scale =
+      Kernels().encode_query(Prepare(vector, floats), centre_.data(), static_cast<size_t>(dim_), coded->codes());
+  Finish(*coded, scale, scale, scale * kCoarser);
   return coded;
 }
 
-const CodedVector* CodeStore::Load(uint32_t row, void* scratch) const {
+CodedVector* CodeStore::Load(uint32_t row, void* scratch) const {
   auto* coded = static_cast<CodedVector*>(scratch);
-  auto* codes = reinterpret_cast<uint8_t*>(coded->codes());
-  const Place place = PlaceOf(row);
-  coded->constant = constant_;
-  coded->bias = place.terms->bias;
-  coded->scale = factor_ * place.terms->scale;
-  Kernels().join(place.high, place.high + low(), stride_, codes);
-  coded->sum = Kernels().center_codes(codes, stride_);
+  const uint64_t* bits = GetRows().Sketch(row);
+  Kernels().unpack(bits, GetRows().Nibbles(row), blocks_, coded->codes());
+  const double scale = TermsAt(bits).scale;
+  Finish(*coded, scale / 2, scale, scale);
   return coded;
 }
 
-// distances(codes, terms, count, out) for blocks of rows.
-template <typename Distances>
-void CodeStore::ScoreBy(const uint32_t* rows, size_t n, float* out, Distances&& distances) const {
-  constexpr size_t kBlock = 32;
-  for (size_t begin = 0; begin < n; begin += kBlock) {
-    const size_t count = std::min(kBlock, n - begin);
-    const uint8_t* codes[kBlock];
-    const Terms* terms[kBlock];
-    for (size_t i = 0; i < count; ++i) {
-      const Place place = PlaceOf(rows[begin + i]);
-      codes[i] = place.high;
-      terms[i] = place.terms;
-      __builtin_prefetch(terms[i]);
-    }
-    distances(codes, terms, count, out + begin);
-    // Near the largest floats infinities may meet.
-    for (size_t i = begin; i < begin + count; ++i) out[i] = std::isnan(out[i]) ? FLT_MAX : out[i];
+void CodeStore::PrepareSketch(CodedVector& vector, float slack) const {
+  const int8_t* codes = vector.codes();
+  const auto [low, high] = std::minmax_element(codes, codes + dim_);
+  // Sixteen levels that share the range; a level stands for its middle.
+  const float step = static_cast<float>(*high - *low + 1) / 16;
+  const float lowest = static_cast<float>(*low) - 0.5f + step / 2;
+  auto* planes = reinterpret_cast<uint64_t*>(vector.codes() + code_bytes_);
+  Kernels().slice(codes, blocks_, *low, 1 / step, plane_words_, planes);
+  int32_t levels = 0;
+  for (size_t plane = 0; plane < 4; ++plane) {
+    uint64_t* words = planes + plane * plane_words_;
+    for (size_t at = static_cast<size_t>(dim_); at < code_bytes_; ++at) words[at / 64] &= ~(uint64_t{1} << (at % 64));
+    for (size_t word = 0; word < 2 * blocks_; ++word) levels += std::popcount(words[word]) << plane;
   }
+  const float sum = lowest * static_cast<float>(dim_) + step * static_cast<float>(levels);
+  vector.sketch = {.planes = planes,
+                   .plane_words = plane_words_,
+                   .per_dot = 2 * step * vector.query.scale,
+                   .per_one = 2 * lowest * vector.query.scale,
+                   .rest = -sum * vector.query.scale,
+                   .slack = slack * vector.norm};
 }
 
-void CodeStore::Score(const CodedVector& vector, const uint32_t* rows, size_t n, float* out) const {
-  ScoreBy(rows, n, out, [&](const uint8_t* const* codes, const Terms* const* terms, size_t count, float* to) {
-    int32_t dots[32];
-    Kernels().dot_codes(vector.codes(), vector.sum, codes, low(), count, stride_, dots);
-    for (size_t i = 0; i < count; ++i) {
-      to[i] = vector.constant + (vector.bias + terms[i]->bias) +
-              vector.scale * terms[i]->scale * static_cast<float>(dots[i]);
+void CodeStore::SketchErrors(const CodedVector& vector, const uint32_t* rows, size_t n, const float* distances,
+                             float* out) const {
+  const SketchQuery& sketch = vector.sketch;
+  for (size_t i = 0; i < n; ++i) {
+    const uint64_t* bits = GetRows().Sketch(rows[i]);
+    int32_t dot = 0;
+    for (size_t word = 0; word < 2 * blocks_; ++word) {
+      for (size_t plane = 0; plane < 4; ++plane) {
+        dot += std::popcount(bits[word] & sketch.planes[plane * plane_words_ + word]) << plane;
+      }
     }
-  });
-}
-
-void CodeStore::ScoreCoarse(const CodedVector& vector, const uint32_t* rows, size_t n, float* out) const {
-  const float shift = static_cast<float>(kCoarseShift) * static_cast<float>(vector.sum);
-  ScoreBy(rows, n, out, [&](const uint8_t* const* codes, const Terms* const* terms, size_t count, float* to) {
-    int32_t dots[32];
-    Kernels().dot_high(vector.codes(), codes, count, stride_, dots);
-    for (size_t i = 0; i < count; ++i) {
-      to[i] = vector.constant + (vector.bias + terms[i]->coarse_bias) +
-              vector.scale * terms[i]->scale * (16.0f * static_cast<float>(dots[i]) - shift);
-    }
-  });
+    const CodeTerms& terms = TermsAt(bits);
+    const float signs =
+        sketch.per_dot * static_cast<float>(dot) + sketch.per_one * static_cast<float>(terms.ones) + sketch.rest;
+    const float distance = vector.query.bias + terms.bias + terms.sketch_scale * signs;
+    out[i] = (distance - distances[i]) / (vector.norm * FromUpperHalf(terms.error));
+  }
 }
 
 }  // namespace pennon

@@ -65,6 +65,7 @@ class RowStore {
   ScoredVector MakeQuery(const float* values) const;
 
   void Score(const ScoredVector& vector, const uint32_t* rows, size_t n, float* out) const;
+  void Prefetch(const uint32_t* rows, size_t n) const;
   float least() const { return kind_ == DistanceKind::kDot ? -std::numeric_limits<float>::infinity() : 0; }
 
   // Of the caller's buffers; from any thread.

@@ -1,0 +1,134 @@
+// Surveys: what other walks need, measured by walks from a sample of rows whenever the rows have doubled.
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "graph/graph.h"
+
+namespace pennon::graph {
+namespace {
+
+constexpr size_t kSample = 128;
+constexpr size_t kSurveyFrom = 1024;  // rows
+constexpr float kFarthest = 64;       // as a reach
+// Deviation of code distances, in spreads of neighbours, that a walk does not notice: at 0.06 it costs no recall, at
+// 0.15 one to two hundredths.
+constexpr double kMostBlur = 0.08;
+// Deviations of sketches' distances that sifting allows for.
+constexpr double kSiftDeviations = 1;
+
+struct Moments {
+  double n = 0;
+  double sum = 0;
+  double squares = 0;
+
+  void Add(double value) {
+    n += 1;
+    sum += value;
+    squares += value * value;
+  }
+  double mean() const { return sum / n; }
+  double deviation() const { return std::sqrt(std::max(0.0, squares / n - mean() * mean())); }
+};
+
+// The ratio within which there are ef on the average, of samples of `width` ascending ratios.
+float RatioOf(const float* ratios, const bool* telling, size_t width, size_t ef) {
+  const auto sampled = static_cast<size_t>(std::count(telling, telling + kSample, true));
+  if (sampled < kSample / 4) return 0;
+  float low = 1;
+  float high = kFarthest;
+  for (int step = 0; step < 20; ++step) {
+    const float middle = (low + high) / 2;
+    size_t within = 0;
+    for (size_t i = 0; i < kSample; ++i) {
+      const float* row = ratios + i * width;
+      within += telling[i] ? static_cast<size_t>(std::upper_bound(row, row + width, middle) - row) : 0;
+    }
+    (within < sampled * ef ? low : high) = middle;
+  }
+  return high;
+}
+
+}  // namespace
+
+bool Graph::TakeSurvey(const Scorer& scorer, std::span<Scratch* const> workers, const Version& at, uint32_t rows,
+                       Survey* survey) noexcept {
+  const size_t ef = params_.ef_construction;
+  const size_t width = 2 * ef;
+  if (rows < 2 * survey->rows || rows < std::max(kSurveyFrom, 2 * width) || ef <= kRank) return true;
+  const bool has_least = std::isfinite(scorer.Of(0, workers[0]->probes.data()).least);
+  if (!has_least && !scorer.has_codes()) return true;
+  Buffer<float> ratios(scratch_allocator_);  // width a row of the sample
+  Buffer<float> errors(scratch_allocator_);  // ef a row, NaN where there are none
+  if (!ratios.Reserve(kSample * width) || !errors.Reserve(kSample * ef)) return false;
+  std::atomic<bool> walked{true};
+  const auto walk = [&](Scratch& scratch, uint32_t row, Mode mode, Reach reach) {
+    const Probe probe = scorer.Of(row, scratch.probes.data(), mode);
+    const uint64_t best = Descend(probe, at.entry, at.levels - 1, 1, at.tick, rows, scratch);
+    if (!Beam(probe, best, 0, at.tick, reach, rows, scratch)) walked.store(false, std::memory_order_relaxed);
+    return probe;
+  };
+  const auto sample = [&](size_t i) { return static_cast<uint32_t>(i * rows / kSample); };
+
+  bool telling[kSample];
+  double blur[kSample];
+  pool_.For(kSample, [&](size_t worker, size_t i) {
+    Scratch& scratch = *workers[worker];
+    const Probe exact = walk(scratch, sample(i), {}, Reach::Plain(width));
+    // The row itself comes first. Ratios of noise mean nothing.
+    const size_t found = scratch.beam.size();
+    const auto distance = [&](size_t j) { return KeyDistance(scratch.beam[j]); };
+    const float near = found > kRank ? distance(kRank) - exact.least : 0;
+    telling[i] = has_least && near > exact.noise && std::isfinite(near);
+    for (size_t j = 0; j < width; ++j) {
+      ratios[i * width + j] = j < found ? (distance(j) - exact.least) / near : kFarthest;
+    }
+    blur[i] = 1;
+    float* row_errors = errors.data() + i * ef;
+    std::fill_n(row_errors, ef, std::numeric_limits<float>::quiet_NaN());
+    if (!scorer.has_codes() || found <= ef) return;
+    uint32_t* ids = scratch.block.data();
+    float* distances = scratch.distances.data();
+    for (size_t j = 0; j < ef; ++j) {
+      ids[j] = KeyId(scratch.beam[j]);
+      distances[j] = distance(j);
+    }
+    scorer.sketch_errors(scorer, sample(i), ids + 1, ef - 1, distances + 1, row_errors, scratch.probes.data());
+    const Probe codes = scorer.Of(sample(i), scratch.probes.data(), {.coded = true});
+    codes.Score(ids, ef, distances);
+    Moments off;
+    for (size_t j = 1; j < ef; ++j) off.Add(double{distances[j]} - distance(j));
+    const double spread = double{distance(ef - 1)} - distance(kRank);
+    if (distance(kRank) - codes.least > codes.noise && off.deviation() < spread) blur[i] = off.deviation() / spread;
+  });
+  if (!walked.load(std::memory_order_relaxed)) return false;
+  *survey = {.rows = rows, .reach = RatioOf(ratios.data(), telling, width, ef), .mode = {}};
+  if (!scorer.has_codes()) return true;
+
+  survey->mode.coded = std::accumulate(blur, blur + kSample, 0.0) < kMostBlur * double{kSample};
+  Moments error;
+  for (size_t i = 0; i < kSample * ef; ++i) {
+    if (std::isfinite(errors[i])) error.Add(errors[i]);
+  }
+  if (error.n < kSample) return true;
+  const Mode sifting = {.coded = survey->mode.coded,
+                        .slack = static_cast<float>(error.mean() + kSiftDeviations * error.deviation())};
+  std::atomic<uint64_t> passed{0};
+  std::atomic<uint64_t> sifted{0};
+  pool_.For(kSample, [&](size_t worker, size_t i) {
+    Scratch& scratch = *workers[worker];
+    const uint64_t passed_before = scratch.passed.load(std::memory_order_relaxed);
+    const uint64_t sifted_before = scratch.sifted.load(std::memory_order_relaxed);
+    const Probe probe = scorer.Of(sample(i), scratch.probes.data(), sifting);
+    Reach reach = ReachOf(kRank, ef, probe, *survey);
+    reach.at_least = ef / 2;
+    walk(scratch, sample(i), sifting, reach);
+    passed.fetch_add(scratch.passed.load(std::memory_order_relaxed) - passed_before, std::memory_order_relaxed);
+    sifted.fetch_add(scratch.sifted.load(std::memory_order_relaxed) - sifted_before, std::memory_order_relaxed);
+  });
+  const float worth = sifting.coded ? scorer.worth_coded : scorer.worth_exact;
+  if (static_cast<double>(passed) < worth * static_cast<double>(sifted)) survey->mode.slack = sifting.slack;
+  return walked.load(std::memory_order_relaxed);
+}
+
+}  // namespace pennon::graph
