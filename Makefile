@@ -1,8 +1,8 @@
-.PHONY: help build bench bench-quick demo test test-all format format-check tidy setup clean
+.PHONY: help build bench bench-quick bench-all bench-micro demo test test-all test-aarch64 format format-check tidy setup clean
 sources = $(shell git ls-files --cached --others --exclude-standard '*.h' '*.cc')
 
 help:          ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 build: setup   ## the program at build/release/pennon and the library
 	cmake --preset release >/dev/null
@@ -18,13 +18,27 @@ test-all: setup ## and what takes longer: every test under both sanitizers, more
 	bash tools/test.sh all
 	$(MAKE) format-check tidy
 
+test-aarch64:  ## the NEON kernels, built for aarch64 and run under qemu; part of test-all
+	bash tools/test_aarch64.sh
+
+scenarios = main tens rows ingest sweep
 bench: build   ## Pennon and its peers side by side: build/bench/report.html; DATA=path QUERIES=path, ROUNDS=3
 	@bash tools/setup.sh bench
-	build/bench/.venv/bin/python bench/bench.py $(if $(DATA),--data $(DATA)) $(if $(QUERIES),--queries $(QUERIES)) \
-	  --rounds $(or $(ROUNDS),3) $(BENCH_ARGS)
+	build/bench/.venv/bin/python -B bench/bench.py --scenario $(scenarios) --rounds $(or $(ROUNDS),3) \
+	  $(if $(DATA),--data $(DATA)) $(if $(QUERIES),--queries $(QUERIES)) $(BENCH_ARGS)
 
-bench-quick:   ## the same in one round
-	$(MAKE) bench ROUNDS=1
+bench-quick:   ## the same in one round, with fewer parameters
+	$(MAKE) bench ROUNDS=1 BENCH_ARGS="--passes 1 --quick $(BENCH_ARGS)"
+
+bench-all:     ## the same, and other kinds of data and a million rows: hours
+	$(MAKE) bench scenarios="$(scenarios) kinds million"
+
+bench-micro: setup ## kernels, codes, walks and links by themselves, also to build/bench/micro.json; BENCH_ARGS
+	@bash tools/setup.sh bench-micro
+	cmake --preset release -DPENNON_MICRO_BENCH=ON >/dev/null
+	cmake --build --preset release --target pennon_micro
+	@mkdir -p build/bench
+	build/release/pennon_micro --benchmark_out=build/bench/micro.json --benchmark_out_format=json $(BENCH_ARGS)
 
 format: setup  ## clang-format on everything
 	@bash tools/setup.sh lint
@@ -36,7 +50,7 @@ format-check: setup ## fails if clang-format would change something
 
 tidy: build    ## clang-tidy on everything
 	@bash tools/setup.sh lint
-	printf '%s\n' $(filter %.cc,$(sources)) | grep -v '_avx512\|_portable' | \
+	printf '%s\n' $(filter %.cc,$(sources)) | grep -v '_avx512\|_portable\|_neon\|^bench/' | \
 	  xargs -P 2 -n 1 build/.venv/bin/clang-tidy -p build/release --quiet
 
 setup:         ## installs what the build needs

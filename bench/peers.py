@@ -1,235 +1,263 @@
-"""One peer on one file: `peers.py NAME DATA QUERIES`. Prints JSON lines as `pennon replay` writes them.
+"""The peers, a class each: how one is built, fed and asked, at its best known settings.
 
-Each peer gets its best known settings: vectors as float32, batches of the same size where it can grow, the same m and
-ef_construction (degree 2 m at level 0), the same number of insert threads, one thread for searching in one batch call.
-What is unequal is said in `note`.
+All get float32 vectors, m (a degree of 2 m at level 0) and ef_construction, or what corresponds to them. What is
+unequal is said in `note`, which the report shows beside the figures.
 """
 
-import argparse
 import json
-import time
-
-import numpy
-import pyarrow.parquet
-
-RECALL_TOLERANCE = 1.00001  # sums in another order differ in the last bits
+import tempfile
+from importlib.metadata import version
 
 
-class Hnswlib:
-    note = "incremental; queries in one batch call"
+class Peer:
+    package = ""
+    note = ""
+    incremental = True  # takes rows in batches; otherwise all at once
+    batch_call = True  # answers many queries in one call
+    value_bytes = 4  # of a dimension in the vectors that it keeps to rank by
 
-    def __init__(self, dim, rows, args):
+    def __init__(self, dim, rows, metric, m, ef_construction, threads):
+        raise NotImplementedError
+
+    def add(self, vectors, ids):
+        raise NotImplementedError
+
+    def set_ef(self, ef):
+        """Called before searches, which run on one thread."""
+        raise NotImplementedError
+
+    def search(self, query, k):
+        """Ids of one query's neighbours."""
+        raise NotImplementedError
+
+    def search_batch(self, queries, k):
+        raise NotImplementedError
+
+    def reported_bytes(self):
+        """What the index says it takes, vectors included; None if it does not say."""
+        return None
+
+
+class Hnswlib(Peer):
+    package = "hnswlib"
+    note = "is told the final number of rows beforehand; compiled on this machine, for it"
+
+    def __init__(self, dim, rows, metric, m, ef_construction, threads):
         import hnswlib
 
-        self.version = hnswlib.__version__ if hasattr(hnswlib, "__version__") else "0.8"
-        self.index = hnswlib.Index("l2", dim)
-        self.index.init_index(rows, M=args.m, ef_construction=args.ef_construction)
-        self.index.set_num_threads(args.threads)
+        self.index = hnswlib.Index({"l2": "l2", "cosine": "cosine", "dot": "ip"}[metric], dim)
+        self.index.init_index(rows, M=m, ef_construction=ef_construction)
+        self.threads = threads
 
-    def add(self, vectors, first):
-        self.index.add_items(vectors, numpy.arange(first, first + len(vectors)))
+    def add(self, vectors, ids):
+        self.index.add_items(vectors, ids, num_threads=self.threads)
 
-    def search(self, queries, k, ef):
-        self.index.set_num_threads(1)
+    def set_ef(self, ef):
         self.index.set_ef(ef)
-        return self.index.knn_query(queries, k)[0]
+
+    def search(self, query, k):
+        return self.index.knn_query(query, k, num_threads=1)[0][0]
+
+    def search_batch(self, queries, k):
+        return self.index.knn_query(queries, k, num_threads=1)[0]
+
+    def reported_bytes(self):
+        return self.index.index_file_size()
 
 
-class Faiss:
-    note = "incremental; queries in one batch call"
+class Faiss(Peer):
+    package = "faiss-cpu"
     factory = "HNSW{m},Flat"
 
-    def __init__(self, dim, rows, args):
+    def __init__(self, dim, rows, metric, m, ef_construction, threads):
         import faiss
 
         self.faiss = faiss
-        self.version = faiss.__version__
-        self.index = faiss.index_factory(dim, self.factory.format(m=args.m))
-        self.index.hnsw.efConstruction = args.ef_construction
-        faiss.omp_set_num_threads(args.threads)
+        self.threads = threads
+        kind = {"l2": faiss.METRIC_L2, "dot": faiss.METRIC_INNER_PRODUCT}[metric]
+        self.index = faiss.index_factory(dim, self.factory.format(m=m), kind)
+        self.graph().hnsw.efConstruction = ef_construction
 
-    def add(self, vectors, first):
+    def graph(self):
+        return self.index
+
+    def add(self, vectors, ids):
+        self.faiss.omp_set_num_threads(self.threads)
         if not self.index.is_trained:
             self.index.train(vectors)
         self.index.add(vectors)
 
-    def search(self, queries, k, ef):
+    def set_ef(self, ef):
         self.faiss.omp_set_num_threads(1)
-        self.index.hnsw.efSearch = ef
+        self.graph().hnsw.efSearch = ef
+
+    def search(self, query, k):
+        return self.index.search(query[None], k)[1][0]
+
+    def search_batch(self, queries, k):
         return self.index.search(queries, k)[1]
+
+    def reported_bytes(self):
+        return self.faiss.serialize_index(self.index).nbytes
+
+
+class FaissFp16(Faiss):
+    note = "keeps float16 alone: exact where the data are float16"
+    factory = "HNSW{m},SQfp16"
+    value_bytes = 2
 
 
 class FaissSq8(Faiss):
-    note = "incremental, trained on the first batch; no exact distances"
-    factory = "HNSW{m},SQ8"
+    note = "8-bit codes, trained on the first batch, and float32 vectors by which the best 2 k are ranked again"
+    factory = "HNSW{m},SQ8,RFlat"
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.index.k_factor = 2
+
+    def graph(self):
+        return self.faiss.downcast_index(self.index.base_index)
 
 
-class Usearch:
-    note = "incremental; queries in one batch call"
+class Usearch(Peer):
+    package = "usearch"
     dtype = "f32"
 
-    def __init__(self, dim, rows, args):
-        import usearch
+    def __init__(self, dim, rows, metric, m, ef_construction, threads):
         from usearch.index import Index
 
-        self.version = usearch.__version__
-        self.threads = args.threads
-        self.index = Index(ndim=dim, metric="l2sq", dtype=self.dtype, connectivity=args.m, expansion_add=args.ef_construction)
+        self.threads = threads
+        kind = {"l2": "l2sq", "cosine": "cos", "dot": "ip"}[metric]
+        self.index = Index(ndim=dim, metric=kind, dtype=self.dtype, connectivity=m, expansion_add=ef_construction)
 
-    def add(self, vectors, first):
-        self.index.add(numpy.arange(first, first + len(vectors)), vectors, threads=self.threads)
+    def add(self, vectors, ids):
+        self.index.add(ids, vectors, threads=self.threads)
 
-    def search(self, queries, k, ef):
+    def set_ef(self, ef):
         self.index.expansion_search = ef
+
+    def search(self, query, k):
+        return self.index.search(query, k, threads=1).keys
+
+    def search_batch(self, queries, k):
         return self.index.search(queries, k, threads=1).keys
+
+    def reported_bytes(self):
+        return self.index.memory_usage
+
+
+class UsearchBf16(Usearch):
+    note = "keeps bfloat16 alone: distances are not exact"
+    dtype = "bf16"
+    value_bytes = 2
 
 
 class UsearchI8(Usearch):
-    note = "incremental, 8-bit vectors; no exact distances"
+    note = "keeps 8 bits a dimension alone: distances are not exact"
     dtype = "i8"
+    value_bytes = 1
 
 
-class Svs:
-    note = "incremental: DynamicVamana, built of the first batch; queries in one batch call; ef is its search window"
+class Svs(Peer):
+    package = "scalable-vs"
+    note = "DynamicVamana, built of the first batch, then fed; ef is its search window"
 
-    def __init__(self, dim, rows, args):
+    def __init__(self, dim, rows, metric, m, ef_construction, threads):
         import svs
 
         self.svs = svs
-        self.version = svs.library_version().lstrip("v")
+        self.distance = {"l2": svs.DistanceType.L2, "cosine": svs.DistanceType.Cosine, "dot": svs.DistanceType.MIP}[
+            metric
+        ]
         self.parameters = svs.VamanaBuildParameters(
-            alpha=1.2, graph_max_degree=2 * args.m, window_size=args.ef_construction, prune_to=2 * args.m - 4
+            alpha=1.2 if metric == "l2" else 0.95,
+            graph_max_degree=2 * m,
+            window_size=ef_construction,
+            prune_to=2 * m - 4,
         )
-        self.threads = args.threads
+        self.threads = threads
         self.index = None
 
-    def add(self, vectors, first):
-        ids = numpy.arange(first, first + len(vectors), dtype=numpy.uint64)
+    def add(self, vectors, ids):
         if self.index is None:
-            distance = self.svs.DistanceType.L2
-            self.index = self.svs.DynamicVamana.build(self.parameters, vectors, ids, distance, self.threads)
+            self.index = self.svs.DynamicVamana.build(self.parameters, vectors, ids, self.distance, self.threads)
         else:
             self.index.add(vectors, ids)
 
-    def search(self, queries, k, ef):
+    def set_ef(self, ef):
         self.index.num_threads = 1
         self.index.search_window_size = ef
+
+    def search(self, query, k):
+        return self.index.search(query, k)[0][0]
+
+    def search_batch(self, queries, k):
         return self.index.search(queries, k)[0]
 
 
-class Vsag:
-    note = "one build of all rows; 8-bit codes and float32 vectors to rank again; a call a query from Python"
-    in_one_go = True
+class SvsLvq(Svs):
+    note = "static Vamana of LVQ4x8 vectors, built of all rows at once; SVS allows LVQ on Intel's processors alone"
+    incremental = False
+    value_bytes = 1.5
 
-    def __init__(self, dim, rows, args):
-        from importlib.metadata import version
+    def add(self, vectors, ids):
+        with tempfile.TemporaryDirectory() as folder:
+            path = f"{folder}/vectors.fvecs"
+            self.svs.write_vecs(vectors, path)
+            source = self.svs.VectorDataLoader(path, self.svs.DataType.float32, dims=vectors.shape[1])
+            loader = self.svs.LVQLoader(source, primary=4, residual=8, padding=32)
+            self.index = self.svs.Vamana.build(self.parameters, loader, self.distance, self.threads)
 
+
+class Vsag(Peer):
+    package = "pyvsag"
+    note = "hgraph built of all rows at once; 8-bit codes, and float32 vectors to rank again; no call for many queries"
+    incremental = False
+    batch_call = False
+
+    def __init__(self, dim, rows, metric, m, ef_construction, threads):
         import pyvsag
 
-        self.version = version("pyvsag")
         pyvsag.set_logger_off()
         self.dim = dim
         parameters = {
             "dtype": "float32",
-            "metric_type": "l2",
+            "metric_type": {"l2": "l2", "cosine": "cosine", "dot": "ip"}[metric],
             "dim": dim,
             "index_param": {
                 "base_quantization_type": "sq8_uniform",
                 "use_reorder": True,
                 "precise_quantization_type": "fp32",
-                "max_degree": 2 * args.m,
-                "ef_construction": args.ef_construction,
-                "build_thread_count": args.threads,
+                "max_degree": 2 * m,
+                "ef_construction": ef_construction,
+                "build_thread_count": threads,
             },
         }
         self.index = pyvsag.Index("hgraph", json.dumps(parameters))
 
-    def add(self, vectors, first):
-        self.index.build(vectors.ravel(), numpy.arange(len(vectors)), len(vectors), self.dim)
+    def add(self, vectors, ids):
+        self.index.build(vectors.ravel(), ids, len(vectors), self.dim)
 
-    def search(self, queries, k, ef):
-        parameters = json.dumps({"hgraph": {"ef_search": ef}})
-        return [self.index.knn_search(query, k, parameters)[0] for query in queries]
+    def set_ef(self, ef):
+        self.parameters = json.dumps({"hgraph": {"ef_search": ef}})
+
+    def search(self, query, k):
+        return self.index.knn_search(query, k, self.parameters)[0]
 
 
 PEERS = {
     "hnswlib": Hnswlib,
     "faiss": Faiss,
+    "faiss-fp16": FaissFp16,
     "faiss-sq8": FaissSq8,
     "usearch": Usearch,
+    "usearch-bf16": UsearchBf16,
     "usearch-i8": UsearchI8,
     "svs": Svs,
+    "svs-lvq": SvsLvq,
     "vsag": Vsag,
 }
 
 
-def read(path, name):
-    table = pyarrow.parquet.read_table(path)
-    name = name or next(f.name for f in table.schema if "fixed_size_list" in str(f.type))
-    column = table[name].combine_chunks()
-    return numpy.asarray(column.flatten()).astype(numpy.float32).reshape(len(column), -1)
-
-
-def exact(data, queries, k):
-    """The k-th smallest squared distance of each query."""
-    kth = numpy.empty(len(queries))
-    norms = (data.astype(numpy.float64) ** 2).sum(1)
-    for i, query in enumerate(queries.astype(numpy.float64)):
-        near = numpy.argpartition(norms - 2 * (data @ query.astype(numpy.float32)), 4 * k)[: 4 * k]
-        kth[i] = numpy.partition(((data[near] - queries[i]) ** 2).sum(1), k - 1)[k - 1]
-    return kth
-
-
-def resident():
-    with open("/proc/self/statm") as statm:
-        return int(statm.read().split()[1]) * 4096
-
-
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("name", choices=PEERS)
-    parser.add_argument("data")
-    parser.add_argument("queries", nargs="?", help="default: the last min(1000, rows / 10) rows of DATA")
-    parser.add_argument("--vector")
-    parser.add_argument("--k", type=int, default=10)
-    parser.add_argument("--ef", default="16,32,64,128,256")
-    parser.add_argument("--batch", type=int, default=1000)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--m", type=int, default=16)
-    parser.add_argument("--ef-construction", type=int, default=100)
-    args = parser.parse_args()
-
-    data = read(args.data, args.vector)
-    if args.queries:
-        queries = read(args.queries, args.vector)
-    else:
-        held = min(1000, len(data) // 10)
-        data, queries = data[:-held], data[-held:]
-    before = resident()
-    peer = PEERS[args.name](data.shape[1], len(data), args)
-    say = lambda **line: print(json.dumps(line), flush=True)
-    say(what="run", version=peer.version, note=peer.note, m=args.m, ef_construction=args.ef_construction, dim=data.shape[1], rows=len(data))
-    seconds = []
-    rows = len(data) if getattr(peer, "in_one_go", False) else args.batch
-    for first in range(0, len(data), rows):
-        batch = data[first : first + rows]
-        start = time.perf_counter()
-        peer.add(batch, first)
-        seconds.append((time.perf_counter() - start) / len(batch))
-    tenth = max(1, len(seconds) // 10)
-    total = sum(s * min(rows, len(data) - i * rows) for i, s in enumerate(seconds))
-    say(what="insert", rows=len(data), seconds=total, rows_per_s=len(data) / total, threads=args.threads, batch=rows,
-        first_tenth_us_per_row=1e6 * numpy.mean(seconds[:tenth]), last_tenth_us_per_row=1e6 * numpy.mean(seconds[-tenth:]))
-    say(what="memory", rss_bytes=resident() - before)
-    kth = exact(data, queries, args.k)
-    for ef in map(int, args.ef.split(",")):
-        start = time.perf_counter()
-        found = peer.search(queries, args.k, ef)
-        elapsed = time.perf_counter() - start
-        distances = ((data[numpy.asarray(found, dtype=numpy.int64)] - queries[:, None]) ** 2).sum(2)
-        recall = float((distances <= kth[:, None] * RECALL_TOLERANCE).mean())
-        say(what="search_batch", ef=ef, k=args.k, qps=len(queries) / elapsed, recall=recall, threads=1)
-
-
-if __name__ == "__main__":
-    main()
+def package_version(peer):
+    return version(peer.package)

@@ -20,7 +20,10 @@ struct ReplayOptions {
   std::string queries;
   std::optional<int64_t> holdout;
   std::vector<int64_t> ef = {16, 32, 64, 128};
+  int passes = 1;
+  bool exact = true;
   int64_t limit = 0;
+  int64_t chunk = 0;
   IngestOptions ingest = {.threads = 0};
   std::string metric = "l2";
   std::string codes = "8";
@@ -30,6 +33,7 @@ struct ReplayOptions {
   std::string export_graph;
   bool verify = false;
   std::string json;
+  std::string answers;
 };
 
 arrow::Status Replay(const ReplayOptions& options);

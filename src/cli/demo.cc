@@ -86,11 +86,7 @@ Status Demo(const std::string& data, const std::string& questions) {
     ARROW_ASSIGN_OR_RAISE(run.ingest, RunIngest(*index, *sample.vectors, nullptr, sample.questions, run.options));
     ARROW_RETURN_NOT_OK(ReportInsert(run.ingest, run.options, no_json));
     // The questions are few: asked over and over for a steady measure.
-    for (int round = 0; round < 20; ++round) {
-      ARROW_ASSIGN_OR_RAISE(auto asked, AskAll(*index, sample.questions, {}));
-      run.idle.us.insert(run.idle.us.end(), asked.us.begin(), asked.us.end());
-      run.idle.answers = std::move(asked.answers);
-    }
+    ARROW_ASSIGN_OR_RAISE(run.idle, AskAll(*index, sample.questions, {}, 20));
     if (interrupted != 0) return Status::Cancelled("interrupted");
   }
   fmt::print("\nQuestions and what they find (name: summary, by squared distance):\n");
@@ -107,15 +103,17 @@ Status Demo(const std::string& data, const std::string& questions) {
   line("rows/s while appending",
        [](const Run& run) { return Grouped(PerSecond(static_cast<size_t>(run.ingest.rows), run.ingest.seconds)); });
   line("searches answered during the ingest",
-       [](const Run& run) { return Grouped(static_cast<double>(run.ingest.searches)); });
-  line("search p50 during the ingest's last tenth", [&](const Run& run) { return us(run.ingest.search_us, 0.5); });
-  line("search p99 during the ingest's last tenth", [&](const Run& run) { return us(run.ingest.search_us, 0.99); });
+       [](const Run& run) { return Grouped(static_cast<double>(run.ingest.searches.size())); });
+  line("search p50 during the ingest's last tenth",
+       [&](const Run& run) { return us(run.ingest.LastTenthSearchTimes(), 0.5); });
+  line("search p99 during the ingest's last tenth",
+       [&](const Run& run) { return us(run.ingest.LastTenthSearchTimes(), 0.99); });
   line("search p50 idle", [&](const Run& run) { return us(run.idle.us, 0.5); });
   line("search p99 idle", [&](const Run& run) { return us(run.idle.us, 0.99); });
   line("recall@10 at ef 64 against the exact answer",
        [&](const Run& run) { return fmt::format("{:.3f}", Recall(run.idle.answers, exact.answers)); });
   fmt::print("\n");
-  ARROW_RETURN_NOT_OK(ReportMemory(*index, no_json));
+  ARROW_RETURN_NOT_OK(ReportMemory(*index, std::nullopt, no_json));
   return ReportGraph(*index, no_json);
 }
 

@@ -27,25 +27,42 @@ struct IngestOptions {
 };
 
 struct Ingest {
+  struct Batch {
+    int64_t rows;
+    double seconds;  // inside Append
+    double publish_us;
+  };
+  struct TimedSearch {
+    int64_t rows;  // in the index when it began
+    double us;
+  };
   int64_t rows = 0;
   double seconds = 0;  // inside Append
-  std::vector<double> batch_us_per_row;
-  std::vector<double> publish_us;
   double wall_seconds = 0;
-  uint64_t searches = 0;
-  std::vector<double> search_us;  // of searches over the last tenth of the rows
+  std::vector<Batch> batches;
+  std::vector<TimedSearch> searches;
+
+  // Times of the searches that began with at least `from` and fewer than `to` rows in the index.
+  std::vector<double> SearchTimes(int64_t from, int64_t to) const;
+  // Those while the last tenth of the rows was appended, in whole batches.
+  std::vector<double> LastTenthSearchTimes() const;
 };
 
 // row_ids: null for positions. Searches stay out if there are no queries.
 arrow::Result<Ingest> RunIngest(LiveIndex& index, const arrow::Array& vectors, const arrow::Array* row_ids,
                                 const Queries& queries, const IngestOptions& options);
 
-// Queries asked one at a time on one thread.
+// Queries asked on one thread, several times over.
 struct Asked {
-  double seconds = 0;
-  std::vector<double> us;
+  double seconds = 0;           // of the fastest pass
+  std::vector<double> us;       // of every call in every pass
   std::vector<Answer> answers;  // fewer than queries if interrupted
 };
-arrow::Result<Asked> AskAll(const LiveIndex& index, const Queries& queries, const SearchOptions& options);
+// One call a query.
+arrow::Result<Asked> AskAll(const LiveIndex& index, const Queries& queries, const SearchOptions& options,
+                            int passes = 1);
+// One call for all.
+arrow::Result<Asked> AskBatch(const LiveIndex& index, const Queries& queries, const SearchOptions& options,
+                              int passes = 1);
 
 }  // namespace pennon::cli

@@ -42,6 +42,11 @@ void AddReplay(CLI::App& app, pennon::cli::ReplayOptions& options) {
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
 
+  add("Questions", "--passes", options.passes, "passes over the queries at each ef; QPS is that of the fastest")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  replay->add_flag("!--no-exact", options.exact, "no exact answers, and so no recall")->group("Questions");
+
   add("Ingest", "--batch", options.ingest.batch, "rows a batch")->capture_default_str()->check(CLI::PositiveNumber);
   add("Ingest", "--rate", options.ingest.rate, "rows a second; 0: as fast as it goes")
       ->capture_default_str()
@@ -69,6 +74,10 @@ void AddReplay(CLI::App& app, pennon::cli::ReplayOptions& options) {
   replay->add_flag("--verify", options.verify, "check that every row is reachable")->group("Output");
   add("Output", "--export-graph", options.export_graph, "write the Lance HNSW batch to this Arrow IPC file");
   add("Output", "--json", options.json, "write the figures to this file, a JSON object a line");
+  add("Output", "--chunk", options.chunk, "rows that each JSON line of the ingest's series is for; 0: a twentieth")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  add("Output", "--answers", options.answers, "write what each search found to this Arrow IPC file");
 }
 
 int Run(int argc, char** argv) {

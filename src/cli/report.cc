@@ -1,10 +1,7 @@
 #include "cli/report.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <locale>
 
 #include <fmt/format.h>
@@ -19,18 +16,10 @@ struct Thousands : std::numpunct<char> {
   std::string do_grouping() const override { return "\3"; }
 };
 
-double Mean(std::span<const double> values) {
+double MeanUsPerRow(std::span<const Ingest::Batch> batches) {
   double sum = 0;
-  for (double value : values) sum += value;
-  return values.empty() ? 0 : sum / static_cast<double>(values.size());
-}
-
-int64_t ResidentBytes() {
-  std::ifstream status("/proc/self/statm");
-  int64_t pages = 0;
-  int64_t resident = 0;
-  status >> pages >> resident;
-  return resident * sysconf(_SC_PAGESIZE);
+  for (const auto& batch : batches) sum += 1e6 * batch.seconds / static_cast<double>(batch.rows);
+  return batches.empty() ? 0 : sum / static_cast<double>(batches.size());
 }
 
 }  // namespace
@@ -86,13 +75,15 @@ std::string Cut(std::string_view text, size_t columns) {
 }
 
 Status ReportInsert(const Ingest& ingest, const IngestOptions& options, JsonLines& json) {
-  const std::span<const double> batches = ingest.batch_us_per_row;
+  const std::span<const Ingest::Batch> batches = ingest.batches;
   const size_t tenth = (batches.size() + 9) / 10;
   const double rows_per_s = PerSecond(static_cast<size_t>(ingest.rows), ingest.seconds);
-  const double p50 = Percentile(ingest.publish_us, 0.5);
-  const double p99 = Percentile(ingest.publish_us, 0.99);
-  const double first = Mean(batches.first(tenth));
-  const double last = Mean(batches.last(tenth));
+  std::vector<double> publish;
+  for (const auto& batch : batches) publish.push_back(batch.publish_us);
+  const double p50 = Percentile(publish, 0.5);
+  const double p99 = Percentile(publish, 0.99);
+  const double first = MeanUsPerRow(batches.first(tenth));
+  const double last = MeanUsPerRow(batches.last(tenth));
   fmt::print("inserted {} rows in {:.2f} s: {} rows/s, {} threads, batches of {}\n",
              Grouped(static_cast<double>(ingest.rows)), ingest.seconds, Grouped(rows_per_s), options.threads,
              Grouped(static_cast<double>(options.batch)));
@@ -110,25 +101,52 @@ Status ReportInsert(const Ingest& ingest, const IngestOptions& options, JsonLine
                      {"last_tenth_us_per_row", last}});
 }
 
-Status ReportMemory(const LiveIndex& index, JsonLines& json) {
+Status ReportSeries(const Ingest& ingest, int64_t chunk, JsonLines& json) {
+  int64_t from = 0;
+  int64_t to = 0;
+  double seconds = 0;
+  for (const auto& batch : ingest.batches) {
+    to += batch.rows;
+    seconds += batch.seconds;
+    if (to - from < chunk && to < ingest.rows) continue;
+    const std::vector<double> searches = ingest.SearchTimes(from, to);
+    ARROW_RETURN_NOT_OK(json.Write({{"what", "chunk"},
+                                    {"rows", to},
+                                    {"us_per_row", 1e6 * seconds / static_cast<double>(to - from)},
+                                    {"searches", searches.size()},
+                                    {"p50_us", Percentile(searches, 0.5)},
+                                    {"p99_us", Percentile(searches, 0.99)}}));
+    from = to;
+    seconds = 0;
+  }
+  return Status::OK();
+}
+
+Status ReportMemory(const LiveIndex& index, const std::optional<ResidentSet>& before, JsonLines& json) {
   const MemoryUsage memory = index.GetMemoryUsage();
-  const int64_t vectors = memory.vectors_bytes + memory.caller_bytes;
-  const int64_t resident = ResidentBytes();
+  const ResidentSet now = ResidentSet::Get();
   const auto mib = [](int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); };
   fmt::print(
       "memory   vectors {:.1f}, codes {:.1f}, graph {:.1f}, old versions {:.1f}, other {:.1f} MiB; peak {:.1f}, "
       "process "
       "{:.1f}\n",
-      mib(vectors), mib(memory.codes_bytes), mib(memory.graph_bytes), mib(memory.versions_bytes),
-      mib(memory.other_bytes), mib(memory.peak_bytes), mib(resident));
-  return json.Write({{"what", "memory"},
-                     {"vectors_bytes", vectors},
-                     {"codes_bytes", memory.codes_bytes},
-                     {"graph_bytes", memory.graph_bytes},
-                     {"versions_bytes", memory.versions_bytes},
-                     {"other_bytes", memory.other_bytes},
-                     {"peak_bytes", memory.peak_bytes},
-                     {"rss_bytes", resident}});
+      mib(memory.vectors_bytes + memory.caller_bytes), mib(memory.codes_bytes), mib(memory.graph_bytes),
+      mib(memory.versions_bytes), mib(memory.other_bytes), mib(memory.peak_bytes), mib(now.bytes));
+  nlohmann::ordered_json line = {{"what", "memory"},
+                                 {"vectors_bytes", memory.vectors_bytes},
+                                 {"caller_bytes", memory.caller_bytes},
+                                 {"codes_bytes", memory.codes_bytes},
+                                 {"graph_bytes", memory.graph_bytes},
+                                 {"versions_bytes", memory.versions_bytes},
+                                 {"other_bytes", memory.other_bytes},
+                                 {"total_bytes", memory.total()},
+                                 {"peak_bytes", memory.peak_bytes},
+                                 {"rss_bytes", now.bytes}};
+  if (before) {
+    line["rss_growth_bytes"] = now.bytes - before->bytes;
+    line["rss_peak_growth_bytes"] = now.peak_bytes - before->bytes;
+  }
+  return json.Write(line);
 }
 
 Status ReportGraph(const LiveIndex& index, JsonLines& json) {

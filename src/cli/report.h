@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -12,6 +13,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/ingest.h"
+#include "cli/resident_set.h"
 #include "pennon/live_index.h"
 
 namespace pennon::cli {
@@ -42,7 +44,10 @@ std::string Grouped(double number);                      // 12,345
 std::string Cut(std::string_view text, size_t columns);  // at most so many bytes, whole UTF-8 characters
 
 arrow::Status ReportInsert(const Ingest& ingest, const IngestOptions& options, JsonLines& json);
-arrow::Status ReportMemory(const LiveIndex& index, JsonLines& json);
+// A JSON line for every `chunk` rows, in whole batches: what a row cost and what searches took meanwhile.
+arrow::Status ReportSeries(const Ingest& ingest, int64_t chunk, JsonLines& json);
+// With what the resident set was before the ingest, its growth too.
+arrow::Status ReportMemory(const LiveIndex& index, const std::optional<ResidentSet>& before, JsonLines& json);
 // An error unless every row is reachable and all lists are well formed.
 arrow::Status ReportGraph(const LiveIndex& index, JsonLines& json);
 

@@ -59,6 +59,7 @@ class Errors(Case):
         self.fails(2, "DATA", "replay")
         self.fails(2, "--metric", "replay", DATA, "--metric", "l1")
         self.fails(2, "--k", "replay", DATA, "--k", "0")
+        self.fails(2, "--passes", "replay", DATA, "--passes", "0")
         self.fails(2, "--holdout", "replay", DATA, "--holdout", "1", "--queries", DATA)
         self.fails(2, "subcommand")
 
@@ -88,7 +89,7 @@ class Errors(Case):
         self.fails(1, "m must be", "replay", DATA, "--m", "1", "--limit", "100")
 
     def test_full_disk(self):
-        for flag in ("--json", "--export-graph"):
+        for flag in ("--json", "--export-graph", "--answers"):
             self.fails(1, "No space left", "replay", DATA, "--limit", "100", flag, "/dev/full")
             self.fails(1, "no-such-folder", "replay", DATA, "--limit", "100", flag, "/no-such-folder/x")
         with open("/dev/full", "w") as full:
@@ -104,13 +105,15 @@ class Replay(Case):
     def test_json_lines(self):
         _, lines = self.replay(DATA, "--limit", "1500", "--ef", "16,32", "--verify")
         keys = {
-            "run": "version simd codes m ef_construction metric seed dim rows",
+            "run": "version simd codes m ef_construction metric seed dim type rows",
             "insert": "rows seconds rows_per_s threads batch publish_p50_us publish_p99_us first_tenth_us_per_row"
             " last_tenth_us_per_row",
             "search": "ef k qps recall p50_us p99_us threads",
             "search_batch": "ef k qps recall threads",
             "concurrent": "ef readers searches qps p50_us p99_us idle_p50_us idle_p99_us",
-            "memory": "vectors_bytes codes_bytes graph_bytes versions_bytes other_bytes peak_bytes rss_bytes",
+            "memory": "vectors_bytes caller_bytes codes_bytes graph_bytes versions_bytes other_bytes total_bytes"
+            " peak_bytes rss_bytes rss_growth_bytes rss_peak_growth_bytes",
+            "chunk": "rows us_per_row searches p50_us p99_us",
             "verify": "unreachable ok",
         }
         for line in lines:
@@ -122,6 +125,41 @@ class Replay(Case):
         self.assertGreaterEqual(of["insert"]["threads"], 1)
         self.assertGreater(of["search"]["recall"], 0.9)
         self.assertEqual(of["verify"], {"what": "verify", "unreachable": 0, "ok": True})
+        self.assertEqual(of["run"]["type"], "halffloat")
+        memory = of["memory"]
+        parts = ("vectors", "codes", "graph", "versions", "other")
+        self.assertEqual(memory["total_bytes"], sum(memory[f"{part}_bytes"] for part in parts))
+        self.assertGreaterEqual(memory["rss_peak_growth_bytes"], memory["rss_growth_bytes"])
+
+    def test_series_of_whole_batches(self):
+        _, lines = self.replay(DATA, "--limit", "1500", "--holdout", "200", "--batch", "100", "--chunk", "250")
+        chunks = [line for line in lines if line["what"] == "chunk"]
+        self.assertEqual([chunk["rows"] for chunk in chunks], [300, 600, 900, 1200, 1300])
+        concurrent = next(line for line in lines if line["what"] == "concurrent")
+        self.assertLessEqual(sum(chunk["searches"] for chunk in chunks), concurrent["searches"])
+        for chunk in chunks:
+            self.assertGreater(chunk["us_per_row"], 0)
+            self.assertLessEqual(chunk["p50_us"], chunk["p99_us"])
+
+    def test_answers(self):
+        answers = self.path("answers.arrow")
+        words, lines = self.replay(DATA, "--limit", "1000", "--ef", "16,32", "--k", "5", "--passes", "2", "--no-exact",
+                                   "--answers", answers)
+        self.assertNotIn("exact answers", words)
+        recalls = [line["recall"] for line in lines if line["what"] in ("search", "search_batch")]
+        self.assertEqual(recalls, [None] * 4)
+        rows = pyarrow.ipc.open_file(answers).read_all()
+        self.assertEqual(rows.schema.names, ["call", "ef", "query", "row_id", "distance"])
+        self.assertEqual(rows.num_rows, 2 * 2 * 100 * 5)
+        of = {}
+        for row in rows.to_pylist():
+            of.setdefault((row.pop("call"), row.pop("ef")), []).append(row)
+        self.assertEqual(set(of), {(call, ef) for call in ("search", "search_batch") for ef in (16, 32)})
+        for ef in (16, 32):
+            self.assertEqual(of["search", ef], of["search_batch", ef])
+            queries = [row["query"] for row in of["search", ef]]
+            self.assertEqual(queries, [query for query in range(100) for _ in range(5)])
+            self.assertLess(max(row["row_id"] for row in of["search", ef]), 900)
 
     def test_no_readers(self):
         _, lines = self.replay(DATA, "--limit", "300", "--readers", "0")
@@ -192,7 +230,7 @@ class Endings(Case):
         self.assertIn("inserted", words)
         with open(out) as lines:
             whats = [json.loads(line) for line in lines]
-        self.assertEqual([line["what"] for line in whats], ["run", "insert", "memory"])
+        self.assertEqual([line["what"] for line in whats], ["run", "insert", "memory", *["chunk"] * (len(whats) - 3)])
         self.assertTrue(0 < whats[1]["rows"] < 9000)
 
     def test_head(self):
