@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Installs what the build needs and the machine lacks: Debian packages, and Arrow C++ from the pyarrow wheel.
-# `setup.sh lint` adds the formatter and the linter, `setup.sh bench` the peers of the benchmark.
+# `setup.sh lint` adds the formatter and the linter, `setup.sh bench` the peers of the benchmark,
+# `setup.sh bench-micro` Google Benchmark.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 packages=(ninja-build libgtest-dev libcli11-dev libfmt-dev nlohmann-json3-dev python3-venv)
 [[ ${1:-} != bench ]] || packages+=(python3-dev)
+[[ ${1:-} != bench-micro ]] || packages+=(libbenchmark-dev)
 if command -v dpkg-query >/dev/null; then
   missing=()
   for package in "${packages[@]}"; do
