@@ -31,7 +31,7 @@ namespace pennon {
 struct LiveIndexOptions {
   int32_t dim = 0;  // of every vector; at least 1
   Metric metric = Metric::kL2;
-  Codes codes = Codes::k8Bit;
+  Codes codes = Codes::kQuantized;
   BuildParams build = {.m = 16, .ef_construction = 100};
   uint64_t max_rows = 0xFFFFFFFFu;  // a limit, not a reservation
   // Column of a RecordBatch that holds the vectors; empty: the only FixedSizeList column.

@@ -15,8 +15,9 @@ enum class Metric { kL2, kCosine, kDot };
 std::string_view ToString(Metric metric);
 
 // Quantised copies of the vectors, over which the graph is built and walked; results are always ranked by exact
-// distances. k8Bit: a byte a dimension and 8 bytes a row, made once there are 1,024 rows, for up to 65,536 dimensions.
-enum class Codes { kNone, k8Bit };
+// distances. kQuantized: rows in 5 bits a dimension and 16 bytes more, for queries in 8 bits a dimension; made once
+// there are 1,024 rows, for up to 65,408 dimensions.
+enum class Codes { kNone, kQuantized };
 
 // How a graph is built (Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using
 // Hierarchical Navigable Small World graphs", TPAMI 2018). The defaults are Lance 7.0.0's.

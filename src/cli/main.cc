@@ -64,7 +64,8 @@ void AddReplay(CLI::App& app, pennon::cli::ReplayOptions& options) {
   add("Graph", "--metric", options.metric, "distance")
       ->capture_default_str()
       ->check(CLI::IsMember({"l2", "cosine", "dot"}));
-  add("Graph", "--codes", options.codes, "bits a dimension of the codes that the graph is built and walked by")
+  add("Graph", "--codes", options.codes,
+      "that the graph is built and walked by: 8 bits a dimension for queries, 5 for rows")
       ->capture_default_str()
       ->check(CLI::IsMember({"none", "8"}));
   add("Graph", "--m", options.m, "neighbours a row keeps; twice as many on level 0")->capture_default_str();

@@ -187,7 +187,7 @@ Status Replay(const ReplayOptions& given) {
       auto index,
       LiveIndex::Make({.dim = input.vectors->value_length(),
                        .metric = ParseMetric(options.metric),
-                       .codes = options.codes == "none" ? Codes::kNone : Codes::k8Bit,
+                       .codes = options.codes == "none" ? Codes::kNone : Codes::kQuantized,
                        .build = {.m = options.m, .ef_construction = options.ef_construction, .seed = options.seed}}));
   // Before the ingest: a place that cannot be written to should not cost it.
   ARROW_ASSIGN_OR_RAISE(auto json, JsonLines::Open(options.json));

@@ -269,17 +269,19 @@ inline bool Within(const SketchQuery& query, const CodeTerms& terms, int32_t dot
 
 #if defined(__AVX512VPOPCNTDQ__)
 
-// The four planes of eight words of a query.
+// The four planes of up to eight words of a query.
 struct PlaneWords {
+  __mmask8 present;
   __m512i plane[4];
 
-  PlaneWords(const SketchQuery& query, size_t at) {
+  PlaneWords(const SketchQuery& query, size_t at, size_t words)
+      : present(static_cast<__mmask8>(words - at >= 8 ? 0xFF : (1u << (words - at)) - 1)) {
 #pragma GCC unroll 4
     for (size_t p = 0; p < 4; ++p) plane[p] = _mm512_loadu_si512(query.planes + p * query.plane_words + at);
   }
-  // Sums of bits times levels, a word a lane. Beyond a row's bits lie its terms, where the planes are zero.
+  // Sums of bits times levels, a word a lane. What lies behind the words may be another row's, and be written to.
   __m512i Dot(const uint64_t* row) const {
-    const __m512i bits = _mm512_loadu_si512(row);
+    const __m512i bits = _mm512_maskz_loadu_epi64(present, row);
     __m512i sum = _mm512_popcnt_epi64(_mm512_and_si512(bits, plane[3]));
 #pragma GCC unroll 3
     for (size_t p = 3; p-- > 0;) {
@@ -294,7 +296,7 @@ template <bool kOne>
 size_t SiftFours(const SketchQuery& query, const CodedRows& rows, const uint32_t* ids, size_t n, float limit,
                  uint32_t* left) {
   const size_t words = 2 * rows.blocks;
-  const PlaneWords first(query, 0);
+  const PlaneWords first(query, 0, words);
   const __m128 per_dot = _mm_set1_ps(query.per_dot);
   const __m128 per_one = _mm_set1_ps(query.per_one);
   const __m128 rest = _mm_set1_ps(query.rest);
@@ -315,7 +317,7 @@ size_t SiftFours(const SketchQuery& query, const CodedRows& rows, const uint32_t
       sums[r] = first.Dot(row);
       if constexpr (!kOne) {
         for (size_t at = 8; at < words; at += 8)
-          sums[r] = _mm512_add_epi64(sums[r], PlaneWords(query, at).Dot(row + at));
+          sums[r] = _mm512_add_epi64(sums[r], PlaneWords(query, at, words).Dot(row + at));
       }
       terms[r] = _mm_loadu_ps(reinterpret_cast<const float*>(row + words));
     }

@@ -88,7 +88,7 @@ const Kind kKinds[] = {
 TEST(Recall, OfTheGraphAlone) {
   for (const Kind& kind : kKinds) {
     double of_exact = 0;
-    for (const Codes codes : {Codes::kNone, Codes::k8Bit}) {
+    for (const Codes codes : {Codes::kNone, Codes::kQuantized}) {
       LiveIndex index =
           LiveIndex::Make(
               {.dim = kDim, .metric = kind.metric, .codes = codes, .build = {.m = 16, .ef_construction = 100}})

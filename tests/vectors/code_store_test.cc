@@ -262,7 +262,7 @@ TEST(CodeStore, RowsAreScoredAgainstRowsByTheCodesOfBoth) {
 }
 
 TEST(CodeStore, SketchesEstimateDistancesWithinTheirErrors) {
-  constexpr int kDim = 384;
+  constexpr int kDim = 300;  // the last block has room
   constexpr int kQueries = 20;
   const Vectors vectors = Moved(Normal(kRows, kDim, 7), 2);
   const Vectors queries = Moved(Normal(kQueries, kDim, 9), 2);
