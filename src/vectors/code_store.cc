@@ -30,7 +30,7 @@ struct CodeSums {
 
   CodeSums(const int8_t* values, size_t n) {
     for (size_t i = 0; i < n; ++i) {
-      const int32_t value = values[i];
+      const auto value = static_cast<int32_t>(values[i]);
       codes += value;
       magnitudes += std::abs(value);
       squares += value * value;
