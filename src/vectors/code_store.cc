@@ -30,10 +30,9 @@ struct CodeSums {
 
   CodeSums(const int8_t* values, size_t n) {
     for (size_t i = 0; i < n; ++i) {
-      const auto value = static_cast<int32_t>(values[i]);
-      codes += value;
-      magnitudes += std::abs(value);
-      squares += value * value;
+      codes += values[i];
+      magnitudes += std::abs(values[i]);
+      squares += values[i] * values[i];
     }
   }
 };
