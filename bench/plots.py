@@ -95,16 +95,20 @@ def recall_qps(systems, title, path):
     return _save(figure, path)
 
 
+def _over_rows(axes, ylabel):
+    axes.set(xlabel="rows in the index", ylabel=ylabel, ylim=(0, None), xlim=(0, None))
+    _thousands(axes.xaxis)
+    _thousands(axes.yaxis)
+    _legend(axes)
+
+
 def insert_rate(systems, path):
     figure, axes = pyplot.subplots(figsize=(8, 4.5))
     for system, runs in systems.items():
         series = [run.rates() for run in runs if run.rates()]
         if series:
             axes.plot(*zip(*_medians(series)), label=system, **_style(system))
-    axes.set(xlabel="rows in the index", ylabel="rows a second", ylim=(0, None), xlim=(0, None))
-    _thousands(axes.xaxis)
-    _thousands(axes.yaxis)
-    _legend(axes)
+    _over_rows(axes, "rows a second")
     return _save(figure, path)
 
 
@@ -118,10 +122,7 @@ def ingest_latency(runs, path):
         axes.plot(*zip(*points), color=colour, marker="o", markersize=3, label=f"{name} while rows arrive")
         idle = statistics.median(run.line("concurrent")[f"idle_{name}_us"] for run in runs)
         axes.plot([points[-1][0]], [idle], color=colour, marker="D", linestyle="", label=f"{name} idle, all rows in")
-    axes.set(xlabel="rows in the index", ylabel="microseconds a search", ylim=(0, None), xlim=(0, None))
-    _thousands(axes.xaxis)
-    _thousands(axes.yaxis)
-    _legend(axes)
+    _over_rows(axes, "microseconds a search")
     return _save(figure, path)
 
 

@@ -1,8 +1,6 @@
 // Linking a batch: plan, parents, apply, wave by wave.
 #include <algorithm>
-#include <cmath>
 #include <new>
-#include <numeric>
 
 #include "graph/graph.h"
 

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "graph/graph.h"
+#include "graph/moments.h"
 
 namespace pennon::graph {
 namespace {
@@ -16,20 +17,6 @@ constexpr float kFarthest = 64;       // as a reach
 constexpr double kMostBlur = 0.08;
 // Deviations of sketches' distances that sifting allows for.
 constexpr double kSiftDeviations = 1;
-
-struct Moments {
-  double n = 0;
-  double sum = 0;
-  double squares = 0;
-
-  void Add(double value) {
-    n += 1;
-    sum += value;
-    squares += value * value;
-  }
-  double mean() const { return sum / n; }
-  double deviation() const { return std::sqrt(std::max(0.0, squares / n - mean() * mean())); }
-};
 
 // The ratio within which there are ef on the average, of samples of `width` ascending ratios.
 float RatioOf(const float* ratios, const bool* telling, size_t width, size_t ef) {

@@ -2,11 +2,11 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <span>
 #include <vector>
 
 #include "graph/graph.h"
+#include "graph/moments.h"
 #include "pennon/params.h"
 
 namespace pennon {
@@ -66,8 +66,7 @@ std::vector<SearchResult> RankBeam(const graph::Probe& exact, graph::Scratch& sc
   constexpr double kDeviations = 3;
   const std::span<const uint64_t> beam(scratch.beam.begin(), scratch.beam.size());
   std::vector<SearchResult> best;  // a max-heap once it has k
-  double sum = 0;
-  double squares = 0;
+  graph::Moments added;
   size_t ranked = 0;
   const auto rank = [&](size_t n) {
     uint32_t ids[kBlock];
@@ -75,9 +74,7 @@ std::vector<SearchResult> RankBeam(const graph::Probe& exact, graph::Scratch& sc
     for (size_t i = 0; i < n; ++i) ids[i] = graph::KeyId(beam[ranked + i]);
     exact.Score(ids, n, distances);
     for (size_t i = 0; i < n; ++i) {
-      const double added = double{graph::KeyDistance(beam[ranked + i])} - distances[i];
-      sum += added;
-      squares += added * added;
+      added.Add(double{graph::KeyDistance(beam[ranked + i])} - distances[i]);
       if (best.size() == k && distances[i] > best.front().distance) continue;
       best.push_back({ids[i], row_id(ids[i]), distances[i]});
       std::push_heap(best.begin(), best.end(), ResultOrder());
@@ -89,10 +86,8 @@ std::vector<SearchResult> RankBeam(const graph::Probe& exact, graph::Scratch& sc
   };
   while (ranked < beam.size()) {
     if (ranked >= std::max(k, kBlock)) {
-      const double mean = sum / static_cast<double>(ranked);
-      const double deviation = std::sqrt(std::max(0.0, squares / static_cast<double>(ranked) - mean * mean));
-      const double added = std::max(floor, mean + kDeviations * deviation);
-      if (graph::KeyDistance(beam[ranked]) - added > best.front().distance) break;
+      const double surplus = std::max(floor, added.mean() + kDeviations * added.deviation());
+      if (graph::KeyDistance(beam[ranked]) - surplus > best.front().distance) break;
     }
     rank(std::min(ranked < k ? std::min(kBlock, k - ranked) : kBlock / 2, beam.size() - ranked));
   }

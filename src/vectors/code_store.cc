@@ -225,10 +225,15 @@ void CodeStore::PrepareSketch(CodedVector& vector, float slack) const {
   auto* planes = reinterpret_cast<uint64_t*>(vector.codes() + code_bytes_);
   Kernels().slice(codes, blocks_, *low, 1 / step, plane_words_, planes);
   int32_t levels = 0;
-  for (size_t plane = 0; plane < 4; ++plane) {
-    uint64_t* words = planes + plane * plane_words_;
-    for (size_t at = static_cast<size_t>(dim_); at < code_bytes_; ++at) words[at / 64] &= ~(uint64_t{1} << (at % 64));
-    for (size_t word = 0; word < 2 * blocks_; ++word) levels += std::popcount(words[word]) << plane;
+  for (size_t word = 0; word < 2 * blocks_; ++word) {
+    const size_t before = std::min(64 * word, static_cast<size_t>(dim_));
+    const size_t present = std::min<size_t>(static_cast<size_t>(dim_) - before, 64);
+    const uint64_t mask = present == 64 ? ~uint64_t{0} : (uint64_t{1} << present) - 1;
+    for (size_t plane = 0; plane < 4; ++plane) {
+      uint64_t& ones = planes[plane * plane_words_ + word];
+      ones &= mask;
+      levels += std::popcount(ones) << plane;
+    }
   }
   const float sum = lowest * static_cast<float>(dim_) + step * static_cast<float>(levels);
   vector.sketch = {.planes = planes,

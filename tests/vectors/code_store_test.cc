@@ -11,12 +11,15 @@
 #include <arrow/memory_pool.h>
 #include <gtest/gtest.h>
 
+#include "graph/moments.h"
 #include "index/pool_allocator.h"
 #include "support/failing_pool.h"
 #include "support/vectors.h"
 
 namespace pennon {
 namespace {
+
+using graph::Moments;
 
 constexpr uint32_t kRows = CodeStore::kFrom + 100;
 constexpr std::array kKinds = {DistanceKind::kL2, DistanceKind::kCosine, DistanceKind::kDot};
@@ -137,20 +140,6 @@ Vectors Moved(Vectors vectors, float by) {
   }
   return vectors;
 }
-
-struct Moments {
-  double n = 0;
-  double sum = 0;
-  double squares = 0;
-
-  void Add(double value) {
-    n += 1;
-    sum += value;
-    squares += value * value;
-  }
-  double mean() const { return sum / n; }
-  double deviation() const { return std::sqrt(squares / n - mean() * mean()); }
-};
 
 // Rounding moves a coordinate by half a step at most, of max / 16 for a row and max / 127 for a query.
 TEST(CodeStore, DistancesAreAsFarOffAsRoundingAllows) {
