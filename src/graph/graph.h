@@ -56,18 +56,18 @@ struct Scratch {
         beam(allocator),
         found(allocator),
         block(allocator),
-        left(allocator),
+        scored(allocator),
         distances(allocator),
         probes(allocator) {}
 
-  Buffer<uint64_t> visited;  // a bit a row
-  Buffer<uint32_t> touched;  // rows whose bit is set
-  Buffer<uint8_t> expanded;  // of the beam's keys, which have been
-  Buffer<uint64_t> queue;    // keys to expand, a min-heap
-  Buffer<uint64_t> beam;     // best keys so far; after a search ascending
-  Buffer<uint64_t> found;    // keys for the caller
+  Buffer<uint64_t> visited;   // a bit a row
+  Buffer<uint32_t> touched;   // rows whose bit is set
+  Buffer<uint64_t> expanded;  // of the beam's keys, a bit each
+  Buffer<uint64_t> queue;     // keys to expand, a min-heap
+  Buffer<uint64_t> beam;      // best keys so far; after a search ascending
+  Buffer<uint64_t> found;     // keys for the caller
   Buffer<uint32_t> block;
-  Buffer<uint32_t> left;  // of a block that was sifted
+  Buffer<uint32_t> scored;  // another block, whose distances are known
   Buffer<float> distances;
   Buffer<char> probes;  // the worker's
   // Read by Stats from any thread.

@@ -158,8 +158,7 @@ bool Graph::Linker::Prepare(size_t threads) {
   for (size_t i = 0; i < threads; ++i) {
     Scratch* worker = workers_[i];
     if (!graph_.PrepareScratch(*worker, end) || !worker->block.Reserve(2 * most) ||
-        !worker->left.Reserve(kMaxWave + 3) || !worker->distances.Reserve(2 * most) ||
-        !worker->found.Reserve(2 * most) || !worker->queue.Reserve(stride_) ||
+        !worker->distances.Reserve(2 * most) || !worker->found.Reserve(2 * most) || !worker->queue.Reserve(stride_) ||
         !worker->probes.Reserve(2 * scorer_.scratch_bytes + 128)) {
       return false;
     }
@@ -268,8 +267,7 @@ bool Graph::Linker::AddSiblings(Scratch& scratch, const Probe& probe, uint32_t r
     if (graph_.levels_[sibling] >= level) siblings[n++] = sibling;
   }
   if (probe.sift != nullptr && beam.size() == ef) {
-    n = probe.sift(probe, siblings, n, KeyDistance(beam[ef - 1]), scratch.left.data());
-    siblings = scratch.left.data();
+    n = probe.sift(probe, siblings, n, KeyDistance(beam[ef - 1]), siblings);
   }
   probe.Score(siblings, n, scratch.distances.data());
   scratch.Count(scratch.computed, n);

@@ -1,11 +1,12 @@
 // The walk: greedy on the upper levels, then a beam on the lowest (Malkov and Yashunin, algorithms 2 and 5).
 #include <algorithm>
+#include <bit>
 #include <cmath>
-#include <cstring>
 #include <functional>
 #include <limits>
 
 #include "graph/graph.h"
+#include "kernels/kernels.h"
 
 namespace pennon::graph {
 namespace {
@@ -19,16 +20,8 @@ bool Visit(Scratch& scratch, uint32_t id) {
   return true;
 }
 
-// How many of the ascending keys are below `key`; without branches on the keys.
-size_t CountBelow(const uint64_t* keys, size_t n, uint64_t key) {
-  size_t below = 0;
-  while (n > 0) {
-    const size_t half = (n + 1) / 2;
-    below += keys[below + half - 1] < key ? half : 0;
-    n -= half;
-  }
-  return below;
-}
+// Beams are kept in blocks of so many keys.
+size_t RoundUp(size_t keys) { return (keys + 7) / 8 * 8; }
 
 void Forget(Scratch& scratch) {
   for (uint32_t id : scratch.touched) scratch.visited[id / 64] = 0;
@@ -46,7 +39,7 @@ bool Graph::PrepareScratch(Scratch& scratch, uint32_t rows) const noexcept {
     scratch.visited = std::move(visited);
   }
   const uint32_t most = params_.capacity(0);
-  return scratch.block.Reserve(most) && scratch.left.Reserve(most + 3) && scratch.distances.Reserve(most) &&
+  return scratch.block.Reserve(most + 3) && scratch.scored.Reserve(most + 3) && scratch.distances.Reserve(most) &&
          scratch.touched.Reserve(256);
 }
 
@@ -106,27 +99,28 @@ size_t Graph::ReadFresh(const Record& record, uint32_t limit, Scratch& scratch, 
 // The nearest rows of a level, as many as reach says, ascending in scratch.beam.
 //
 // Each round works on three hops, so that the memory of one arrives while the others are worked on: the rows of the
-// first are sifted by their sketches, the list of the third, chosen a round ago, is read, and the rows that are left of
-// the first are scored. A hop is therefore chosen before the two before it have been scored.
+// first are sifted by their sketches, those of the hop before it are kept, the list of the third, chosen a round ago,
+// is read, and the rows that are left of the first are scored. A hop is therefore chosen before the two before it have
+// been kept.
 bool Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t tick, const Reach& reach, uint32_t limit,
                  Scratch& scratch) const noexcept {
-  if (!scratch.beam.Reserve(reach.width + 1) || !scratch.expanded.Reserve(reach.width + 1) ||
-      !scratch.touched.Reserve(1)) {
-    return false;
-  }
+  const size_t room = RoundUp(reach.width);
+  const size_t words = room / 64 + 1;
+  if (!scratch.beam.Reserve(room) || !scratch.expanded.Reserve(words) || !scratch.touched.Reserve(1)) return false;
   uint64_t* beam = scratch.beam.data();
-  uint8_t* expanded = scratch.expanded.data();
-  float* distances = scratch.distances.data();
+  uint64_t* expanded = scratch.expanded.data();
+  std::fill_n(beam, room, ~uint64_t{0});
+  std::fill_n(expanded, words, uint64_t{0});
+  const auto insert = Kernels().insert;
   size_t size = 1;
-  size_t next = 0;
+  size_t next = 0;  // the nearest that was not expanded
   beam[0] = entry;
-  expanded[0] = 0;
   Visit(scratch, KeyId(entry));
   float worth = std::numeric_limits<float>::infinity();  // farther rows are not kept
 
   // The next list to read; null at the end of the walk, unless rows still to be scored change that.
   const auto choose = [&]() -> std::atomic<Record*> const* {
-    if (next == size) return nullptr;
+    if (next >= size) return nullptr;
     if (size >= reach.rank) {
       float end = KeyDistance(beam[reach.rank - 1]);
       if (reach.ratio > 1) {
@@ -140,47 +134,55 @@ bool Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t tic
         worth = reach.at_least == 0 ? end : std::max(end, KeyDistance(beam[reach.at_least - 1]));
       }
     }
-    const uint32_t row = KeyId(beam[next]);
-    expanded[next++] = 1;
-    while (next < size && expanded[next] != 0) ++next;
-    const std::atomic<Record*>& head = Head(row, level);
+    const std::atomic<Record*>& head = Head(KeyId(beam[next]), level);
     const char* record = reinterpret_cast<const char*>(head.load(std::memory_order_relaxed));
     for (size_t at = 0; at < 192; at += 64) __builtin_prefetch(record + at);
+    size_t word = next / 64;
+    expanded[word] |= uint64_t{1} << (next % 64);
+    while (expanded[word] == ~uint64_t{0}) ++word;
+    next = 64 * word + static_cast<size_t>(std::countr_one(expanded[word]));
     return &head;
   };
   const auto keep = [&](uint32_t id, float distance) {
-    const uint64_t key = Key(distance, id);
-    if (size == reach.width) {
-      if (KeyOrder(key) >= KeyOrder(beam[size - 1])) return;
-      --size;
-    }
-    const size_t at = CountBelow(beam, size, key);
-    std::memmove(beam + at + 1, beam + at, (size - at) * sizeof(uint64_t));
-    std::memmove(expanded + at + 1, expanded + at, size - at);
-    beam[at] = key;
-    expanded[at] = 0;
-    ++size;
+    const size_t at = insert(beam, std::min(RoundUp(size + 1), room), Key(distance, id));
+    if (at == room) return;
+    size = std::min(size + 1, room);
     next = std::min(next, at);
+    const uint64_t before = (uint64_t{1} << (at % 64)) - 1;
+    size_t word = size / 64;
+    for (; word > at / 64; --word) expanded[word] = expanded[word] << 1 | expanded[word - 1] >> 63;
+    expanded[word] = (expanded[word] & before) | (expanded[word] & ~before) << 1;
     __builtin_prefetch(&Head(id, level));
   };
 
-  uint32_t* rows = scratch.block.data();
-  uint32_t* left = scratch.left.data();
+  uint32_t* rows = scratch.block.data();     // of the list read last
+  uint32_t* scored = scratch.scored.data();  // of the one before, what is left
+  float* distances = scratch.distances.data();
   size_t rows_read = 0;
+  size_t rows_scored = 0;
+  const auto keep_scored = [&] {
+    for (size_t i = 0; i < rows_scored; ++i) {
+      if (distances[i] <= worth) keep(scored[i], distances[i]);
+    }
+    rows_scored = 0;
+    if (size >= reach.width) worth = std::min(worth, KeyDistance(beam[reach.width - 1]));
+  };
+
   uint64_t computed = 1;
   uint64_t sifted = 0;
   uint64_t passed = 0;
   bool memory = true;
   const std::atomic<Record*>* list = choose();
   while (list != nullptr || rows_read > 0) {
-    size_t n = rows_read;
+    size_t left = rows_read;
     if (probe.sift != nullptr) {
-      n = probe.sift(probe, rows, rows_read, worth, left);
+      left = probe.sift(probe, rows, rows_read, worth, rows);
       sifted += rows_read;
-      passed += n;
-    } else {
-      std::swap(rows, left);
+      passed += left;
     }
+    keep_scored();
+    std::swap(rows, scored);
+    rows_scored = left;
     rows_read = 0;
     if (list != nullptr) {
       const Record* record = ReadList(*list, tick);
@@ -190,15 +192,14 @@ bool Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t tic
       probe.Prefetch(rows, rows_read);
       list = choose();
     }
-    probe.Score(left, n, distances);
-    computed += n;
-    for (size_t i = 0; i < n; ++i) {
-      if (distances[i] <= worth) keep(left[i], distances[i]);
+    probe.Score(scored, rows_scored, distances);
+    computed += rows_scored;
+    if (list == nullptr) {
+      keep_scored();
+      list = choose();
     }
-    if (size == reach.width) worth = std::min(worth, KeyDistance(beam[size - 1]));
-    if (list == nullptr) list = choose();
   }
-  scratch.beam.Truncate(size);
+  scratch.beam.Truncate(std::min(size, reach.width));
   scratch.Count(scratch.computed, computed);
   scratch.Count(scratch.sifted, sifted);
   scratch.Count(scratch.passed, passed);

@@ -64,6 +64,10 @@ inline void ScoreExactly(const graph::Probe& probe, const uint32_t* ids, size_t 
   static_cast<const Rows*>(probe.source)->vectors.Score(vector, ids, n, out);
 }
 
+inline void PrefetchVectors(const graph::Probe& probe, const uint32_t* ids, size_t n) noexcept {
+  static_cast<const Rows*>(probe.source)->vectors.Prefetch(ids, n);
+}
+
 inline void ScoreByCodes(const graph::Probe& probe, const uint32_t* ids, size_t n, float* out) noexcept {
   static_cast<const Rows*>(probe.source)->codes->Score(*static_cast<const CodedVector*>(probe.coded), ids, n, out);
 }
@@ -88,6 +92,7 @@ size_t SiftRows(const graph::Probe& probe, const uint32_t* ids, size_t n, float 
 
 inline graph::Probe MakeProbe(const Rows& rows, const RowsQuery& query, graph::Mode mode) {
   graph::Probe probe = {.score = ScoreExactly,
+                        .prefetch = PrefetchVectors,
                         .source = &rows,
                         .vector = query.vector.values,
                         .coded = query.coded,

@@ -30,6 +30,12 @@ struct CodeTerms {
 };
 static_assert(sizeof(CodeTerms) == 16);
 
+struct CodeSums {
+  int32_t codes;
+  int32_t magnitudes;
+  int32_t squares;
+};
+
 // A query as the sketches need it: 4 bits a dimension, in planes of a bit a dimension.
 struct SketchQuery {
   const uint64_t* planes;  // four, each of plane_words, zero beyond the last dimension
@@ -88,12 +94,18 @@ struct KernelTable {
   // floor((codes[i] - low + 0.5) * inverse_step), from 0 to 15, in planes of a bit a dimension, plane_words apart.
   void (*slice)(const int8_t* codes, size_t blocks, int32_t low, float inverse_step, size_t plane_words,
                 uint64_t* planes);
-  // The ids whose rows are at most `limit` away by their sketches; gives how many. `left` has room for n + 3.
+  // Of n codes from -127 to 127, a multiple of 64.
+  CodeSums (*sums)(const int8_t* codes, size_t n);
+  // The ids whose rows are at most `limit` away by their sketches; gives how many. `left` has room for n + 3 and may
+  // be ids.
   size_t (*sift)(const SketchQuery& query, const CodedRows& rows, const uint32_t* ids, size_t n, float limit,
                  uint32_t* left);
   // out[i] = bias + the row's bias + scale * the row's scale * (sum of query[d] * code d of row ids[i] + rest); FLT_MAX
   // for NaN, as infinities may meet near the largest floats.
   void (*score_codes)(const CodeQuery& query, const CodedRows& rows, const uint32_t* ids, size_t n, float* out);
+  // Puts the key in its place among n ascending ones, a multiple of 8, of which the last drops out; gives the place, n
+  // if there is none.
+  size_t (*insert)(uint64_t* keys, size_t n, uint64_t key);
 };
 
 // The best table that this processor can run, or the one that the environment's PENNON_SIMD names; chosen once.

@@ -257,6 +257,32 @@ void Slice(const int8_t* codes, size_t blocks, int32_t low, float inverse_step, 
   }
 }
 
+CodeSums Sums(const int8_t* codes, size_t n) {
+#if defined(__AVX512VNNI__)
+  const __m512i ones = _mm512_set1_epi8(1);
+  __m512i sum = _mm512_setzero_si512();
+  __m512i magnitudes = sum;
+  __m512i squares = sum;
+  for (size_t i = 0; i < n; i += 64) {
+    const __m512i code = _mm512_loadu_si512(codes + i);
+    const __m512i magnitude = _mm512_abs_epi8(code);
+    sum = _mm512_dpbusd_epi32(sum, ones, code);
+    magnitudes = _mm512_dpbusd_epi32(magnitudes, magnitude, ones);
+    squares = _mm512_dpbusd_epi32(squares, magnitude, magnitude);
+  }
+  return {_mm512_reduce_add_epi32(sum), _mm512_reduce_add_epi32(magnitudes), _mm512_reduce_add_epi32(squares)};
+#else
+  CodeSums sums = {};
+  for (size_t i = 0; i < n; ++i) {
+    const int32_t code = codes[i];
+    sums.codes += code;
+    sums.magnitudes += std::abs(code);
+    sums.squares += code * code;
+  }
+  return sums;
+#endif
+}
+
 inline bool Within(const SketchQuery& query, const CodeTerms& terms, int32_t dot, float limit) {
   const uint32_t bits = uint32_t{terms.error} << 16;
   float error;
@@ -526,6 +552,37 @@ void ScoreCodes(const CodeQuery& query, const CodedRows& rows, const uint32_t* i
   }
 }
 
+size_t Insert(uint64_t* keys, size_t n, uint64_t key) {
+#if defined(__AVX512F__)
+  // Each is the greater of the one before it, and the lesser of itself and the key: without branches on the keys, but
+  // where there are many.
+  size_t at = 0;
+  while (n - at > 128 && keys[at + 63] < key) at += 64;
+  const __m512i every = _mm512_set1_epi64(static_cast<int64_t>(key));
+  __m512i before = _mm512_setzero_si512();
+  size_t place = at;
+  for (; at < n; at += 8) {
+    const __m512i block = _mm512_loadu_si512(keys + at);
+    place += static_cast<size_t>(__builtin_popcount(_mm512_cmplt_epu64_mask(block, every)));
+    const __m512i shifted = _mm512_alignr_epi64(block, before, 7);
+    _mm512_storeu_si512(keys + at, _mm512_max_epu64(shifted, _mm512_min_epu64(block, every)));
+    before = block;
+  }
+  return place;
+#else
+  size_t at = 0;
+  for (size_t left = n; left > 0;) {
+    const size_t half = (left + 1) / 2;
+    at += keys[at + half - 1] < key ? half : 0;
+    left -= half;
+  }
+  if (at == n) return n;
+  std::memmove(keys + at + 1, keys + at, (n - at - 1) * sizeof(uint64_t));
+  keys[at] = key;
+  return at;
+#endif
+}
+
 }  // namespace
 
 extern const KernelTable kTable;
@@ -541,8 +598,10 @@ const KernelTable kTable = {PENNON_KERNELS_NAME,
                             Pack,
                             Unpack,
                             Slice,
+                            Sums,
                             Sift,
-                            ScoreCodes};
+                            ScoreCodes,
+                            Insert};
 
 }  // namespace PENNON_KERNELS
 }  // namespace pennon

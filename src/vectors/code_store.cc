@@ -23,20 +23,6 @@ size_t SketchBytes(size_t blocks) {
   return bytes <= 32 ? 32 : RoundUp(bytes, 64);
 }
 
-struct CodeSums {
-  int32_t codes = 0;
-  int32_t magnitudes = 0;
-  int32_t squares = 0;
-
-  CodeSums(const int8_t* values, size_t n) {
-    for (size_t i = 0; i < n; ++i) {
-      codes += values[i];
-      magnitudes += std::abs(values[i]);
-      squares += values[i] * values[i];
-    }
-  }
-};
-
 // The upper half of the float, rounded up.
 uint16_t UpperHalf(float value) {
   const auto bits = std::bit_cast<uint32_t>(value);
@@ -86,7 +72,7 @@ float CodeStore::Bias(const int8_t* codes, int32_t squares, double per_code) con
 }
 
 CodeTerms CodeStore::TermsOf(const uint64_t* bits, const int8_t* codes, float scale) const {
-  const CodeSums sums(codes, static_cast<size_t>(dim_));
+  const CodeSums sums = Kernels().sums(codes, code_bytes_);
   int ones = 0;
   for (size_t word = 0; word < 2 * blocks_; ++word) ones += std::popcount(bits[word]);
   // The codes' signs times this are as long as the codes in the codes' direction.
@@ -159,6 +145,7 @@ bool CodeStore::Append(const RowStore& rows) noexcept {
     const float scale = Kernels().encode_row(vector, centre_.data(), dim, codes_.data());
     Kernels().pack(codes_.data(), blocks_, bits, nibbles);
     Kernels().unpack(bits, nibbles, blocks_, signed_codes);
+    std::memset(signed_codes + dim, 0, code_bytes_ - dim);
     const CodeTerms terms = TermsOf(bits, signed_codes, scale);
     std::memcpy(bits + 2 * blocks_, &terms, sizeof(terms));
   }
@@ -189,7 +176,7 @@ void CodeStore::Restore(uint32_t size) noexcept {
 void CodeStore::Finish(CodedVector& vector, double per_code, double step, double row_step) const {
   int8_t* codes = vector.codes();
   std::memset(codes + dim_, 0, code_bytes_ - static_cast<size_t>(dim_));
-  const CodeSums sums(codes, static_cast<size_t>(dim_));
+  const CodeSums sums = Kernels().sums(codes, code_bytes_);
   vector.query = {.codes = codes,
                   .bias = constant_ + Bias(codes, sums.squares, per_code),
                   .scale = static_cast<float>(factor_ * per_code),

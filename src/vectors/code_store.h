@@ -65,7 +65,8 @@ class CodeStore {
   void Score(const CodedVector& vector, const uint32_t* rows, size_t n, float* out) const {
     Kernels().score_codes(vector.query, GetRows(), rows, n, out);
   }
-  // The rows whose sketches, less the slack, are within the distance; gives how many. `left` has room for n + 3.
+  // The rows whose sketches, less the slack, are within the distance; gives how many. `left` has room for n + 3 and
+  // may be rows.
   size_t Sift(const CodedVector& vector, const uint32_t* rows, size_t n, float distance, uint32_t* left) const {
     return Kernels().sift(vector.sketch, GetRows(), rows, n, distance - vector.query.bias, left);
   }

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <limits>
 #include <random>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -20,7 +21,7 @@ namespace {
 
 // What all results come to. It changes with the inputs below and with what the kernels are to give, and with nothing
 // else.
-constexpr uint64_t kDigest = 1639997540656900674u;
+constexpr uint64_t kDigest = 9465519261569796864u;
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
@@ -155,8 +156,26 @@ void ScoreCodes(const CodeQuery& query, const CodedRows& rows, const uint32_t* i
   }
 }
 
-const KernelTable kTable = {"plain",   L2<F32>, L2<F16>, Product<F32>, Product<F16>, F16ToF32, EncodeQuery,
-                            EncodeRow, Squares, Pack,    Unpack,       Slice,        Sift,     ScoreCodes};
+CodeSums Sums(const int8_t* codes, size_t n) {
+  CodeSums sums = {};
+  for (const int32_t code : std::span(codes, n)) {
+    sums.codes += code;
+    sums.magnitudes += std::abs(code);
+    sums.squares += code * code;
+  }
+  return sums;
+}
+
+size_t Insert(uint64_t* keys, size_t n, uint64_t key) {
+  uint64_t* place = std::lower_bound(keys, keys + n, key);
+  if (place == keys + n) return n;
+  std::copy_backward(place, keys + n - 1, keys + n);
+  *place = key;
+  return static_cast<size_t>(place - keys);
+}
+
+const KernelTable kTable = {"plain", L2<F32>, L2<F16>, Product<F32>, Product<F16>, F16ToF32, EncodeQuery, EncodeRow,
+                            Squares, Pack,    Unpack,  Slice,        Sums,         Sift,     ScoreCodes,  Insert};
 
 }  // namespace plain
 
@@ -176,6 +195,7 @@ class Results {
     }
     // The last is longer than 16 bits can add up.
     for (const size_t blocks : {1, 2, 3, 4, 5, 12, 300}) Codes(blocks);
+    for (const size_t n : {8, 16, 64, 120, 128, 136, 192, 264, 1000}) Keys(n);
   }
 
   std::vector<Result> all;
@@ -293,6 +313,8 @@ class Results {
     std::vector<uint64_t> planes = Guarded<uint64_t>(4 * plane_words);
     table_.slice(codes.data(), rows.blocks, low, inverse_step, plane_words, planes.data());
     Add("slice", planes);
+    const CodeSums sums = table_.sums(codes.data(), codes.size());
+    Add("sums", std::vector<int32_t>{sums.codes, sums.magnitudes, sums.squares});
     const SketchQuery exact = {planes.data(), plane_words, 1, 0, 0, 0};
     const SketchQuery sketch = {planes.data(), plane_words, -0.37f, 0.011f, 12.5f, 3.7f};
     for (const size_t n : {1, 2, 3, 4, 5, 8, 11}) {
@@ -303,7 +325,8 @@ class Results {
         const float at = plain::Least(query, rows, ids[n / 2]);
         for (const float limit : {at, std::nextafter(at, -kInfinity), std::nextafter(at, kInfinity), kInfinity, kNaN}) {
           std::vector<uint32_t> left = Guarded<uint32_t>(n + 3);
-          const size_t kept = table_.sift(query, rows, ids.data(), n, limit, left.data());
+          std::copy(ids.begin(), ids.end(), left.begin());
+          const size_t kept = table_.sift(query, rows, left.data(), n, limit, left.data());
           std::fill(left.begin() + static_cast<int64_t>(kept), left.begin() + static_cast<int64_t>(n + 3), 0);
           Add("sift", left);
         }
@@ -317,6 +340,24 @@ class Results {
         Add("score_codes", out);
       }
     }
+  }
+
+  // From an empty beam on, with keys that are there before, and the least and the greatest.
+  void Keys(size_t n) {
+    where_ = " keys " + std::to_string(n);
+    std::vector<uint64_t> keys = Guarded<uint64_t>(n);
+    std::fill_n(keys.begin(), n, ~uint64_t{0});
+    std::vector<uint64_t> places;
+    for (size_t i = 0; i < 3 * n; ++i) {
+      uint64_t key = random_() >> 1;
+      if (i % 5 == 4) key = keys[i % n];
+      if (i == 2 * n) key = 0;
+      if (i % n == 7) key = ~uint64_t{0};
+      places.push_back(table_.insert(keys.data(), n, key));
+      if (i % 16 == 0) Add("insert", keys);
+    }
+    Add("insert", keys);
+    Add("insert, places", places);
   }
 
   const KernelTable& table_;
