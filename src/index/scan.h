@@ -84,10 +84,6 @@ std::vector<SearchResult> RankBeam(const graph::Probe& exact, graph::Scratch& sc
     }
     ranked += n;
   };
-  uint32_t first[2 * kBlock];
-  const size_t ahead = std::min(beam.size(), 2 * kBlock);
-  std::transform(beam.begin(), beam.begin() + static_cast<ptrdiff_t>(ahead), first, graph::KeyId);
-  exact.Prefetch(first, ahead);
   while (ranked < beam.size()) {
     if (ranked >= std::max(k, kBlock)) {
       const double surplus = std::max(floor, added.mean() + kDeviations * added.deviation());

@@ -517,29 +517,46 @@ inline void DotFour(const int8_t* query, const CodedFour& rows, size_t blocks, i
 #endif
 }
 
+// The distances of up to four rows from their dot products.
+inline void DistancesOf(const CodeQuery& query, const CodedFour& rows, size_t blocks, const int32_t* dots, size_t n,
+                        float* out) {
+#if defined(__AVX512VNNI__)
+  __m128 terms[4];
+#pragma GCC unroll 4
+  for (size_t r = 0; r < 4; ++r) terms[r] = _mm_loadu_ps(reinterpret_cast<const float*>(rows.bits[r] + 2 * blocks));
+  _MM_TRANSPOSE4_PS(terms[0], terms[1], terms[2], terms[3]);
+  const __m128 dot = _mm_cvtepi32_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(dots)));
+  const __m128 product =
+      _mm_mul_ps(_mm_mul_ps(_mm_set1_ps(query.scale), terms[0]), _mm_add_ps(dot, _mm_set1_ps(query.rest)));
+  const __m128 distance = _mm_add_ps(_mm_add_ps(_mm_set1_ps(query.bias), terms[2]), product);
+  const __mmask8 numbers = _mm_cmp_ps_mask(distance, distance, _CMP_ORD_Q);
+  _mm_mask_storeu_ps(out, static_cast<__mmask8>((1u << n) - 1),
+                     _mm_mask_mov_ps(_mm_set1_ps(FLT_MAX), numbers, distance));
+#else
+  for (size_t r = 0; r < n; ++r) {
+    CodeTerms terms;
+    std::memcpy(&terms, rows.bits[r] + 2 * blocks, sizeof(terms));
+    const float distance =
+        query.bias + terms.bias + query.scale * terms.scale * (static_cast<float>(dots[r]) + query.rest);
+    out[r] = distance == distance ? distance : FLT_MAX;
+  }
+#endif
+}
+
 template <size_t kBlocks>
 void ScoreFours(const CodeQuery& query, const CodedRows& rows, const uint32_t* ids, size_t n, float* out) {
   for (size_t i = 0; i < n; i += 4) {
-    const size_t last = std::min(n - i, size_t{4}) - 1;
+    const size_t present = std::min(n - i, size_t{4});
     CodedFour four;
 #pragma GCC unroll 4
     for (size_t r = 0; r < 4; ++r) {
-      const uint32_t row = ids[i + std::min(r, last)];
+      const uint32_t row = ids[i + std::min(r, present - 1)];
       four.bits[r] = rows.Sketch(row);
       four.nibbles[r] = rows.Nibbles(row);
     }
     int32_t dots[4];
     DotFour<kBlocks>(query.codes, four, rows.blocks, dots);
-    float distances[4];
-#pragma GCC unroll 4
-    for (size_t r = 0; r < 4; ++r) {
-      CodeTerms terms;
-      std::memcpy(&terms, four.bits[r] + 2 * rows.blocks, sizeof(terms));
-      const float distance =
-          query.bias + terms.bias + query.scale * terms.scale * (static_cast<float>(dots[r]) + query.rest);
-      distances[r] = distance == distance ? distance : FLT_MAX;
-    }
-    for (size_t r = 0; r <= last; ++r) out[i + r] = distances[r];
+    DistancesOf(query, four, rows.blocks, dots, present, out + i);
   }
 }
 
