@@ -103,6 +103,7 @@ struct Reach {
   size_t width;
   size_t rank;
   float ratio = 1;
+  float least = 0;  // that there can be
   size_t at_least = 0;
 
   static Reach Plain(size_t ef) { return {.width = ef, .rank = ef}; }
@@ -209,9 +210,9 @@ class Graph {
   uint64_t Descend(const Probe& probe, uint32_t entry, int32_t from, int32_t to, uint64_t tick, uint32_t limit,
                    Scratch& scratch) const noexcept;
   // Renews the survey if the rows have doubled since. False: no memory.
-  [[nodiscard]] bool TakeSurvey(const Scorer& scorer, std::span<Scratch* const> workers, const Version& at,
-                                uint32_t rows, Survey* survey) noexcept;
-  Reach ReachOf(size_t k, size_t ef, const Probe& probe, const Survey& survey) const;
+  [[nodiscard]] bool TakeSurvey(const Scorer& scorer, std::span<Scratch* const> workers, Version& at,
+                                uint32_t rows) noexcept;
+  Reach ReachOf(size_t k, size_t ef, const Probe& probe, const Version& version) const;
   [[nodiscard]] bool Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t tick, const Reach& reach,
                           uint32_t limit, Scratch& scratch) const noexcept;
   size_t ReadFresh(const Record& record, uint32_t limit, Scratch& scratch, uint32_t* fresh) const noexcept;

@@ -71,15 +71,16 @@ uint64_t Graph::Descend(const Probe& probe, uint32_t entry, int32_t from, int32_
 }
 
 // The reach that finds ef rows on the average, as neighbours become more numerous with distance by a power law.
-Reach Graph::ReachOf(size_t k, size_t ef, const Probe& probe, const Survey& survey) const {
+Reach Graph::ReachOf(size_t k, size_t ef, const Probe& probe, const Version& version) const {
+  const Survey& survey = version.survey;
   const size_t rank = std::max(k, kRank);
-  const bool plain = survey.reach == 0 || ef <= rank || !std::isfinite(probe.least);
+  const bool plain = survey.reach == 0 || ef <= rank || !std::isfinite(version.LeastOf(probe));
   // Of a walk by codes enough is kept to be ranked again.
   if (plain) return survey.mode.coded ? Reach{.width = 2 * ef, .rank = ef, .at_least = 2 * ef} : Reach::Plain(ef);
-  if (rank == kRank && ef == params_.ef_construction) return {2 * ef, rank, survey.reach};
+  if (rank == kRank && ef == params_.ef_construction) return {2 * ef, rank, survey.reach, version.LeastOf(probe)};
   const double power = std::log(static_cast<double>(ef) / static_cast<double>(rank)) /
                        std::log(static_cast<double>(params_.ef_construction) / double{kRank});
-  return {2 * ef, rank, static_cast<float>(std::pow(survey.reach, power))};
+  return {2 * ef, rank, static_cast<float>(std::pow(survey.reach, power)), version.LeastOf(probe)};
 }
 
 // The neighbours below the limit that were not visited; marks them.
@@ -124,10 +125,10 @@ bool Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t tic
     if (size >= reach.rank) {
       float end = KeyDistance(beam[reach.rank - 1]);
       if (reach.ratio > 1) {
-        const float near = end - probe.least;
+        const float near = end - reach.least;
         // Ratios of noise mean nothing.
         if (near <= probe.noise && next >= reach.width / 2) return nullptr;
-        end = near <= probe.noise ? worth : reach.ratio * near + probe.noise + probe.least;
+        end = near <= probe.noise ? worth : reach.ratio * near + probe.noise + reach.least;
       }
       if (KeyDistance(beam[next]) > end) return nullptr;
       if (size >= reach.at_least) {
@@ -289,8 +290,7 @@ bool Graph::Walk(const Reader& reader, const Probe& probe, size_t k, size_t ef, 
   if (filter.passes != nullptr) {
     return FilteredBeam(probe, best, version.tick, std::min<size_t>(ef, limit), limit, filter, finished, scratch);
   }
-  return Beam(probe, best, 0, version.tick, ReachOf(k, std::min<size_t>(ef, limit), probe, version.survey), limit,
-              scratch);
+  return Beam(probe, best, 0, version.tick, ReachOf(k, std::min<size_t>(ef, limit), probe, version), limit, scratch);
 }
 
 }  // namespace pennon::graph

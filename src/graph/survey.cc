@@ -38,12 +38,11 @@ float RatioOf(const float* ratios, const bool* telling, size_t width, size_t ef)
 
 }  // namespace
 
-bool Graph::TakeSurvey(const Scorer& scorer, std::span<Scratch* const> workers, const Version& at, uint32_t rows,
-                       Survey* survey) noexcept {
+bool Graph::TakeSurvey(const Scorer& scorer, std::span<Scratch* const> workers, Version& at, uint32_t rows) noexcept {
   const size_t ef = params_.ef_construction;
   const size_t width = 2 * ef;
-  if (rows < 2 * survey->rows || rows < std::max(kSurveyFrom, 2 * width) || ef <= kRank) return true;
-  const bool has_least = std::isfinite(scorer.Of(0, workers[0]->probes.data()).least);
+  if (rows < 2 * at.survey.rows || rows < std::max(kSurveyFrom, 2 * width) || ef <= kRank) return true;
+  const bool has_least = std::isfinite(at.LeastOf(scorer.Of(0, workers[0]->probes.data())));
   if (!has_least && !scorer.has_codes()) return true;
   Buffer<float> ratios(scratch_allocator_);  // width a row of the sample
   Buffer<float> errors(scratch_allocator_);  // ef a row, NaN where there are none
@@ -65,10 +64,11 @@ bool Graph::TakeSurvey(const Scorer& scorer, std::span<Scratch* const> workers, 
     // The row itself comes first. Ratios of noise mean nothing.
     const size_t found = scratch.beam.size();
     const auto distance = [&](size_t j) { return KeyDistance(scratch.beam[j]); };
-    const float near = found > kRank ? distance(kRank) - exact.least : 0;
+    const float least = at.LeastOf(exact);
+    const float near = found > kRank ? distance(kRank) - least : 0;
     telling[i] = has_least && near > exact.noise && std::isfinite(near);
     for (size_t j = 0; j < width; ++j) {
-      ratios[i * width + j] = j < found ? (distance(j) - exact.least) / near : kFarthest;
+      ratios[i * width + j] = j < found ? (distance(j) - least) / near : kFarthest;
     }
     blur[i] = 1;
     float* row_errors = errors.data() + i * ef;
@@ -86,19 +86,19 @@ bool Graph::TakeSurvey(const Scorer& scorer, std::span<Scratch* const> workers, 
     Moments off;
     for (size_t j = 1; j < ef; ++j) off.Add(double{distances[j]} - distance(j));
     const double spread = double{distance(ef - 1)} - distance(kRank);
-    if (distance(kRank) - codes.least > codes.noise && off.deviation() < spread) blur[i] = off.deviation() / spread;
+    if (near > codes.noise && off.deviation() < spread) blur[i] = off.deviation() / spread;
   });
   if (!walked.load(std::memory_order_relaxed)) return false;
-  *survey = {.rows = rows, .reach = RatioOf(ratios.data(), telling, width, ef), .mode = {}};
+  at.survey = {.rows = rows, .reach = RatioOf(ratios.data(), telling, width, ef), .mode = {}};
   if (!scorer.has_codes()) return true;
 
-  survey->mode.coded = std::accumulate(blur, blur + kSample, 0.0) < kMostBlur * double{kSample};
+  at.survey.mode.coded = std::accumulate(blur, blur + kSample, 0.0) < kMostBlur * double{kSample};
   Moments error;
   for (size_t i = 0; i < kSample * ef; ++i) {
     if (std::isfinite(errors[i])) error.Add(errors[i]);
   }
   if (error.n < kSample) return true;
-  const Mode sifting = {.coded = survey->mode.coded,
+  const Mode sifting = {.coded = at.survey.mode.coded,
                         .slack = static_cast<float>(error.mean() + kSiftDeviations * error.deviation())};
   std::atomic<uint64_t> passed{0};
   std::atomic<uint64_t> sifted{0};
@@ -107,14 +107,14 @@ bool Graph::TakeSurvey(const Scorer& scorer, std::span<Scratch* const> workers, 
     const uint64_t passed_before = scratch.passed.load(std::memory_order_relaxed);
     const uint64_t sifted_before = scratch.sifted.load(std::memory_order_relaxed);
     const Probe probe = scorer.Of(sample(i), scratch.probes.data(), sifting);
-    Reach reach = ReachOf(kRank, ef, probe, *survey);
+    Reach reach = ReachOf(kRank, ef, probe, at);
     reach.at_least = ef / 2;
     walk(scratch, sample(i), sifting, reach);
     passed.fetch_add(scratch.passed.load(std::memory_order_relaxed) - passed_before, std::memory_order_relaxed);
     sifted.fetch_add(scratch.sifted.load(std::memory_order_relaxed) - sifted_before, std::memory_order_relaxed);
   });
   const float worth = sifting.coded ? scorer.worth_coded : scorer.worth_exact;
-  if (static_cast<double>(passed) < worth * static_cast<double>(sifted)) survey->mode.slack = sifting.slack;
+  if (static_cast<double>(passed) < worth * static_cast<double>(sifted)) at.survey.mode.slack = sifting.slack;
   return walked.load(std::memory_order_relaxed);
 }
 

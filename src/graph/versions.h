@@ -39,6 +39,9 @@ struct Version {
   uint32_t entry;  // a row of the top level, if there are rows
   int32_t levels;  // levels that have rows
   Survey survey;
+  float longest = 0;  // of the rows, where distances depend on lengths
+
+  float LeastOf(const Probe& probe) const { return probe.least - probe.length * longest; }
   std::atomic<uint64_t> pins{0};
   // The writer's: records of which this is the newest live version that needs them; mark of the last scan.
   Record* superseded = nullptr;

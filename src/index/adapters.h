@@ -97,7 +97,8 @@ inline graph::Probe MakeProbe(const Rows& rows, const RowsQuery& query, graph::M
                         .vector = query.vector.values,
                         .coded = query.coded,
                         .scale = query.vector.inverse_norm,
-                        .least = rows.vectors.least()};
+                        .least = rows.vectors.least(),
+                        .length = rows.vectors.LengthOf(query.vector)};
   if (mode.coded) {
     probe.score = ScoreByCodes;
     probe.prefetch = PrefetchCodes;
@@ -138,7 +139,8 @@ inline graph::Scorer MakeScorer(const Rows& rows) {
                             const Rows& from = *static_cast<const Rows*>(s.source);
                             const QueryScratch scratch(from, memory);
                             RowsQuery query = {};
-                            if (!mode.coded) query.vector = from.vectors.Load(row, scratch.values);
+                            query.vector =
+                                mode.coded ? from.vectors.LoadNorm(row) : from.vectors.Load(row, scratch.values);
                             if (mode.coded || mode.sifted()) query.coded = from.codes->Load(row, scratch.code);
                             return MakeProbe(from, query, mode);
                           }};

@@ -169,9 +169,10 @@ Result<LiveIndex::IdRange> LiveIndex::Impl::Append(const std::shared_ptr<arrow::
     return Status::OutOfMemory("append: no memory for the codes of ", added, " rows");
   }
   const size_t threads = append.threads == 0 ? DefaultThreads() : static_cast<size_t>(append.threads);
+  graph::Scorer scorer = MakeScorer(by_codes ? coded_rows : exact_rows);
+  scorer.longest = rows.longest();
   const graph::Outcome outcome =
-      graph.Link(static_cast<uint32_t>(added), MakeScorer(by_codes ? coded_rows : exact_rows), threads,
-                 [&] { return append.stop_token.stop_requested(); });
+      graph.Link(static_cast<uint32_t>(added), scorer, threads, [&] { return append.stop_token.stop_requested(); });
   if (outcome != graph::Outcome::kOk) {
     codes.Restore(codes_before);
     rows.Restore(mark);

@@ -14,7 +14,6 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 
 #include "kernels/kernels.h"
 #include "memory/allocator.h"
@@ -59,8 +58,6 @@ class CodeStore {
   CodedVector* Load(uint32_t row, void* scratch) const;
   // Makes ready for Sift. `slack` is in errors of a sketch.
   void PrepareSketch(CodedVector& vector, float slack) const;
-
-  float least() const { return kind_ == DistanceKind::kDot ? -std::numeric_limits<float>::infinity() : 0; }
 
   void Score(const CodedVector& vector, const uint32_t* rows, size_t n, float* out) const {
     Kernels().score_codes(vector.query, GetRows(), rows, n, out);

@@ -132,6 +132,7 @@ char* RowStore::Allocate(size_t bytes) {
 
 void RowStore::Restore(const Mark& mark) noexcept {
   size_ = mark.size;
+  longest_ = mark.longest;
   while (segments_.size() > mark.segments) {
     const Segment segment = segments_.Pop();
     allocator_.Free(segment.memory, segment.bytes);
@@ -169,8 +170,8 @@ arrow::Status RowStore::Append(const arrow::FixedSizeListArray& vectors,
   const int64_t slice = vectors.length() * static_cast<int64_t>(bytes);
   const bool borrow = slice >= static_cast<int64_t>(kSegmentBytes) && slice >= buffer->capacity() / 2 && alignment == 0;
   const uint64_t end = uint64_t{size_} + static_cast<uint64_t>(rows);
-  bool memory = addresses_.Reserve(end) && row_ids_.Reserve(end) &&
-                (kind_ != DistanceKind::kCosine || inverse_norms_.Reserve(end));
+  bool memory =
+      addresses_.Reserve(end) && row_ids_.Reserve(end) && (kind_ == DistanceKind::kL2 || inverse_norms_.Reserve(end));
   if (memory && borrow) memory = Borrow(buffer);
   for (int64_t i = 0; memory && i < vectors.length(); ++i) {
     if (vectors.IsNull(i)) continue;
@@ -184,7 +185,8 @@ arrow::Status RowStore::Append(const arrow::FixedSizeListArray& vectors,
     }
     addresses_[size_] = reinterpret_cast<uintptr_t>(vector) | (half ? kHalf : 0);
     row_ids_[size_] = row_id(i);
-    if (kind_ == DistanceKind::kCosine) inverse_norms_[size_] = InverseNorm(vector, half);
+    if (kind_ != DistanceKind::kL2) inverse_norms_[size_] = InverseNorm(vector, half);
+    longest_ = std::max(longest_, LengthOf(LoadNorm(size_)));
     ++size_;
   }
   if (memory) return arrow::Status::OK();
@@ -201,7 +203,7 @@ float RowStore::InverseNorm(const void* vector, bool half) const {
 
 ScoredVector RowStore::Load(uint32_t row, float* scratch) const {
   const uintptr_t address = addresses_[row];
-  const float inverse_norm = kind_ == DistanceKind::kCosine ? inverse_norms_[row] : 1.0f;
+  const float inverse_norm = LoadNorm(row).inverse_norm;
   if ((address & kHalf) == 0) return {reinterpret_cast<const float*>(address), inverse_norm};
   ToFloats(reinterpret_cast<const void*>(address ^ kHalf), true, dim_, scratch);
   return {scratch, inverse_norm};
@@ -213,7 +215,7 @@ ScoredVector RowStore::LoadQuery(const arrow::FixedSizeListArray& vectors, int64
 }
 
 ScoredVector RowStore::MakeQuery(const float* values) const {
-  return {values, kind_ == DistanceKind::kCosine ? InverseNorm(values, false) : 1.0f};
+  return {values, kind_ == DistanceKind::kL2 ? 1.0f : InverseNorm(values, false)};
 }
 
 void RowStore::Score(const ScoredVector& vector, const uint32_t* rows, size_t n, float* out) const {

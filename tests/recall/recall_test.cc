@@ -67,6 +67,16 @@ Vectors WideNorms(size_t n, uint64_t seed) {
   return vectors;
 }
 
+// Every vector is longer than the one before it, the last a thousand times as long as the first.
+Vectors GrowingNorms(size_t n, uint64_t seed) {
+  Vectors vectors = Normal(n, kDim, seed);
+  for (size_t i = 0; i < n; ++i) {
+    const float norm = std::pow(1000.0f, static_cast<float>(i) / static_cast<float>(n));
+    for (float& value : vectors[i]) value *= norm;
+  }
+  return vectors;
+}
+
 struct Kind {
   const char* name;
   Metric metric;
@@ -84,6 +94,7 @@ const Kind kKinds[] = {
     {"sorted", Metric::kL2, Sorted, 0.96},
     {"equal", Metric::kL2, [](size_t n, uint64_t) { return Vectors(n, std::vector<float>(kDim, 0.25f)); }, 1.0},
     {"wide norms, dot", Metric::kDot, WideNorms, 0.97},
+    {"growing norms, dot", Metric::kDot, GrowingNorms, 0.95},
 };
 TEST(Recall, OfTheGraphAlone) {
   for (const Kind& kind : kKinds) {
