@@ -67,7 +67,7 @@ struct Scratch {
   Buffer<uint64_t> beam;      // best keys so far; after a search ascending
   Buffer<uint64_t> found;     // keys for the caller
   Buffer<uint32_t> block;
-  Buffer<uint32_t> scored;  // another block, whose distances are known
+  Buffer<uint32_t> scored;  // another block, while it is scored and kept
   Buffer<float> distances;
   Buffer<char> probes;  // the worker's
   // Read by Stats from any thread.
@@ -103,7 +103,6 @@ struct Reach {
   size_t width;
   size_t rank;
   float ratio = 1;
-  float least = 0;  // that there can be
   size_t at_least = 0;
 
   static Reach Plain(size_t ef) { return {.width = ef, .rank = ef}; }
@@ -209,10 +208,10 @@ class Graph {
   Record* Touch(uint32_t row, int32_t level) noexcept;
   uint64_t Descend(const Probe& probe, uint32_t entry, int32_t from, int32_t to, uint64_t tick, uint32_t limit,
                    Scratch& scratch) const noexcept;
-  // Renews the survey if the rows have doubled since. False: no memory.
+  // Renews the version's survey if the rows, or their largest norm, have doubled since. False: no memory.
   [[nodiscard]] bool TakeSurvey(const Scorer& scorer, std::span<Scratch* const> workers, Version& at,
                                 uint32_t rows) noexcept;
-  Reach ReachOf(size_t k, size_t ef, const Probe& probe, const Version& version) const;
+  Reach ReachOf(size_t k, size_t ef, const Probe& probe, const Survey& survey) const;
   [[nodiscard]] bool Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t tick, const Reach& reach,
                           uint32_t limit, Scratch& scratch) const noexcept;
   size_t ReadFresh(const Record& record, uint32_t limit, Scratch& scratch, uint32_t* fresh) const noexcept;

@@ -129,7 +129,7 @@ void Graph::DropLinker() noexcept { delete linker_; }
 
 Outcome Graph::Linker::Run(const Scorer& scorer, size_t threads, const std::function<bool()>& stopped) noexcept {
   scorer_ = scorer;
-  version().longest = scorer.longest;
+  version().largest_norm = scorer.largest_norm;
   if (!Prepare(threads)) return Outcome::kOutOfMemory;
   const uint32_t end = version().rows;
   for (uint32_t first = graph_.batch_.rows_before; first < end;) {
@@ -239,7 +239,7 @@ bool Graph::Linker::PlanRow(Scratch& scratch, uint32_t row) {
   for (int32_t level = top; level >= 0; --level) {
     scratch.beam.Truncate(0);
     if (level < linked.levels) {
-      Reach reach = level == 0 ? graph_.ReachOf(kRank, ef, probe, linked) : Reach::Plain(ef);
+      Reach reach = level == 0 ? graph_.ReachOf(kRank, ef, probe, linked.survey) : Reach::Plain(ef);
       reach.at_least = ef / 2;  // for Select to choose from
       if (!graph_.Beam(probe, best, level, linked.tick, reach, wave_first_, scratch)) return false;
       best = scratch.beam[0];

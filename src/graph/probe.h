@@ -21,10 +21,9 @@ struct Probe {
   const void* vector;
   const void* coded = nullptr;  // the vector's code
   float scale = 0;
-  // No distance is below `least` less `length` times the length of the longest row; -infinity where that is not known.
+  // What no distance is below, -infinity where that is not known; and what may be noise in distances.
   float least = -std::numeric_limits<float>::infinity();
-  float length = 0;
-  float noise = 0;  // what may be noise in distances
+  float noise = 0;
 
   void Score(const uint32_t* ids, size_t n, float* out) const { score(*this, ids, n, out); }
   float Score(uint32_t id) const {
@@ -57,7 +56,7 @@ struct Scorer {
   // Sifting pays if no more than this share of the rows passes, when they are then scored exactly and by codes.
   float worth_exact = 0;
   float worth_coded = 0;
-  float longest = 0;  // of the rows, where distances depend on lengths
+  float largest_norm = 0;  // of the rows, where the least distance depends on it
 
   bool has_codes() const { return sketch_errors != nullptr; }
   Probe Of(uint32_t row, void* scratch, Mode mode = {}) const { return probe(*this, row, mode, scratch); }

@@ -20,7 +20,7 @@ bool Visit(Scratch& scratch, uint32_t id) {
   return true;
 }
 
-// Beams are kept in blocks of so many keys.
+// The kernel takes beams of a multiple of eight keys.
 size_t RoundUp(size_t keys) { return (keys + 7) / 8 * 8; }
 
 void Forget(Scratch& scratch) {
@@ -71,16 +71,15 @@ uint64_t Graph::Descend(const Probe& probe, uint32_t entry, int32_t from, int32_
 }
 
 // The reach that finds ef rows on the average, as neighbours become more numerous with distance by a power law.
-Reach Graph::ReachOf(size_t k, size_t ef, const Probe& probe, const Version& version) const {
-  const Survey& survey = version.survey;
+Reach Graph::ReachOf(size_t k, size_t ef, const Probe& probe, const Survey& survey) const {
   const size_t rank = std::max(k, kRank);
-  const bool plain = survey.reach == 0 || ef <= rank || !std::isfinite(version.LeastOf(probe));
+  const bool plain = survey.reach == 0 || ef <= rank || !std::isfinite(probe.least);
   // Of a walk by codes enough is kept to be ranked again.
   if (plain) return survey.mode.coded ? Reach{.width = 2 * ef, .rank = ef, .at_least = 2 * ef} : Reach::Plain(ef);
-  if (rank == kRank && ef == params_.ef_construction) return {2 * ef, rank, survey.reach, version.LeastOf(probe)};
+  if (rank == kRank && ef == params_.ef_construction) return {2 * ef, rank, survey.reach};
   const double power = std::log(static_cast<double>(ef) / static_cast<double>(rank)) /
                        std::log(static_cast<double>(params_.ef_construction) / double{kRank});
-  return {2 * ef, rank, static_cast<float>(std::pow(survey.reach, power)), version.LeastOf(probe)};
+  return {2 * ef, rank, static_cast<float>(std::pow(survey.reach, power))};
 }
 
 // The neighbours below the limit that were not visited; marks them.
@@ -106,7 +105,7 @@ size_t Graph::ReadFresh(const Record& record, uint32_t limit, Scratch& scratch, 
 bool Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t tick, const Reach& reach, uint32_t limit,
                  Scratch& scratch) const noexcept {
   const size_t room = RoundUp(reach.width);
-  const size_t words = room / 64 + 1;
+  const size_t words = room / 64 + 2;  // the last is never written to, and ends the search for a key to expand
   if (!scratch.beam.Reserve(room) || !scratch.expanded.Reserve(words) || !scratch.touched.Reserve(1)) return false;
   uint64_t* beam = scratch.beam.data();
   uint64_t* expanded = scratch.expanded.data();
@@ -125,10 +124,10 @@ bool Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t tic
     if (size >= reach.rank) {
       float end = KeyDistance(beam[reach.rank - 1]);
       if (reach.ratio > 1) {
-        const float near = end - reach.least;
+        const float near = end - probe.least;
         // Ratios of noise mean nothing.
         if (near <= probe.noise && next >= reach.width / 2) return nullptr;
-        end = near <= probe.noise ? worth : reach.ratio * near + probe.noise + reach.least;
+        end = near <= probe.noise ? worth : reach.ratio * near + probe.noise + probe.least;
       }
       if (KeyDistance(beam[next]) > end) return nullptr;
       if (size >= reach.at_least) {
@@ -145,6 +144,7 @@ bool Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t tic
     return &head;
   };
   const auto keep = [&](uint32_t id, float distance) {
+    if (size >= reach.width && distance >= KeyDistance(beam[reach.width - 1])) return;
     const size_t at = insert(beam, std::min(RoundUp(size + 1), room), Key(distance, id));
     if (at == room) return;
     size = std::min(size + 1, room);
@@ -290,7 +290,8 @@ bool Graph::Walk(const Reader& reader, const Probe& probe, size_t k, size_t ef, 
   if (filter.passes != nullptr) {
     return FilteredBeam(probe, best, version.tick, std::min<size_t>(ef, limit), limit, filter, finished, scratch);
   }
-  return Beam(probe, best, 0, version.tick, ReachOf(k, std::min<size_t>(ef, limit), probe, version), limit, scratch);
+  return Beam(probe, best, 0, version.tick, ReachOf(k, std::min<size_t>(ef, limit), probe, version.survey), limit,
+              scratch);
 }
 
 }  // namespace pennon::graph

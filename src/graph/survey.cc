@@ -12,6 +12,7 @@ namespace {
 constexpr size_t kSample = 128;
 constexpr size_t kSurveyFrom = 1024;  // rows
 constexpr float kFarthest = 64;       // as a reach
+constexpr float kNearest = 1.001f;    // a smaller reach would be lost in the noise of floats
 // Deviation of code distances, in spreads of neighbours, that a walk does not notice: at 0.06 it costs no recall, at
 // 0.15 one to two hundredths.
 constexpr double kMostBlur = 0.08;
@@ -33,7 +34,7 @@ float RatioOf(const float* ratios, const bool* telling, size_t width, size_t ef)
     }
     (within < sampled * ef ? low : high) = middle;
   }
-  return high;
+  return high < kNearest ? 0 : high;
 }
 
 }  // namespace
@@ -41,9 +42,9 @@ float RatioOf(const float* ratios, const bool* telling, size_t width, size_t ef)
 bool Graph::TakeSurvey(const Scorer& scorer, std::span<Scratch* const> workers, Version& at, uint32_t rows) noexcept {
   const size_t ef = params_.ef_construction;
   const size_t width = 2 * ef;
-  if (rows < 2 * at.survey.rows || rows < std::max(kSurveyFrom, 2 * width) || ef <= kRank) return true;
-  const bool has_least = std::isfinite(at.LeastOf(scorer.Of(0, workers[0]->probes.data())));
-  if (!has_least && !scorer.has_codes()) return true;
+  const bool changed = rows >= 2 * at.survey.rows || at.largest_norm > 2 * at.survey.largest_norm;
+  if (!changed || rows < std::max(kSurveyFrom, 2 * width) || ef <= kRank) return true;
+  if (!std::isfinite(scorer.Of(0, workers[0]->probes.data()).least)) return true;
   Buffer<float> ratios(scratch_allocator_);  // width a row of the sample
   Buffer<float> errors(scratch_allocator_);  // ef a row, NaN where there are none
   if (!ratios.Reserve(kSample * width) || !errors.Reserve(kSample * ef)) return false;
@@ -64,11 +65,10 @@ bool Graph::TakeSurvey(const Scorer& scorer, std::span<Scratch* const> workers, 
     // The row itself comes first. Ratios of noise mean nothing.
     const size_t found = scratch.beam.size();
     const auto distance = [&](size_t j) { return KeyDistance(scratch.beam[j]); };
-    const float least = at.LeastOf(exact);
-    const float near = found > kRank ? distance(kRank) - least : 0;
-    telling[i] = has_least && near > exact.noise && std::isfinite(near);
+    const float near = found > kRank ? distance(kRank) - exact.least : 0;
+    telling[i] = near > exact.noise && std::isfinite(near);
     for (size_t j = 0; j < width; ++j) {
-      ratios[i * width + j] = j < found ? (distance(j) - least) / near : kFarthest;
+      ratios[i * width + j] = j < found ? (distance(j) - exact.least) / near : kFarthest;
     }
     blur[i] = 1;
     float* row_errors = errors.data() + i * ef;
@@ -89,7 +89,8 @@ bool Graph::TakeSurvey(const Scorer& scorer, std::span<Scratch* const> workers, 
     if (near > codes.noise && off.deviation() < spread) blur[i] = off.deviation() / spread;
   });
   if (!walked.load(std::memory_order_relaxed)) return false;
-  at.survey = {.rows = rows, .reach = RatioOf(ratios.data(), telling, width, ef), .mode = {}};
+  at.survey = {
+      .rows = rows, .largest_norm = at.largest_norm, .reach = RatioOf(ratios.data(), telling, width, ef), .mode = {}};
   if (!scorer.has_codes()) return true;
 
   at.survey.mode.coded = std::accumulate(blur, blur + kSample, 0.0) < kMostBlur * double{kSample};
@@ -107,7 +108,7 @@ bool Graph::TakeSurvey(const Scorer& scorer, std::span<Scratch* const> workers, 
     const uint64_t passed_before = scratch.passed.load(std::memory_order_relaxed);
     const uint64_t sifted_before = scratch.sifted.load(std::memory_order_relaxed);
     const Probe probe = scorer.Of(sample(i), scratch.probes.data(), sifting);
-    Reach reach = ReachOf(kRank, ef, probe, at);
+    Reach reach = ReachOf(kRank, ef, probe, at.survey);
     reach.at_least = ef / 2;
     walk(scratch, sample(i), sifting, reach);
     passed.fetch_add(scratch.passed.load(std::memory_order_relaxed) - passed_before, std::memory_order_relaxed);

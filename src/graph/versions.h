@@ -27,6 +27,7 @@ struct Record;
 // What walks over these rows look like, measured on a sample of them.
 struct Survey {
   uint32_t rows = 0;  // that there were
+  float largest_norm = 0;
   // The distance within which a row has ef_construction others on the average, as a multiple of that of its tenth
   // nearest; 0: unknown.
   float reach = 0;
@@ -39,9 +40,7 @@ struct Version {
   uint32_t entry;  // a row of the top level, if there are rows
   int32_t levels;  // levels that have rows
   Survey survey;
-  float longest = 0;  // of the rows, where distances depend on lengths
-
-  float LeastOf(const Probe& probe) const { return probe.least - probe.length * longest; }
+  float largest_norm = 0;  // the scorer's
   std::atomic<uint64_t> pins{0};
   // The writer's: records of which this is the newest live version that needs them; mark of the last scan.
   Record* superseded = nullptr;

@@ -97,8 +97,7 @@ inline graph::Probe MakeProbe(const Rows& rows, const RowsQuery& query, graph::M
                         .vector = query.vector.values,
                         .coded = query.coded,
                         .scale = query.vector.inverse_norm,
-                        .least = rows.vectors.least(),
-                        .length = rows.vectors.LengthOf(query.vector)};
+                        .least = rows.vectors.least()};
   if (mode.coded) {
     probe.score = ScoreByCodes;
     probe.prefetch = PrefetchCodes;
@@ -139,10 +138,11 @@ inline graph::Scorer MakeScorer(const Rows& rows) {
                             const Rows& from = *static_cast<const Rows*>(s.source);
                             const QueryScratch scratch(from, memory);
                             RowsQuery query = {};
-                            query.vector =
-                                mode.coded ? from.vectors.LoadNorm(row) : from.vectors.Load(row, scratch.values);
+                            if (!mode.coded) query.vector = from.vectors.Load(row, scratch.values);
                             if (mode.coded || mode.sifted()) query.coded = from.codes->Load(row, scratch.code);
-                            return MakeProbe(from, query, mode);
+                            graph::Probe made = MakeProbe(from, query, mode);
+                            made.least = from.vectors.LeastOfRow(row, s.largest_norm);
+                            return made;
                           }};
   if (rows.codes == nullptr) return scorer;
   scorer.sketch_errors = [](const graph::Scorer& s, uint32_t row, const uint32_t* ids, size_t n, const float* distances,

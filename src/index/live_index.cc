@@ -170,7 +170,7 @@ Result<LiveIndex::IdRange> LiveIndex::Impl::Append(const std::shared_ptr<arrow::
   }
   const size_t threads = append.threads == 0 ? DefaultThreads() : static_cast<size_t>(append.threads);
   graph::Scorer scorer = MakeScorer(by_codes ? coded_rows : exact_rows);
-  scorer.longest = rows.longest();
+  scorer.largest_norm = rows.largest_norm();
   const graph::Outcome outcome =
       graph.Link(static_cast<uint32_t>(added), scorer, threads, [&] { return append.stop_token.stop_requested(); });
   if (outcome != graph::Outcome::kOk) {
@@ -222,6 +222,7 @@ Result<Answer> LiveIndex::Impl::SearchChecked(const graph::Graph::Reader& reader
       const QueryScratch forms(coded_rows, scratch.probes.data());
       probe = MakeProbe(coded_rows, {query, codes.Encode(query, forms.floats, forms.code)}, mode);
     }
+    probe.least = rows.LeastOf(query.values, reader.version().largest_norm);
     bool finished;
     const auto ef = static_cast<size_t>(std::max(search.k, search.ef));
     if (!graph.Walk(reader, probe, static_cast<size_t>(search.k), ef, visible, filter, &finished)) return NoMemory();

@@ -1,4 +1,5 @@
-// The functions that depend on the instruction set: distances of float vectors, codes, and dot products of codes.
+// The functions that depend on the instruction set: distances of float vectors, codes and their products, and sorted
+// keys.
 //
 // Every table gives the same bits. Float products are summed in 16 lanes (element i in lane i % 16) and the lanes are
 // added pairwise, 8 apart, 4, 2, 1; no fused multiply-add. Products of codes are exact integers. Stored vectors may

@@ -181,9 +181,12 @@ void CodeStore::Finish(CodedVector& vector, double per_code, double step, double
                   .bias = constant_ + Bias(codes, sums.squares, per_code),
                   .scale = static_cast<float>(factor_ * per_code),
                   .rest = -kMiddle * static_cast<float>(sums.codes)};
-  // Twice the mean, were the two rounded independently.
-  vector.rounding = static_cast<float>(square_ * dim_ * (step * step + row_step * row_step) / 6);
   vector.norm = static_cast<float>(-factor_ * per_code * std::sqrt(static_cast<double>(sums.squares)));
+  // Were the two rounded independently: twice the mean of what that adds to a squared distance, or a deviation of a
+  // product.
+  const double rounding = (step * step + row_step * row_step) / 12;
+  vector.rounding = static_cast<float>(kind_ == DistanceKind::kDot ? double{vector.norm} * std::sqrt(rounding)
+                                                                   : 2 * square_ * dim_ * rounding);
 }
 
 CodedVector* CodeStore::Encode(const ScoredVector& vector, float* floats, void* scratch) const {

@@ -25,7 +25,7 @@ namespace pennon {
 // A vector to score rows against, at the head of a scratch of CodeStore::query_bytes(); its codes and planes follow.
 struct alignas(64) CodedVector {
   CodeQuery query;
-  float rounding;  // a bound on what is added to the distance of equal vectors
+  float rounding;  // what codes may add to the distance of equal vectors
   float norm;      // that errors of sketches are multiplied with
   SketchQuery sketch;
 

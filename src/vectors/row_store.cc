@@ -69,6 +69,7 @@ RowStore::RowStore(int32_t dim, DistanceKind kind, Allocator& allocator)
       allocator_(allocator),
       addresses_(allocator),
       row_ids_(allocator),
+      norms_(allocator),
       inverse_norms_(allocator),
       segments_(allocator),
       borrowed_(StdAllocator<std::shared_ptr<arrow::Buffer>>(allocator)) {}
@@ -132,7 +133,7 @@ char* RowStore::Allocate(size_t bytes) {
 
 void RowStore::Restore(const Mark& mark) noexcept {
   size_ = mark.size;
-  longest_ = mark.longest;
+  largest_norm_ = mark.largest_norm;
   while (segments_.size() > mark.segments) {
     const Segment segment = segments_.Pop();
     allocator_.Free(segment.memory, segment.bytes);
@@ -144,6 +145,7 @@ void RowStore::Restore(const Mark& mark) noexcept {
   }
   addresses_.Truncate(size_);
   row_ids_.Truncate(size_);
+  norms_.Truncate(size_);
   inverse_norms_.Truncate(size_);
 }
 
@@ -170,8 +172,9 @@ arrow::Status RowStore::Append(const arrow::FixedSizeListArray& vectors,
   const int64_t slice = vectors.length() * static_cast<int64_t>(bytes);
   const bool borrow = slice >= static_cast<int64_t>(kSegmentBytes) && slice >= buffer->capacity() / 2 && alignment == 0;
   const uint64_t end = uint64_t{size_} + static_cast<uint64_t>(rows);
-  bool memory =
-      addresses_.Reserve(end) && row_ids_.Reserve(end) && (kind_ == DistanceKind::kL2 || inverse_norms_.Reserve(end));
+  bool memory = addresses_.Reserve(end) && row_ids_.Reserve(end) &&
+                (kind_ != DistanceKind::kDot || norms_.Reserve(end)) &&
+                (kind_ != DistanceKind::kCosine || inverse_norms_.Reserve(end));
   if (memory && borrow) memory = Borrow(buffer);
   for (int64_t i = 0; memory && i < vectors.length(); ++i) {
     if (vectors.IsNull(i)) continue;
@@ -185,8 +188,11 @@ arrow::Status RowStore::Append(const arrow::FixedSizeListArray& vectors,
     }
     addresses_[size_] = reinterpret_cast<uintptr_t>(vector) | (half ? kHalf : 0);
     row_ids_[size_] = row_id(i);
-    if (kind_ != DistanceKind::kL2) inverse_norms_[size_] = InverseNorm(vector, half);
-    longest_ = std::max(longest_, LengthOf(LoadNorm(size_)));
+    if (kind_ == DistanceKind::kCosine) inverse_norms_[size_] = InverseNorm(vector, half);
+    if (kind_ == DistanceKind::kDot) {
+      norms_[size_] = static_cast<float>(std::sqrt(SquaredNorm(vector, half, dim_)));
+      largest_norm_ = std::max(largest_norm_, norms_[size_]);
+    }
     ++size_;
   }
   if (memory) return arrow::Status::OK();
@@ -203,7 +209,7 @@ float RowStore::InverseNorm(const void* vector, bool half) const {
 
 ScoredVector RowStore::Load(uint32_t row, float* scratch) const {
   const uintptr_t address = addresses_[row];
-  const float inverse_norm = LoadNorm(row).inverse_norm;
+  const float inverse_norm = kind_ == DistanceKind::kCosine ? inverse_norms_[row] : 1.0f;
   if ((address & kHalf) == 0) return {reinterpret_cast<const float*>(address), inverse_norm};
   ToFloats(reinterpret_cast<const void*>(address ^ kHalf), true, dim_, scratch);
   return {scratch, inverse_norm};
@@ -215,7 +221,7 @@ ScoredVector RowStore::LoadQuery(const arrow::FixedSizeListArray& vectors, int64
 }
 
 ScoredVector RowStore::MakeQuery(const float* values) const {
-  return {values, kind_ == DistanceKind::kL2 ? 1.0f : InverseNorm(values, false)};
+  return {values, kind_ == DistanceKind::kCosine ? InverseNorm(values, false) : 1.0f};
 }
 
 void RowStore::Score(const ScoredVector& vector, const uint32_t* rows, size_t n, float* out) const {
@@ -240,6 +246,11 @@ void RowStore::Score(const ScoredVector& vector, const uint32_t* rows, size_t n,
     out[i] = 1 - dot * vector.inverse_norm * inverse_norm;
     if (std::isnan(vector.inverse_norm) || std::isnan(inverse_norm)) out[i] = CosineInDouble(vector.values, address);
   }
+}
+
+float RowStore::LeastOf(const float* values, float largest_norm) const {
+  if (kind_ != DistanceKind::kDot) return least();
+  return 1 - static_cast<float>(std::sqrt(SquaredNorm(values, false, dim_))) * largest_norm;
 }
 
 void RowStore::Prefetch(const uint32_t* rows, size_t n) const {

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -23,8 +24,7 @@ namespace pennon {
 
 enum class DistanceKind { kL2, kCosine, kDot };
 
-// A vector to score rows against: floats, and but for L2 the inverse of its norm; 0 for a norm of 0, NaN if it is too
-// small for float32.
+// A vector to score rows against: floats, and for cosine the inverse of its norm.
 struct ScoredVector {
   const float* values;
   float inverse_norm;
@@ -50,9 +50,9 @@ class RowStore {
     size_t segments = 0;
     size_t segment_used = 0;
     size_t borrowed = 0;
-    float longest = 0;
+    float largest_norm = 0;
   };
-  Mark GetMark() const { return {size_, segments_.size(), segment_used_, borrowed_.size(), longest_}; }
+  Mark GetMark() const { return {size_, segments_.size(), segment_used_, borrowed_.size(), largest_norm_}; }
   void Restore(const Mark& mark) noexcept;
 
   // Checked vectors; row_id(i) is the id of the array's i-th. On failure the store is as before.
@@ -64,19 +64,16 @@ class RowStore {
   // The checked vector i of an array.
   ScoredVector LoadQuery(const arrow::FixedSizeListArray& vectors, int64_t i, float* scratch) const;
   ScoredVector MakeQuery(const float* values) const;
-  // A row without its values.
-  ScoredVector LoadNorm(uint32_t row) const {
-    return {nullptr, kind_ == DistanceKind::kL2 ? 1.0f : inverse_norms_[row]};
-  }
 
   void Score(const ScoredVector& vector, const uint32_t* rows, size_t n, float* out) const;
   void Prefetch(const uint32_t* rows, size_t n) const;
-  // No distance is below least() less the vector's length, as LengthOf gives it, times longest().
-  float least() const { return kind_ == DistanceKind::kDot ? 1.0f : 0.0f; }
-  float LengthOf(const ScoredVector& vector) const {
-    return kind_ == DistanceKind::kDot && vector.inverse_norm > 0 ? 1 / vector.inverse_norm : 0.0f;
+  // What no distance is below. Under dot it takes the largest norm of the rows that are scored.
+  float least() const { return kind_ == DistanceKind::kDot ? -std::numeric_limits<float>::infinity() : 0; }
+  float LeastOf(const float* values, float largest_norm) const;
+  float LeastOfRow(uint32_t row, float largest_norm) const {
+    return kind_ == DistanceKind::kDot ? 1 - norms_[row] * largest_norm : least();
   }
-  float longest() const { return longest_; }  // the writer's
+  float largest_norm() const { return largest_norm_; }  // of all rows, under dot; the writer's
 
   // Of the caller's buffers; from any thread.
   int64_t borrowed_bytes() const { return borrowed_bytes_.load(std::memory_order_relaxed); }
@@ -99,13 +96,14 @@ class RowStore {
   Allocator& allocator_;
   SegmentedArray<uintptr_t> addresses_;
   SegmentedArray<uint64_t> row_ids_;
-  SegmentedArray<float> inverse_norms_;  // but for L2
+  SegmentedArray<float> norms_;          // dot only
+  SegmentedArray<float> inverse_norms_;  // cosine only; NaN: too small for float32
   Buffer<Segment> segments_;
   size_t segment_used_ = 0;
   std::vector<std::shared_ptr<arrow::Buffer>, StdAllocator<std::shared_ptr<arrow::Buffer>>> borrowed_;
   std::atomic<int64_t> borrowed_bytes_{0};
   uint32_t size_ = 0;
-  float longest_ = 0;  // LengthOf of the longest row
+  float largest_norm_ = 0;
 };
 
 }  // namespace pennon

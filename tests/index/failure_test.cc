@@ -85,6 +85,18 @@ TEST(Failure, StoppedBatchesOfOtherRows) {
                   [](size_t n, uint64_t seed) { return Normal(n, kDim, seed); });
 }
 
+// What the version knows of its rows' norms goes back, too.
+TEST(Failure, StoppedBatchesOfLongerRows) {
+  StopInTheMiddle({.dim = kDim, .metric = Metric::kDot, .build = {.m = 6, .ef_construction = 16}},
+                  [](size_t n, uint64_t seed) {
+                    Vectors vectors = Normal(n, kDim, seed);
+                    for (auto& vector : vectors) {
+                      for (float& value : vector) value *= seed == 2 ? 100.0f : 1.0f;
+                    }
+                    return vectors;
+                  });
+}
+
 // Equal vectors soon leave the nearest rows without room, so that parents come from the open row's cursor.
 TEST(Failure, StoppedBatchesOfEqualRows) {
   StopInTheMiddle({.dim = kDim, .build = {.m = 2, .ef_construction = 4}},

@@ -105,11 +105,15 @@ TEST(LiveIndex, VerifiesOnHardData) {
   }
 }
 
-TEST(LiveIndex, HeldSnapshotsKeepTheirAnswersAndMemoryReturns) {
+void HoldSnapshots(Metric metric) {
   const int dim = 6;
-  const Vectors rows = Normal(2000, dim, 9);
+  Vectors rows = Normal(2000, dim, 9);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    for (float& value : rows[i]) value *= 1 + static_cast<float>(i) / 20;
+  }
   const Vectors queries = Normal(20, dim, 10);
-  LiveIndex index = MakeIndex(dim);
+  LiveIndex index =
+      LiveIndex::Make({.dim = dim, .metric = metric, .build = {.m = 6, .ef_construction = 30}}).ValueOrDie();
   struct Held {
     Snapshot snapshot;
     std::vector<Answer> answers;
@@ -140,6 +144,28 @@ TEST(LiveIndex, HeldSnapshotsKeepTheirAnswersAndMemoryReturns) {
   index.Trim();
   EXPECT_EQ(index.GetStats().live_versions, 1u);
   EXPECT_LT(index.GetMemoryUsage().versions_bytes, 16384);
+}
+
+TEST(LiveIndex, HeldSnapshotsKeepTheirAnswersAndMemoryReturns) { HoldSnapshots(Metric::kL2); }
+
+TEST(LiveIndex, HeldSnapshotsKeepTheirAnswersWhileNormsGrow) { HoldSnapshots(Metric::kDot); }
+
+// A beam that was expanded whole fills anew when the walk comes upon nearer rows.
+TEST(LiveIndex, AWalkLeavesAClusterThatFillsItsBeam) {
+  const int dim = 6;
+  for (const size_t cluster : {40, 120}) {
+    Vectors rows = Normal(cluster + 400, dim, 13);
+    for (size_t i = cluster; i < rows.size(); ++i) rows[i][0] += 12;
+    LiveIndex index = LiveIndex::Make({.dim = dim, .build = {.m = 8, .ef_construction = 60}}).ValueOrDie();
+    ASSERT_TRUE(index.Append(ToArray(rows, dim)).ok());
+    for (const int64_t ef : {24, 40, 56, 100, 120}) {
+      size_t found = 0;
+      for (const auto& query : rows) {
+        found += index.Search(query, {.k = 1, .ef = ef}).ValueOrDie().rows[0].distance == 0 ? 1 : 0;
+      }
+      EXPECT_GE(found, rows.size() - 5) << ef;
+    }
+  }
 }
 
 TEST(LiveIndex, FailedFirstBatchLeavesNoTrace) {

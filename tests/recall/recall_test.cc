@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <numeric>
 
 #include <gtest/gtest.h>
 
@@ -155,6 +156,30 @@ TEST(Cost, EqualVectorsCostAtMostTwiceRandomOnes) {
   const double equal = cost(Vectors(kMany, std::vector<float>(8, 1.0f)));
   const double random = cost(Normal(kMany, 8, 5));
   EXPECT_LE(equal, 2 * random);
+}
+
+// How far a walk goes under dot depends on the largest norm; one row must not send all walks to the ends of the index.
+TEST(Cost, OneLongRowCostsOtherSearchesLittle) {
+  Vectors rows = Normal(5000, kDim, 6);
+  for (auto& row : rows) {
+    const float norm = std::sqrt(std::inner_product(row.begin(), row.end(), row.begin(), 0.0f));
+    for (float& value : row) value /= norm;
+  }
+  for (const float norm : {1.5f, 3.0f, 100.0f, 1e5f, 1e15f}) {
+    LiveIndex index =
+        LiveIndex::Make({.dim = kDim, .metric = Metric::kDot, .build = {.m = 16, .ef_construction = 100}}).ValueOrDie();
+    const auto cost = [&] {
+      const uint64_t before = index.GetStats().search_distances;
+      for (size_t i = 0; i < 100; ++i) EXPECT_TRUE(index.Search(rows[i], {.k = 10, .ef = 64}).ok());
+      return static_cast<double>(index.GetStats().search_distances - before);
+    };
+    ASSERT_TRUE(index.Append(ToArray(rows, kDim)).ok());
+    const double among_equals = cost();
+    Vectors longer = {rows.back()};
+    for (float& value : longer[0]) value *= norm;
+    ASSERT_TRUE(index.Append(ToArray(longer, kDim)).ok());
+    EXPECT_LE(cost(), 2.5 * among_equals) << norm;
+  }
 }
 
 }  // namespace
