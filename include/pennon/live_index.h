@@ -32,8 +32,8 @@ struct LiveIndexOptions {
   int32_t dim = 0;  // of every vector; at least 1
   Metric metric = Metric::kL2;
   Codes codes = Codes::kQuantized;
-  BuildParams build = {.m = 16, .ef_construction = 100};
-  uint64_t max_rows = 0xFFFFFFFFu;  // a limit, not a reservation
+  BuildParams build = {.m = 16, .ef_construction = 100};  // chosen by the sweep in docs/performance.md
+  uint64_t max_rows = 0xFFFFFFFFu;                        // a limit, not a reservation
   // Column of a RecordBatch that holds the vectors; empty: the only FixedSizeList column.
   std::string vector_column = {};
   // Column of a RecordBatch that holds the row ids (int64 or uint64, no nulls); empty: see AppendOptions.
