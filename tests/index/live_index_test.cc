@@ -153,17 +153,19 @@ TEST(LiveIndex, HeldSnapshotsKeepTheirAnswersWhileNormsGrow) { HoldSnapshots(Met
 // A beam that was expanded whole fills anew when the walk comes upon nearer rows.
 TEST(LiveIndex, AWalkLeavesAClusterThatFillsItsBeam) {
   const int dim = 6;
-  for (const size_t cluster : {40, 120}) {
-    Vectors rows = Normal(cluster + 400, dim, 13);
+  for (uint64_t seed = 1; seed <= 8; ++seed) {
+    const size_t cluster = 60 * (1 + seed % 2);
+    Vectors rows = Normal(cluster + 400, dim, seed);
     for (size_t i = cluster; i < rows.size(); ++i) rows[i][0] += 12;
-    LiveIndex index = LiveIndex::Make({.dim = dim, .build = {.m = 8, .ef_construction = 60}}).ValueOrDie();
+    LiveIndex index =
+        LiveIndex::Make({.dim = dim, .build = {.m = 4, .ef_construction = 60, .seed = seed}}).ValueOrDie();
     ASSERT_TRUE(index.Append(ToArray(rows, dim)).ok());
-    for (const int64_t ef : {24, 40, 56, 100, 120}) {
+    for (const int64_t ef : {56, 120}) {
       size_t found = 0;
       for (const auto& query : rows) {
         found += index.Search(query, {.k = 1, .ef = ef}).ValueOrDie().rows[0].distance == 0 ? 1 : 0;
       }
-      EXPECT_GE(found, rows.size() - 5) << ef;
+      EXPECT_GE(found, rows.size() - rows.size() / 20) << ef;
     }
   }
 }
