@@ -212,9 +212,10 @@ class Graph {
   [[nodiscard]] bool TakeSurvey(const Scorer& scorer, std::span<Scratch* const> workers, Version& at,
                                 uint32_t rows) noexcept;
   Reach ReachOf(size_t k, size_t ef, const Probe& probe, const Survey& survey) const;
+  // Of a walk that leaves enough for the heuristic to choose from.
+  Reach PlanReach(const Probe& probe, const Survey& survey) const;
   [[nodiscard]] bool Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t tick, const Reach& reach,
                           uint32_t limit, Scratch& scratch) const noexcept;
-  size_t ReadFresh(const Record& record, uint32_t limit, Scratch& scratch, uint32_t* fresh) const noexcept;
   [[nodiscard]] bool FilteredBeam(const Probe& probe, uint64_t entry, uint64_t tick, size_t ef, uint32_t limit,
                                   const Filter& filter, bool* finished, Scratch& scratch) const noexcept;
   [[nodiscard]] bool PrepareScratch(Scratch& scratch, uint32_t rows) const noexcept;

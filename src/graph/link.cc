@@ -239,8 +239,7 @@ bool Graph::Linker::PlanRow(Scratch& scratch, uint32_t row) {
   for (int32_t level = top; level >= 0; --level) {
     scratch.beam.Truncate(0);
     if (level < linked.levels) {
-      Reach reach = level == 0 ? graph_.ReachOf(kRank, ef, probe, linked.survey) : Reach::Plain(ef);
-      reach.at_least = ef / 2;  // for Select to choose from
+      const Reach reach = level == 0 ? graph_.PlanReach(probe, linked.survey) : Reach::Plain(ef);
       if (!graph_.Beam(probe, best, level, linked.tick, reach, wave_first_, scratch)) return false;
       best = scratch.beam[0];
     }
@@ -268,7 +267,7 @@ bool Graph::Linker::AddSiblings(Scratch& scratch, const Probe& probe, uint32_t r
     if (graph_.levels_[sibling] >= level) siblings[n++] = sibling;
   }
   if (probe.sift != nullptr && beam.size() == ef) {
-    n = probe.sift(probe, siblings, n, KeyDistance(beam[ef - 1]), siblings);
+    n = probe.sift(probe, siblings, n, KeyDistance(beam[ef - 1]));
   }
   probe.Score(siblings, n, scratch.distances.data());
   scratch.Count(scratch.computed, n);

@@ -14,9 +14,9 @@ struct Probe {
   void (*score)(const Probe& probe, const uint32_t* ids, size_t n, float* out) noexcept;
   // Asks for the memory that sift will read, or score where there is no sift. May be null.
   void (*prefetch)(const Probe& probe, const uint32_t* ids, size_t n) noexcept = nullptr;
-  // Those of the ids whose rows may be within the distance, and asks for the memory that score will read of them; gives
-  // how many. `left` has room for n + 3 and may be ids. Null: every row may be.
-  size_t (*sift)(const Probe& probe, const uint32_t* ids, size_t n, float distance, uint32_t* left) noexcept = nullptr;
+  // Leaves those of the ids whose rows may be within the distance, and asks for the memory that score will read of
+  // them; gives how many. `ids` has room for n + 3. Null: every row may be.
+  size_t (*sift)(const Probe& probe, uint32_t* ids, size_t n, float distance) noexcept = nullptr;
   const void* source;
   const void* vector;
   const void* coded = nullptr;  // the vector's code

@@ -20,6 +20,20 @@ bool Visit(Scratch& scratch, uint32_t id) {
   return true;
 }
 
+// The neighbours below the limit that were not visited; marks them. `touched` has room for them.
+size_t ReadFresh(const Record& record, uint32_t limit, Scratch& scratch, uint32_t* fresh) {
+  const uint64_t* visited = scratch.visited.data();
+  size_t n = 0;
+  for (uint32_t id : record.neighbors()) {
+    // Beyond the limit there may be no bit to look at.
+    const bool seen = id >= limit || (visited[id / 64] >> (id % 64) & 1) != 0;
+    fresh[n] = id;
+    n += seen ? 0 : 1;
+  }
+  for (size_t i = 0; i < n; ++i) Visit(scratch, fresh[i]);
+  return n;
+}
+
 // The kernel takes beams of a multiple of eight keys.
 size_t RoundUp(size_t keys) { return (keys + 7) / 8 * 8; }
 
@@ -82,18 +96,10 @@ Reach Graph::ReachOf(size_t k, size_t ef, const Probe& probe, const Survey& surv
   return {2 * ef, rank, static_cast<float>(std::pow(survey.reach, power))};
 }
 
-// The neighbours below the limit that were not visited; marks them.
-size_t Graph::ReadFresh(const Record& record, uint32_t limit, Scratch& scratch, uint32_t* fresh) const noexcept {
-  const uint64_t* visited = scratch.visited.data();
-  size_t n = 0;
-  for (uint32_t id : record.neighbors()) {
-    // Beyond the limit there may be no bit to look at.
-    const bool seen = id >= limit || (visited[id / 64] >> (id % 64) & 1) != 0;
-    fresh[n] = id;
-    n += seen ? 0 : 1;
-  }
-  for (size_t i = 0; i < n; ++i) Visit(scratch, fresh[i]);
-  return n;
+Reach Graph::PlanReach(const Probe& probe, const Survey& survey) const {
+  Reach reach = ReachOf(kRank, params_.ef_construction, probe, survey);
+  reach.at_least = params_.ef_construction / 2;
+  return reach;
 }
 
 // The nearest rows of a level, as many as reach says, ascending in scratch.beam.
@@ -177,7 +183,7 @@ bool Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t tic
   while (list != nullptr || rows_read > 0) {
     size_t left = rows_read;
     if (probe.sift != nullptr) {
-      left = probe.sift(probe, rows, rows_read, worth, rows);
+      left = probe.sift(probe, rows, rows_read, worth);
       sifted += rows_read;
       passed += left;
     }
@@ -250,10 +256,7 @@ bool Graph::FilteredBeam(const Probe& probe, uint64_t entry, uint64_t tick, size
       memory = false;
       break;
     }
-    size_t n = 0;
-    for (uint32_t id : record->neighbors()) {
-      if (id < limit && Visit(scratch, id)) scratch.block[n++] = id;
-    }
+    const size_t n = ReadFresh(*record, limit, scratch, scratch.block.data());
     probe.Score(scratch.block.data(), n, scratch.distances.data());
     computed += n;
     for (size_t i = 0; i < n; ++i) {

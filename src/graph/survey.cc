@@ -49,11 +49,9 @@ bool Graph::TakeSurvey(const Scorer& scorer, std::span<Scratch* const> workers, 
   Buffer<float> errors(scratch_allocator_);  // ef a row, NaN where there are none
   if (!ratios.Reserve(kSample * width) || !errors.Reserve(kSample * ef)) return false;
   std::atomic<bool> walked{true};
-  const auto walk = [&](Scratch& scratch, uint32_t row, Mode mode, Reach reach) {
-    const Probe probe = scorer.Of(row, scratch.probes.data(), mode);
+  const auto walk = [&](Scratch& scratch, const Probe& probe, const Reach& reach) {
     const uint64_t best = Descend(probe, at.entry, at.levels - 1, 1, at.tick, rows, scratch);
     if (!Beam(probe, best, 0, at.tick, reach, rows, scratch)) walked.store(false, std::memory_order_relaxed);
-    return probe;
   };
   const auto sample = [&](size_t i) { return static_cast<uint32_t>(i * rows / kSample); };
 
@@ -61,7 +59,8 @@ bool Graph::TakeSurvey(const Scorer& scorer, std::span<Scratch* const> workers, 
   double blur[kSample];
   pool_.For(kSample, [&](size_t worker, size_t i) {
     Scratch& scratch = *workers[worker];
-    const Probe exact = walk(scratch, sample(i), {}, Reach::Plain(width));
+    const Probe exact = scorer.Of(sample(i), scratch.probes.data());
+    walk(scratch, exact, Reach::Plain(width));
     // The row itself comes first. Ratios of noise mean nothing.
     const size_t found = scratch.beam.size();
     const auto distance = [&](size_t j) { return KeyDistance(scratch.beam[j]); };
@@ -108,9 +107,7 @@ bool Graph::TakeSurvey(const Scorer& scorer, std::span<Scratch* const> workers, 
     const uint64_t passed_before = scratch.passed.load(std::memory_order_relaxed);
     const uint64_t sifted_before = scratch.sifted.load(std::memory_order_relaxed);
     const Probe probe = scorer.Of(sample(i), scratch.probes.data(), sifting);
-    Reach reach = ReachOf(kRank, ef, probe, at.survey);
-    reach.at_least = ef / 2;
-    walk(scratch, sample(i), sifting, reach);
+    walk(scratch, probe, PlanReach(probe, at.survey));
     passed.fetch_add(scratch.passed.load(std::memory_order_relaxed) - passed_before, std::memory_order_relaxed);
     sifted.fetch_add(scratch.sifted.load(std::memory_order_relaxed) - sifted_before, std::memory_order_relaxed);
   });

@@ -83,10 +83,10 @@ inline void PrefetchSketches(const graph::Probe& probe, const uint32_t* ids, siz
 }
 
 template <bool kByCodes>
-size_t SiftRows(const graph::Probe& probe, const uint32_t* ids, size_t n, float distance, uint32_t* left) noexcept {
+size_t SiftRows(const graph::Probe& probe, uint32_t* ids, size_t n, float distance) noexcept {
   const Rows& rows = *static_cast<const Rows*>(probe.source);
-  const size_t kept = rows.codes->Sift(*static_cast<const CodedVector*>(probe.coded), ids, n, distance, left);
-  kByCodes ? rows.codes->PrefetchNibbles(left, kept) : rows.vectors.Prefetch(left, kept);
+  const size_t kept = rows.codes->Sift(*static_cast<const CodedVector*>(probe.coded), ids, n, distance, ids);
+  kByCodes ? rows.codes->PrefetchNibbles(ids, kept) : rows.vectors.Prefetch(ids, kept);
   return kept;
 }
 

@@ -121,43 +121,35 @@ void F16ToF32(const void* from, size_t n, float* to) {
   }
 }
 
-float Farthest(const float* vector, const float* centre, size_t dim) {
+// codes[i] = code_of(vector[i] - centre[i], in steps), the farthest being `steps` away; gives the step, 0 if it is
+// below the least.
+template <typename Code, typename CodeOf>
+float Encode(const float* vector, const float* centre, size_t dim, float steps, Code* codes, CodeOf code_of) {
   float most = 0;
   for (size_t i = 0; i < dim; ++i) most = std::max(most, std::fabs(vector[i] - centre[i]));
-  return most;
+  const float scale = most / steps;
+  if (!(scale >= kLeastScale)) {
+    std::fill_n(codes, dim, code_of(0.0f));
+    return 0;
+  }
+  const float inverse = steps / most;
+  for (size_t i = 0; i < dim; ++i) codes[i] = code_of((vector[i] - centre[i]) * inverse);
+  return scale;
 }
 
 float EncodeQuery(const float* vector, const float* centre, size_t dim, int8_t* codes) {
-  const float most = Farthest(vector, centre, dim);
-  const float scale = most / 127;
-  if (!(scale >= kLeastScale)) {
-    std::memset(codes, 0, dim);
-    return 0;
-  }
-  const float inverse = 127 / most;
-  // Adding 1.5 * 2^23 rounds to the nearest integer, ties to even, and leaves it in the low bits.
-  constexpr float kRound = 12582912.0f;
-  for (size_t i = 0; i < dim; ++i) {
-    const float shifted = (vector[i] - centre[i]) * inverse + kRound;
+  return Encode(vector, centre, dim, 127.0f, codes, [](float value) {
+    // Adding 1.5 * 2^23 rounds to the nearest integer, ties to even, and leaves it in the low bits.
+    const float shifted = value + 12582912.0f;
     uint32_t bits;
     std::memcpy(&bits, &shifted, sizeof(bits));
-    codes[i] = static_cast<int8_t>(bits);
-  }
-  return scale;
+    return static_cast<int8_t>(bits);
+  });
 }
 
 float EncodeRow(const float* vector, const float* centre, size_t dim, uint8_t* codes) {
-  const float most = Farthest(vector, centre, dim);
-  const float scale = most / 16;
-  if (!(scale >= kLeastScale)) {
-    std::memset(codes, 16, dim);
-    return 0;
-  }
-  const float inverse = 16 / most;
-  for (size_t i = 0; i < dim; ++i) {
-    codes[i] = static_cast<uint8_t>(std::min(static_cast<int32_t>((vector[i] - centre[i]) * inverse + 16.0f), 31));
-  }
-  return scale;
+  return Encode(vector, centre, dim, 16.0f, codes,
+                [](float value) { return static_cast<uint8_t>(std::min(static_cast<int32_t>(value + 16.0f), 31)); });
 }
 
 double Squares(const float* vector, size_t dim) {
