@@ -11,6 +11,7 @@
 // strongly connected at every version.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -34,6 +35,8 @@ struct Params {
   uint64_t seed;
 
   uint32_t capacity(int32_t level) const { return level == 0 ? 2 * m : m; }
+  // A row's, so that they leave slots for diverse neighbours.
+  uint32_t most_children() const { return std::max(m / 4, 2u); }
 };
 
 enum class Outcome { kOk, kOutOfMemory, kStopped, kNoThreads };

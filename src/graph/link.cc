@@ -318,7 +318,7 @@ size_t Graph::Linker::Select(Scratch& scratch, const uint64_t* candidates, size_
 
 bool Graph::Linker::HasRoom(uint32_t row) {
   const uint32_t in_list = row < wave_first_ ? graph_.Head(row, 0).load(std::memory_order_relaxed)->children : 0u;
-  return in_list + promises_[row] < params().m;
+  return in_list + promises_[row] < params().most_children();
 }
 
 uint64_t Graph::Linker::ChooseParent(uint32_t row, const Plan& plan, const uint64_t* candidates) {

@@ -204,7 +204,7 @@ Result<LanceHnsw> ReadLanceHnswBatch(const arrow::RecordBatch& batch) {
 
 Status ImportLanceHnsw(const LanceHnsw& lance, graph::Graph& graph) {
   if (lance.rows == 0) return Status::OK();
-  const auto m = static_cast<uint32_t>(lance.params.m);
+  const uint32_t most_children = graph.params().most_children();
   std::vector<uint32_t> parents(lance.rows, 0);
   std::vector<uint32_t> children(lance.rows, 0);
   std::vector<uint64_t> keys;
@@ -214,14 +214,14 @@ Status ImportLanceHnsw(const LanceHnsw& lance, graph::Graph& graph) {
     int64_t parent = -1;
     for (uint64_t key : keys) {
       const uint32_t id = graph::KeyId(key);
-      if (id >= row || children[id] == m) continue;
+      if (id >= row || children[id] == most_children) continue;
       const auto back = IdsOf(lance, id);
       const bool mutual = std::find(back.begin(), back.end(), row) != back.end();
       if (mutual || parent < 0) parent = id;
       if (mutual) break;
     }
     if (parent < 0) {
-      while (children[open_row] == m) ++open_row;
+      while (children[open_row] == most_children) ++open_row;
       parent = open_row;
     }
     parents[row] = static_cast<uint32_t>(parent);
@@ -257,7 +257,7 @@ Status ImportLanceHnsw(const LanceHnsw& lance, graph::Graph& graph) {
           draft.children = static_cast<uint16_t>(pinned.size());
         }
         SortedKeys(lance, level == 0 ? row : list_of(row, level), keys);
-        const size_t capacity = size_t{m} * (level == 0 ? 2 : 1);
+        const uint32_t capacity = graph.params().capacity(level);
         for (uint64_t key : keys) {
           const uint32_t id = graph::KeyId(key);
           if (draft.count == capacity) break;
