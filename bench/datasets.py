@@ -85,42 +85,21 @@ def given(data, queries):
     return Dataset(name, "l2", rows, asked, f"the rows of {pathlib.Path(data).name}", *origins)
 
 
-def _patches(n, orientations, rng):
-    """SIFT descriptors of drawn image patches: 4 x 4 cells by `orientations`, as SIFT's integers from 0 to 255."""
-    side = 16
-    y, x = numpy.mgrid[0:side, 0:side] - (side - 1) / 2
-    weight = numpy.exp(-(x**2 + y**2) / (2 * (side / 2) ** 2))
-    at = (numpy.arange(side) + 0.5) / 4 - 0.5
-    near = numpy.clip(1 - numpy.abs(at[:, None] - numpy.arange(4)), 0, 1)  # pixel to cell, linear
-    cells = numpy.einsum("yi,xj->yxij", near, near).reshape(side * side, 16) * weight.reshape(-1, 1)
-    out = numpy.empty((n, 16 * orientations), numpy.float32)
-    for first in range(0, n, 5000):
-        count = min(5000, n - first)
-        image = 0.03 * rng.standard_normal((count, side, side))
-        for _ in range(4):  # edges and bars
-            angle, offset, width, height = (
-                rng.uniform(0, 2 * numpy.pi, (count, 1, 1)),
-                rng.normal(0, 5, (count, 1, 1)),
-                rng.uniform(0.7, 4, (count, 1, 1)),
-                rng.normal(0, 1, (count, 1, 1)),
-            )
-            image += height * numpy.tanh((x * numpy.cos(angle) + y * numpy.sin(angle) - offset) / width)
-        dy, dx = numpy.gradient(image, axis=(1, 2))
-        size = numpy.hypot(dx, dy).reshape(count, -1)
-        turn = (numpy.arctan2(dy, dx) / (2 * numpy.pi) * orientations).reshape(count, -1) % orientations
-        low = numpy.floor(turn).astype(int) % orientations
-        share = turn - numpy.floor(turn)
-        histogram = numpy.zeros((count, orientations, side * side))
-        row, pixel = numpy.ogrid[0:count, 0 : side * side]
-        histogram[row, low, pixel] += size * (1 - share)
-        histogram[row, (low + 1) % orientations, pixel] += size * share
-        vectors = (histogram @ cells).transpose(0, 2, 1).reshape(count, -1)
-        for _ in range(2):
-            vectors /= numpy.linalg.norm(vectors, axis=1, keepdims=True) + 1e-12
-            vectors = numpy.minimum(vectors, 0.2)
-        vectors /= numpy.linalg.norm(vectors, axis=1, keepdims=True) + 1e-12
-        out[first : first + count] = numpy.minimum(numpy.floor(512 * vectors), 255)
-    return out
+def _sift(rng):
+    """All SIFT descriptors of the photographs that scikit-image comes with, about 103,000: integers from 0 to 255."""
+    import cv2
+    import skimage.data
+
+    photographs = "astronaut brick camera cat coffee coins grass gravel hubble_deep_field immunohistochemistry moon page"
+    photographs += " retina rocket text"
+    images = [getattr(skimage.data, name)() for name in photographs.split()] + [skimage.data.stereo_motorcycle()[0]]
+    sift = cv2.SIFT_create(contrastThreshold=0, edgeThreshold=1e9)
+    found = []
+    for image in images:
+        grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        found.append(numpy.unique(sift.detectAndCompute(grey, None)[1], axis=0))
+    found = numpy.concatenate(found)
+    return found[rng.permutation(len(found))]
 
 
 # Kinds of data: n vectors in the order of their arrival. `source`: shuffled rows of the given data, at least n of them.
@@ -137,11 +116,11 @@ def _clustered(n, rng, source):
 
 
 def _sift_128(n, rng, source):
-    return _patches(n, 8, rng)
+    return _sift(rng)[:n]
 
 
 def _sift_96(n, rng, source):
-    return _patches(n, 6, rng)
+    return numpy.ascontiguousarray(_sift(rng)[:n, :96])
 
 
 def _float16(n, rng, source):
@@ -183,9 +162,9 @@ KINDS = {
         drawn=True,
     ),
     "sift-128": Kind(
-        "l2", _sift_128, "128 integers from 0 to 255: SIFT descriptors of drawn image patches", drawn=True
+        "l2", _sift_128, "SIFT descriptors of the photographs in scikit-image: integers from 0 to 255", drawn=True
     ),
-    "sift-96": Kind("l2", _sift_96, "the same with 6 orientations instead of 8: 96 dimensions", drawn=True),
+    "sift-96": Kind("l2", _sift_96, "of these, three rows of four cells: 96 dimensions", drawn=True),
     "float16-l2": Kind("l2", _float16, "the given rows as float16"),
     "float16-cosine": Kind("cosine", _float16, "the same under cosine"),
     "float16-dot": Kind("dot", _float16, "the same under dot"),
@@ -200,7 +179,7 @@ KINDS = {
 
 
 def kind(name, source, rows):
-    """`rows` vectors of a kind, or as many as `source` has; a tenth, at most 10,000, are held out as queries."""
+    """`rows` vectors of a kind, or as many as there are; a tenth, at most 10,000, are held out as queries."""
     chosen = KINDS[name]
 
     def make():
@@ -211,6 +190,7 @@ def kind(name, source, rows):
             pool = pool[rng.permutation(len(pool))]
             count = min(rows, len(pool))
         vectors = chosen.make(count, rng, pool)
+        count = len(vectors)
         asked = numpy.zeros(count, bool)
         asked[rng.choice(count, min(10_000, count // 10), replace=False)] = True
         return vectors[~asked], vectors[asked]
@@ -219,7 +199,7 @@ def kind(name, source, rows):
         rows,
         None if chosen.drawn else (source.rows, source.queries),
         inspect.getsource(chosen.make),
-        inspect.getsource(_patches),
+        inspect.getsource(_sift),
     )
     return Dataset(name, chosen.metric, *_cached(chosen.make.__name__.strip("_"), key, make), chosen.about)
 

@@ -242,12 +242,7 @@ Result<Answer> LiveIndex::Impl::Search(const graph::Graph::Reader& reader, std::
                                        const SearchOptions& search) const {
   if (!reader) return NoMemory();
   if (search.k < 0) return Status::Invalid("k: expected 0 or more, got ", search.k);
-  if (query.size() != static_cast<size_t>(options.dim)) {
-    return Status::Invalid("query: expected dimension ", options.dim, ", got ", query.size());
-  }
-  const auto values = std::make_shared<arrow::FloatArray>(options.dim, arrow::Buffer::Wrap(query.data(), query.size()));
-  ARROW_ASSIGN_OR_RAISE(auto array, arrow::FixedSizeListArray::FromArrays(values, options.dim));
-  ARROW_RETURN_NOT_OK(rows.Check(*array, "query"));
+  ARROW_RETURN_NOT_OK(rows.CheckQuery(query));
   return SearchChecked(reader, rows.MakeQuery(query.data()), search);
 }
 

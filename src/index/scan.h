@@ -66,6 +66,7 @@ std::vector<SearchResult> RankBeam(const graph::Probe& exact, graph::Scratch& sc
   constexpr double kDeviations = 3;
   const std::span<const uint64_t> beam(scratch.beam.begin(), scratch.beam.size());
   std::vector<SearchResult> best;  // a max-heap once it has k
+  best.reserve(k + 1);
   graph::Moments added;
   size_t ranked = 0;
   const auto rank = [&](size_t n) {
@@ -100,6 +101,7 @@ std::vector<SearchResult> RankBeam(const graph::Probe& exact, graph::Scratch& sc
 template <typename RowId>
 std::vector<SearchResult> BestOfBeam(const graph::Scratch& scratch, size_t k, RowId&& row_id) {
   std::vector<SearchResult> best;
+  best.reserve(k);
   const uint32_t kth = graph::KeyOrder(scratch.beam[k - 1]);
   for (uint64_t key : scratch.beam) {
     if (graph::KeyOrder(key) > kth) break;

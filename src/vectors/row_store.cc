@@ -61,6 +61,18 @@ double SquaredNorm(const void* vector, bool half, int32_t dim) {
   return sum;
 }
 
+arrow::Status CheckSquaredNorm(double norm, const char* what, int64_t offset) {
+  if (!std::isfinite(norm)) {
+    return arrow::Status::Invalid(what, ": the vector at offset ", offset,
+                                  " holds NaN or infinity; expected finite values");
+  }
+  if (norm > double{FLT_MAX} / 4) {
+    return arrow::Status::Invalid(what, ": the vector at offset ", offset, " has the squared norm ", norm,
+                                  "; expected at most FLT_MAX / 4");
+  }
+  return arrow::Status::OK();
+}
+
 }  // namespace
 
 RowStore::RowStore(int32_t dim, DistanceKind kind, Allocator& allocator)
@@ -102,17 +114,16 @@ arrow::Status RowStore::Check(const arrow::Array& array, const char* what) const
         }
       }
     }
-    const double norm = SquaredNorm(VectorData(vectors, i), half, dim_);
-    if (!std::isfinite(norm)) {
-      return arrow::Status::Invalid(what, ": the vector at offset ", i,
-                                    " holds NaN or infinity; expected finite values");
-    }
-    if (norm > double{FLT_MAX} / 4) {
-      return arrow::Status::Invalid(what, ": the vector at offset ", i, " has the squared norm ", norm,
-                                    "; expected at most FLT_MAX / 4");
-    }
+    ARROW_RETURN_NOT_OK(CheckSquaredNorm(SquaredNorm(VectorData(vectors, i), half, dim_), what, i));
   }
   return arrow::Status::OK();
+}
+
+arrow::Status RowStore::CheckQuery(std::span<const float> query) const {
+  if (query.size() != static_cast<size_t>(dim_)) {
+    return arrow::Status::Invalid("query: expected dimension ", dim_, ", got ", query.size());
+  }
+  return CheckSquaredNorm(SquaredNorm(query.data(), false, dim_), "query", 0);
 }
 
 char* RowStore::Allocate(size_t bytes) {

@@ -11,6 +11,7 @@
 #include <functional>
 #include <limits>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include <arrow/array.h>
@@ -43,6 +44,7 @@ class RowStore {
 
   // The vectors of a valid array whose every vector that is not null is fit to be a row or a query; Invalid else.
   arrow::Status Check(const arrow::Array& vectors, const char* what) const;
+  arrow::Status CheckQuery(std::span<const float> query) const;
 
   // What Append changes, to be given back by Restore.
   struct Mark {

@@ -128,6 +128,35 @@ TEST(Recall, OfTheGraphAlone) {
   }
 }
 
+// In clusters that are tight for codes, a walk that keeps few rows must not be by codes.
+TEST(Recall, OfNarrowWalksInTightClusters) {
+  constexpr int kWide = 128;
+  const auto make = [](size_t n, uint64_t seed) {
+    const Vectors centre = Normal(60, kWide, 1);
+    Vectors vectors = Normal(n, kWide, seed);
+    for (size_t i = 0; i < n; ++i) {
+      for (size_t d = 0; d < kWide; ++d) vectors[i][d] = centre[i % centre.size()][d] + 0.1f * vectors[i][d];
+    }
+    return vectors;
+  };
+  const Vectors queries = make(300, 4);
+  double of_exact = 0;
+  for (const Codes codes : {Codes::kNone, Codes::kQuantized}) {
+    LiveIndex index = LiveIndex::Make({.dim = kWide, .codes = codes}).ValueOrDie();
+    ASSERT_TRUE(index.Append(ToArray(make(kRows, 3), kWide)).ok());
+    size_t found = 0;
+    for (const auto& query : queries) {
+      const auto exact = index.Search(query, {.k = 10, .exact = true}).ValueOrDie();
+      for (const auto& row : index.Search(query, {.k = 10, .ef = 10}).ValueOrDie().rows) {
+        found += row.distance <= exact.rows.back().distance;
+      }
+    }
+    const double recall = static_cast<double>(found) / static_cast<double>(10 * queries.size());
+    if (codes == Codes::kNone) of_exact = recall;
+    EXPECT_GE(recall, of_exact - 0.015);
+  }
+}
+
 TEST(Verify, AfterEachBatchOfEveryKind) {
   for (const Kind& kind : kKinds) {
     for (const int m : {2, 3, 6}) {
