@@ -86,20 +86,17 @@ def given(data, queries):
 
 
 def _sift(rng):
-    """All SIFT descriptors of the photographs that scikit-image comes with, about 103,000: integers from 0 to 255."""
+    """All different SIFT descriptors of the photographs that scikit-image comes with, about 103,000: integers from 0 to 255."""
     import cv2
     import skimage.data
 
     photographs = "astronaut brick camera cat coffee coins grass gravel hubble_deep_field immunohistochemistry moon page"
     photographs += " retina rocket text"
     images = [getattr(skimage.data, name)() for name in photographs.split()] + [skimage.data.stereo_motorcycle()[0]]
+    greys = [image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images]
     sift = cv2.SIFT_create(contrastThreshold=0, edgeThreshold=1e9)
-    found = []
-    for image in images:
-        grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        found.append(numpy.unique(sift.detectAndCompute(grey, None)[1], axis=0))
-    found = numpy.concatenate(found)
-    return found[rng.permutation(len(found))]
+    found = numpy.concatenate([sift.detectAndCompute(grey, None)[1] for grey in greys])
+    return rng.permutation(numpy.unique(found, axis=0))
 
 
 # Kinds of data: n vectors in the order of their arrival. `source`: shuffled rows of the given data, at least n of them.

@@ -35,7 +35,7 @@ struct Params {
   uint64_t seed;
 
   uint32_t capacity(int32_t level) const { return level == 0 ? 2 * m : m; }
-  // A row's, so that they leave slots for diverse neighbours.
+  // Of a row: few, so that slots are left for diverse neighbours.
   uint32_t most_children() const { return std::max(m / 4, 2u); }
 };
 

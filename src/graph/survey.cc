@@ -1,7 +1,6 @@
 // Surveys: what other walks need, measured by walks from a sample of rows whenever the rows have doubled.
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "graph/graph.h"
 #include "graph/moments.h"
@@ -13,9 +12,9 @@ constexpr size_t kSample = 128;
 constexpr size_t kSurveyFrom = 1024;  // rows
 constexpr float kFarthest = 64;       // as a reach
 constexpr float kNearest = 1.001f;    // a smaller reach would be lost in the noise of floats
-// Share of the nearest rows that codes may put behind as many farther ones. At 0.016 a walk by codes finds as many as
-// an exact one, at 0.09 it finds seven hundredths less where it keeps the fewest.
-constexpr double kMostLost = 0.03;
+// Share of the kRank nearest rows that codes must keep before kRank farther ones, and so in a walk that keeps 2 kRank.
+// At 0.98 a walk by codes finds as many as an exact one, at 0.91 seven hundredths less where it keeps the fewest.
+constexpr double kLeastKept = 0.97;
 // Deviations of sketches' distances that sifting allows for.
 constexpr double kSiftDeviations = 1;
 
@@ -56,12 +55,12 @@ bool Graph::TakeSurvey(const Scorer& scorer, std::span<Scratch* const> workers, 
   const auto sample = [&](size_t i) { return static_cast<uint32_t>(i * rows / kSample); };
 
   bool telling[kSample];
-  size_t lost[kSample];  // of the kRank nearest
+  std::atomic<size_t> kept{0};
   pool_.For(kSample, [&](size_t worker, size_t i) {
     Scratch& scratch = *workers[worker];
     const Probe exact = scorer.Of(sample(i), scratch.probes.data());
     walk(scratch, exact, Reach::Plain(width));
-    // The row itself comes first. Ratios of noise mean nothing.
+    // The row itself comes first, but under dot. Ratios of noise mean nothing.
     const size_t found = scratch.beam.size();
     const auto distance = [&](size_t j) { return KeyDistance(scratch.beam[j]); };
     const float near = found > kRank ? distance(kRank) - exact.least : 0;
@@ -69,7 +68,6 @@ bool Graph::TakeSurvey(const Scorer& scorer, std::span<Scratch* const> workers, 
     for (size_t j = 0; j < width; ++j) {
       ratios[i * width + j] = j < found ? (distance(j) - exact.least) / near : kFarthest;
     }
-    lost[i] = kRank;
     float* row_errors = errors.data() + i * ef;
     std::fill_n(row_errors, ef, std::numeric_limits<float>::quiet_NaN());
     if (!scorer.has_codes() || found <= ef) return;
@@ -82,22 +80,20 @@ bool Graph::TakeSurvey(const Scorer& scorer, std::span<Scratch* const> workers, 
     scorer.sketch_errors(scorer, sample(i), ids + 1, ef - 1, distances + 1, row_errors, scratch.probes.data());
     const Probe codes = scorer.Of(sample(i), scratch.probes.data(), {.coded = true});
     codes.Score(ids, found, distances);
-    lost[i] = 0;
+    size_t before = 0;
     for (size_t j = 1; j <= kRank; ++j) {
-      size_t no_farther = 0;  // by codes, of those that are
-      for (size_t l = j + 1; l < found; ++l) {
-        no_farther += distances[l] <= distances[j] && distance(l) > distance(j) ? 1 : 0;
-      }
-      lost[i] += no_farther >= kRank ? 1 : 0;
+      size_t ahead = 0;  // farther rows that are no farther by codes
+      for (size_t l = j + 1; l < found; ++l) ahead += distances[l] <= distances[j] && distance(l) > distance(j) ? 1 : 0;
+      before += ahead < kRank ? 1 : 0;
     }
+    kept.fetch_add(before, std::memory_order_relaxed);
   });
   if (!walked.load(std::memory_order_relaxed)) return false;
   at.survey = {
       .rows = rows, .largest_norm = at.largest_norm, .reach = RatioOf(ratios.data(), telling, width, ef), .mode = {}};
   if (!scorer.has_codes()) return true;
 
-  const size_t all_lost = std::accumulate(lost, lost + kSample, size_t{0});
-  at.survey.mode.coded = static_cast<double>(all_lost) < kMostLost * double{kSample * kRank};
+  at.survey.mode.coded = static_cast<double>(kept) > kLeastKept * double{kSample * kRank};
   Moments error;
   for (size_t i = 0; i < kSample * ef; ++i) {
     if (std::isfinite(errors[i])) error.Add(errors[i]);

@@ -74,7 +74,7 @@ struct LiveIndex::Impl {
                                           const SearchOptions& search) const;
   Result<VerifyReport> Verify(const graph::Graph::Reader& reader) const;
 
-  // Whether versions of so many rows are linked and walked by codes.
+  // Whether so many rows have codes; the survey says whether walks go by them.
   bool coded(uint32_t count) const {
     return options.codes != Codes::kNone && options.dim <= CodeStore::kMaxDim && count >= CodeStore::kFrom;
   }

@@ -3,7 +3,7 @@
 // Large buffers are kept by reference; small batches and slices of less than half their buffer are copied into
 // segments of the store, so that a small append pins nothing. Nothing moves once it is in.
 //
-// Threads: one writer (Append, Truncate). Readers may use rows that something else has published to them.
+// Threads: one writer (Append, Restore). Readers may use rows that something else has published to them.
 #pragma once
 
 #include <atomic>
@@ -44,6 +44,7 @@ class RowStore {
 
   // The vectors of a valid array whose every vector that is not null is fit to be a row or a query; Invalid else.
   arrow::Status Check(const arrow::Array& vectors, const char* what) const;
+  // The same of one query.
   arrow::Status CheckQuery(std::span<const float> query) const;
 
   // What Append changes, to be given back by Restore.
