@@ -36,8 +36,8 @@ void RunWalks(benchmark::State& state, const graph::Graph::Reader& reader, size_
   for (auto* counter : {&scratch.computed, &scratch.sifted, &scratch.passed}) *counter = 0;
   Turns turns(queries, 1);
   for (auto _ : state) {
-    bool finished;
-    ARROW_CHECK(SampleGraph::Get().graph.Walk(reader, probe(turns.Next()), kResults, ef, kIndexed, {}, &finished));
+    ARROW_CHECK(SampleGraph::Get().graph.Walk(reader, probe(turns.Next()), kResults, ef, kIndexed) ==
+                graph::Walked::kDone);
     benchmark::DoNotOptimize(scratch.beam.data());
   }
   SetItems(state, "queries");

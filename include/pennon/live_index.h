@@ -10,6 +10,7 @@
 // Errors are arrow::Status; nothing throws. Invalid names the argument, what was expected and what came.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -41,6 +42,9 @@ struct LiveIndexOptions {
   arrow::MemoryPool* pool = nullptr;  // null: arrow::default_memory_pool(); must outlive index and snapshots
 };
 
+// When a call is to end early; none: never.
+using Deadline = std::optional<std::chrono::steady_clock::time_point>;
+
 struct AppendOptions {
   // Row id of the batch's first row, the others follow; without it they follow the last batch's, or with row_ids the
   // largest so far.
@@ -49,24 +53,32 @@ struct AppendOptions {
   // without negative values. Row ids need not be unique.
   std::shared_ptr<arrow::Array> row_ids = nullptr;
   int threads = 0;                  // 0: as many as this process may use
-  std::stop_token stop_token = {};  // asked between waves of at most 256 rows: Cancelled, and nothing has changed
+  // Looked at between waves of at most 256 rows: Cancelled, and nothing has changed.
+  Deadline deadline = std::nullopt;
+  std::stop_token stop_token = {};
 };
 
-// Which rows a search may return; a pure function of the row id. Cheap to copy.
+// Which rows a search may return; a pure function of a row. Cheap to copy.
 class RowFilter {
  public:
   RowFilter() = default;  // all rows
   // Row id r passes if bits[r - first_row_id] is true; null and what lies outside the array do not pass.
   static RowFilter Bitmap(std::shared_ptr<arrow::BooleanArray> bits, uint64_t first_row_id = 0);
-  // Called from the searching thread; one that throws makes the search fail.
+  // The same for ids, the positions in append order.
+  static RowFilter IdBitmap(std::shared_ptr<arrow::BooleanArray> bits);
+  // The row ids that pass: UInt64Array or Int64Array without nulls, in any order.
+  static arrow::Result<RowFilter> RowIds(const arrow::Array& row_ids);
+  // Called from the searching threads; one that throws makes the search fail.
   static RowFilter Predicate(std::function<bool(uint64_t row_id)> predicate);
 
-  bool all() const { return !bits_ && !predicate_; }
-  bool Passes(uint64_t row_id) const;
+  bool all() const { return !bits_ && !row_ids_ && !predicate_; }
+  bool Passes(uint64_t row_id, uint32_t id) const;
 
  private:
   std::shared_ptr<arrow::BooleanArray> bits_;
+  bool of_ids_ = false;
   uint64_t first_row_id_ = 0;
+  std::shared_ptr<const std::vector<uint64_t>> row_ids_;  // ascending
   std::function<bool(uint64_t)> predicate_;
 };
 
@@ -77,13 +89,23 @@ struct SearchOptions {
   int64_t ef = 64;
   RowFilter filter = {};
   bool exact = false;  // scan all rows instead of walking the graph
+  // Looked at every few microseconds, but while a predicate runs. A search that either ends gives what it has found.
+  // Of a SearchBatch they end the whole, so that later answers may be empty.
+  Deadline deadline = std::nullopt;
+  std::stop_token stop_token = {};
 };
 
-// rows: min(k, visible rows that pass the filter) results by ascending (distance, row id, id).
+struct BatchOptions {
+  std::vector<RowFilter> filters = {};  // empty, or one a query, SearchOptions::filter must then be all rows
+  int threads = 1;                      // 0: as many as this process may use; predicates are then called from all
+};
+
+// rows: min(k, visible rows that pass the filter) results by ascending (distance, row id, id); fewer, or farther ones,
+// only where the search was cut short.
 struct Answer {
   std::vector<SearchResult> rows;
-  bool complete = true;
-  std::string reason;  // why it is not complete
+  bool complete = true;  // not cut short
+  std::string reason;    // why it was: "the deadline has passed" or "a stop was requested"
 };
 
 // One batch {row_id uint64, distance float32}.
@@ -136,8 +158,9 @@ class Snapshot {
   uint32_t size() const;
   // query: dim floats.
   arrow::Result<Answer> Search(std::span<const float> query, const SearchOptions& options = {}) const;
-  // queries: FixedSizeList<float32 or float16>[dim] without nulls; one answer each.
-  arrow::Result<std::vector<Answer>> SearchBatch(const arrow::Array& queries, const SearchOptions& options = {}) const;
+  // queries: FixedSizeList<float32 or float16>[dim] without nulls; one answer each, the same for any number of threads.
+  arrow::Result<std::vector<Answer>> SearchBatch(const arrow::Array& queries, const SearchOptions& options = {},
+                                                 const BatchOptions& batch = {}) const;
   // The Lance HNSW sub-index: columns __vector_id, __neighbors, _distance, metadata lance:hnsw.
   arrow::Result<std::shared_ptr<arrow::RecordBatch>> ToLanceHnswBatch() const;
   // `_rowid` uint64 and `flat` FixedSizeList<float32>, in id order. With reverse_row_ids_of = t, row id r becomes
@@ -177,7 +200,8 @@ class LiveIndex {
 
   // On the newest version; see Snapshot.
   arrow::Result<Answer> Search(std::span<const float> query, const SearchOptions& options = {}) const;
-  arrow::Result<std::vector<Answer>> SearchBatch(const arrow::Array& queries, const SearchOptions& options = {}) const;
+  arrow::Result<std::vector<Answer>> SearchBatch(const arrow::Array& queries, const SearchOptions& options = {},
+                                                 const BatchOptions& batch = {}) const;
   arrow::Result<VerifyReport> Verify() const;
 
   // Neither waits for a running Append; versions_bytes is as of the last publish.

@@ -49,6 +49,21 @@ struct Filter {
   bool operator()(uint32_t id) const { return passes == nullptr || passes(object, id); }
 };
 
+// Asked now and then by what may take long; true: it is to end.
+struct Interrupt {
+  const void* object = nullptr;
+  bool (*due)(const void* object) noexcept = nullptr;  // null: never
+
+  bool operator()() const { return due != nullptr && due(object); }
+};
+
+enum class Walked {
+  kDone,
+  kInterrupted,  // what has been found is there
+  kCostly,       // it has cost as much as a scan would
+  kNoMemory,
+};
+
 // Scratch of one search or one worker.
 struct Scratch {
   explicit Scratch(Allocator& allocator)
@@ -161,10 +176,9 @@ class Graph {
   bool Unpin(const Version* version) const;
 
   // The walk: nearest rows below `limit` that pass, as ascending keys in scratch.beam; about ef of them, fewer for easy
-  // queries and up to twice as many for hard ones, of which k are wanted. Gives up (false in *finished) when it has
-  // cost as much as a scan would. False: no memory.
-  [[nodiscard]] bool Walk(const Reader& reader, const Probe& probe, size_t k, size_t ef, uint32_t limit,
-                          const Filter& filter, bool* finished) const noexcept;
+  // queries and up to twice as many for hard ones, of which k are wanted.
+  [[nodiscard]] Walked Walk(const Reader& reader, const Probe& probe, size_t k, size_t ef, uint32_t limit,
+                            const Filter& filter = {}, const Interrupt& interrupt = {}) const noexcept;
 
   // The list of a row as of a tick.
   const Record* ReadList(uint32_t row, int32_t level, uint64_t tick) const { return ReadList(Head(row, level), tick); }
@@ -217,10 +231,10 @@ class Graph {
   Reach ReachOf(size_t k, size_t ef, const Probe& probe, const Survey& survey) const;
   // Of a walk that leaves enough for the heuristic to choose from.
   Reach PlanReach(const Probe& probe, const Survey& survey) const;
-  [[nodiscard]] bool Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t tick, const Reach& reach,
-                          uint32_t limit, Scratch& scratch) const noexcept;
-  [[nodiscard]] bool FilteredBeam(const Probe& probe, uint64_t entry, uint64_t tick, size_t ef, uint32_t limit,
-                                  const Filter& filter, bool* finished, Scratch& scratch) const noexcept;
+  [[nodiscard]] Walked Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t tick, const Reach& reach,
+                            uint32_t limit, const Interrupt& interrupt, Scratch& scratch) const noexcept;
+  [[nodiscard]] Walked FilteredBeam(const Probe& probe, uint64_t entry, uint64_t tick, size_t ef, uint32_t limit,
+                                    const Filter& filter, const Interrupt& interrupt, Scratch& scratch) const noexcept;
   [[nodiscard]] bool PrepareScratch(Scratch& scratch, uint32_t rows) const noexcept;
 
   uint64_t ScanLive() noexcept;

@@ -240,7 +240,7 @@ bool Graph::Linker::PlanRow(Scratch& scratch, uint32_t row) {
     scratch.beam.Truncate(0);
     if (level < linked.levels) {
       const Reach reach = level == 0 ? graph_.PlanReach(probe, linked.survey) : Reach::Plain(ef);
-      if (!graph_.Beam(probe, best, level, linked.tick, reach, wave_first_, scratch)) return false;
+      if (graph_.Beam(probe, best, level, linked.tick, reach, wave_first_, {}, scratch) != Walked::kDone) return false;
       best = scratch.beam[0];
     }
     if (!AddSiblings(scratch, probe, row, level)) return false;

@@ -111,11 +111,14 @@ Reach Graph::PlanReach(const Probe& probe, const Survey& survey) const {
 // first are sifted by their sketches, those of the hop before it are kept, the list of the third, chosen a round ago,
 // is read, and the rows that are left of the first are scored. A hop is therefore chosen before the two before it have
 // been kept.
-bool Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t tick, const Reach& reach, uint32_t limit,
-                 Scratch& scratch) const noexcept {
+Walked Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t tick, const Reach& reach, uint32_t limit,
+                   const Interrupt& interrupt, Scratch& scratch) const noexcept {
+  constexpr size_t kRounds = 8;  // between looks at the interrupt
   const size_t room = RoundUp(reach.width);
   const size_t words = room / 64 + 2;  // the last is never written to, and ends the search for a key to expand
-  if (!scratch.beam.Reserve(room) || !scratch.expanded.Reserve(words) || !scratch.touched.Reserve(1)) return false;
+  if (!scratch.beam.Reserve(room) || !scratch.expanded.Reserve(words) || !scratch.touched.Reserve(1)) {
+    return Walked::kNoMemory;
+  }
   uint64_t* beam = scratch.beam.data();
   uint64_t* expanded = scratch.expanded.data();
   std::fill_n(beam, room, ~uint64_t{0});
@@ -181,9 +184,13 @@ bool Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t tic
   uint64_t computed = 1;
   uint64_t sifted = 0;
   uint64_t passed = 0;
-  bool memory = true;
+  Walked walked = Walked::kDone;
   const std::atomic<Record*>* list = choose();
-  while (list != nullptr || rows_read > 0) {
+  for (size_t round = 1; list != nullptr || rows_read > 0; ++round) {
+    if (round % kRounds == 0 && interrupt()) {
+      walked = Walked::kInterrupted;
+      break;
+    }
     size_t left = rows_read;
     if (probe.sift != nullptr) {
       left = probe.sift(probe, rows, rows_read, worth);
@@ -196,8 +203,10 @@ bool Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t tic
     rows_read = 0;
     if (list != nullptr) {
       const Record* record = ReadList(*list, tick);
-      memory = scratch.touched.Reserve(scratch.touched.size() + record->count);
-      if (!memory) break;
+      if (!scratch.touched.Reserve(scratch.touched.size() + record->count)) {
+        walked = Walked::kNoMemory;
+        break;
+      }
       rows_read = ReadFresh(*record, limit, scratch, rows);
       probe.Prefetch(rows, rows_read);
       list = choose();
@@ -214,18 +223,17 @@ bool Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t tic
   scratch.Count(scratch.sifted, sifted);
   scratch.Count(scratch.passed, passed);
   Forget(scratch);
-  return memory;
+  return walked;
 }
 
-// The same for rows that pass; those that do not are walked through. Ends early (*finished) when it has cost as much as
-// a scan would.
-bool Graph::FilteredBeam(const Probe& probe, uint64_t entry, uint64_t tick, size_t ef, uint32_t limit,
-                         const Filter& filter, bool* finished, Scratch& scratch) const noexcept {
+// The same for rows that pass; those that do not are walked through.
+Walked Graph::FilteredBeam(const Probe& probe, uint64_t entry, uint64_t tick, size_t ef, uint32_t limit,
+                           const Filter& filter, const Interrupt& interrupt, Scratch& scratch) const noexcept {
   Buffer<uint64_t>& queue = scratch.queue;
   Buffer<uint64_t>& beam = scratch.beam;
   queue.Truncate(0);
   beam.Truncate(0);
-  if (!beam.Reserve(ef + 1) || !queue.Reserve(1) || !scratch.touched.Reserve(1)) return false;
+  if (!beam.Reserve(ef + 1) || !queue.Reserve(1) || !scratch.touched.Reserve(1)) return Walked::kNoMemory;
   uint64_t passed = 0;
   auto offer = [&](uint64_t key) {
     if (!filter(KeyId(key))) return;
@@ -241,14 +249,18 @@ bool Graph::FilteredBeam(const Probe& probe, uint64_t entry, uint64_t tick, size
   queue.Push(entry);
   offer(entry);
   uint64_t computed = 1;
-  bool memory = true;
+  Walked walked = Walked::kDone;
   while (!queue.empty()) {
     const uint64_t nearest = queue[0];
     if (beam.size() == ef && KeyOrder(nearest) > KeyOrder(beam[0])) break;
     // A scan would look at every row and score those that pass.
     const uint64_t scan = limit / 8 + static_cast<uint64_t>(double(limit) * double(passed) / double(computed)) + 256;
     if (computed > scan) {
-      *finished = false;
+      walked = Walked::kCostly;
+      break;
+    }
+    if (interrupt()) {
+      walked = Walked::kInterrupted;
       break;
     }
     std::pop_heap(queue.begin(), queue.end(), std::greater<>());
@@ -256,7 +268,7 @@ bool Graph::FilteredBeam(const Probe& probe, uint64_t entry, uint64_t tick, size
     const Record* record = ReadList(KeyId(nearest), 0, tick);
     if (!queue.Reserve(queue.size() + record->count) ||
         !scratch.touched.Reserve(scratch.touched.size() + record->count)) {
-      memory = false;
+      walked = Walked::kNoMemory;
       break;
     }
     const size_t n = ReadFresh(*record, limit, scratch, scratch.block.data());
@@ -273,18 +285,17 @@ bool Graph::FilteredBeam(const Probe& probe, uint64_t entry, uint64_t tick, size
   scratch.Count(scratch.computed, computed);
   Forget(scratch);
   std::sort_heap(beam.begin(), beam.end());
-  return memory;
+  return walked;
 }
 
-bool Graph::Walk(const Reader& reader, const Probe& probe, size_t k, size_t ef, uint32_t limit, const Filter& filter,
-                 bool* finished) const noexcept {
+Walked Graph::Walk(const Reader& reader, const Probe& probe, size_t k, size_t ef, uint32_t limit, const Filter& filter,
+                   const Interrupt& interrupt) const noexcept {
   Scratch& scratch = reader.scratch();
   const Version& version = reader.version();
   limit = std::min(limit, version.rows);
   scratch.beam.Truncate(0);
-  *finished = true;
-  if (limit == 0 || ef == 0) return true;
-  if (!PrepareScratch(scratch, limit)) return false;
+  if (limit == 0 || ef == 0) return Walked::kDone;
+  if (!PrepareScratch(scratch, limit)) return Walked::kNoMemory;
   // Parents have smaller ids than their children: a prefix of the rows is connected, and the way up leads into it.
   uint32_t entry = version.entry;
   int32_t levels = version.levels;
@@ -295,10 +306,10 @@ bool Graph::Walk(const Reader& reader, const Probe& probe, size_t k, size_t ef, 
   const uint64_t best = Descend(probe, entry, levels - 1, 1, version.tick, limit, scratch);
   if (filter.passes != nullptr) {
     const size_t width = version.survey.mode.coded ? 2 * std::max(ef, kRank) : ef;
-    return FilteredBeam(probe, best, version.tick, std::min<size_t>(width, limit), limit, filter, finished, scratch);
+    return FilteredBeam(probe, best, version.tick, std::min<size_t>(width, limit), limit, filter, interrupt, scratch);
   }
   return Beam(probe, best, 0, version.tick, ReachOf(k, std::min<size_t>(ef, limit), probe, version.survey), limit,
-              scratch);
+              interrupt, scratch);
 }
 
 }  // namespace pennon::graph

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstdio>
 #include <exception>
 
 #include <pthread.h>
@@ -84,7 +85,9 @@ void ThreadPool::Work(size_t worker) {
 }
 
 void ThreadPool::Loop(size_t worker, uint64_t seen) {
-  pthread_setname_np(pthread_self(), "pennon-worker");
+  char name[16];
+  std::snprintf(name, sizeof(name), "pennon-%u", static_cast<unsigned>(worker % 100'000));
+  pthread_setname_np(pthread_self(), name);
   for (;;) {
     for (int spin = 0; spin < kSpins && round_.load(std::memory_order_acquire) == seen; ++spin) Pause();
     if (round_.load(std::memory_order_acquire) == seen) {

@@ -1,4 +1,4 @@
-// The threads that link a wave. One caller at a time.
+// The threads that link a wave, or answer a batch of queries. One caller at a time.
 //
 // Workers spin a little between waves, since two barriers a wave cost more than the work of a small one otherwise.
 #pragma once

@@ -178,9 +178,8 @@ Result<std::vector<SearchResult>> HnswGraph::Search(std::span<const float> query
     const Source source(ref);
     const graph::Probe probe = source.Query(query.data());
     const auto row_id = [&](uint32_t id) { return ref.row_id(id); };
-    bool finished;
-    if (!impl_->graph.Walk(reader, probe, static_cast<size_t>(params.k),
-                           static_cast<size_t>(std::max(params.k, params.ef)), rows, {}, &finished)) {
+    if (impl_->graph.Walk(reader, probe, static_cast<size_t>(params.k),
+                          static_cast<size_t>(std::max(params.k, params.ef)), rows) != graph::Walked::kDone) {
       return Status::OutOfMemory("search: no memory for its scratch");
     }
     auto found = scratch.beam.size() >= k ? BestOfBeam(scratch, k, row_id)

@@ -12,6 +12,7 @@
 #include <arrow/type.h>
 
 #include "graph/graph.h"
+#include "graph/thread_pool.h"
 #include "index/adapters.h"
 #include "index/lance_export.h"
 #include "index/pool_allocator.h"
@@ -27,6 +28,26 @@ namespace {
 using arrow::Result;
 using arrow::Status;
 
+Status CheckRowIds(const arrow::Array& row_ids) {
+  const arrow::Type::type type = row_ids.type_id();
+  if (type != arrow::Type::UINT64 && type != arrow::Type::INT64) {
+    return Status::Invalid("row ids: expected uint64 or int64, got ", row_ids.type()->ToString());
+  }
+  if (row_ids.null_count() > 0) return Status::Invalid("row ids: expected no nulls, got ", row_ids.null_count());
+  if (type == arrow::Type::INT64) {
+    const int64_t* ids = row_ids.data()->GetValues<int64_t>(1);
+    const int64_t* end = ids + row_ids.length();
+    const int64_t* negative = std::find_if(ids, end, [](int64_t id) { return id < 0; });
+    if (negative != end) {
+      return Status::Invalid("row ids: expected 0 or more, got ", *negative, " at offset ", negative - ids);
+    }
+  }
+  return Status::OK();
+}
+
+// Of checked ones; both types have the same bits.
+const uint64_t* RowIdValues(const arrow::Array& row_ids) { return row_ids.data()->GetValues<uint64_t>(1); }
+
 }  // namespace
 
 RowFilter RowFilter::Bitmap(std::shared_ptr<arrow::BooleanArray> bits, uint64_t first_row_id) {
@@ -36,18 +57,38 @@ RowFilter RowFilter::Bitmap(std::shared_ptr<arrow::BooleanArray> bits, uint64_t 
   return filter;
 }
 
+RowFilter RowFilter::IdBitmap(std::shared_ptr<arrow::BooleanArray> bits) {
+  RowFilter filter = Bitmap(std::move(bits));
+  filter.of_ids_ = true;
+  return filter;
+}
+
+Result<RowFilter> RowFilter::RowIds(const arrow::Array& row_ids) {
+  return Guard([&]() -> Result<RowFilter> {
+    ARROW_RETURN_NOT_OK(CheckRowIds(row_ids));
+    const uint64_t* values = RowIdValues(row_ids);
+    std::vector<uint64_t> sorted(values, values + row_ids.length());
+    std::sort(sorted.begin(), sorted.end());
+    RowFilter filter;
+    filter.row_ids_ = std::make_shared<const std::vector<uint64_t>>(std::move(sorted));
+    return filter;
+  });
+}
+
 RowFilter RowFilter::Predicate(std::function<bool(uint64_t)> predicate) {
   RowFilter filter;
   filter.predicate_ = std::move(predicate);
   return filter;
 }
 
-bool RowFilter::Passes(uint64_t row_id) const {
+bool RowFilter::Passes(uint64_t row_id, uint32_t id) const {
   if (bits_) {
-    const uint64_t i = row_id - first_row_id_;
-    return row_id >= first_row_id_ && i < static_cast<uint64_t>(bits_->length()) &&
-           bits_->IsValid(static_cast<int64_t>(i)) && bits_->Value(static_cast<int64_t>(i));
+    const uint64_t at = of_ids_ ? id : row_id;
+    const auto i = static_cast<int64_t>(at - first_row_id_);
+    return at >= first_row_id_ && at - first_row_id_ < static_cast<uint64_t>(bits_->length()) && bits_->IsValid(i) &&
+           bits_->Value(i);
   }
+  if (row_ids_) return std::binary_search(row_ids_->begin(), row_ids_->end(), row_id);
   return !predicate_ || predicate_(row_id);
 }
 
@@ -71,7 +112,7 @@ struct LiveIndex::Impl {
   Result<Answer> SearchChecked(const graph::Graph::Reader& reader, const ScoredVector& query,
                                const SearchOptions& search) const;
   Result<std::vector<Answer>> SearchBatch(const graph::Graph::Reader& reader, const arrow::Array& queries,
-                                          const SearchOptions& search) const;
+                                          const SearchOptions& search, const BatchOptions& batch) const;
   Result<VerifyReport> Verify(const graph::Graph::Reader& reader) const;
 
   // Whether so many rows have codes; the survey says whether walks go by them.
@@ -103,26 +144,29 @@ struct LiveIndex::Impl {
 
 namespace {
 
-Status NoMemory() { return Status::OutOfMemory("search: no memory for its scratch"); }
+// Whether a call's deadline has passed or its stop token was used.
+template <typename Options>
+class Ending {
+ public:
+  explicit Ending(const Options& options) : options_(options) {}
 
-Status CheckRowIds(const arrow::Array& row_ids, int64_t rows) {
-  const arrow::Type::type type = row_ids.type_id();
-  if (type != arrow::Type::UINT64 && type != arrow::Type::INT64) {
-    return Status::Invalid("row ids: expected uint64 or int64, got ", row_ids.type()->ToString());
+  bool due() const {
+    return options_.stop_token.stop_requested() ||
+           (options_.deadline && std::chrono::steady_clock::now() >= *options_.deadline);
   }
-  if (row_ids.length() != rows) {
-    return Status::Invalid("row ids: expected one for each of ", rows, " vectors, got ", row_ids.length());
+  const char* reason() const {
+    return options_.stop_token.stop_requested() ? "a stop was requested" : "the deadline has passed";
   }
-  if (row_ids.null_count() > 0) return Status::Invalid("row ids: expected no nulls, got ", row_ids.null_count());
-  if (type == arrow::Type::INT64) {
-    const int64_t* ids = row_ids.data()->GetValues<int64_t>(1);
-    const int64_t* negative = std::find_if(ids, ids + rows, [](int64_t id) { return id < 0; });
-    if (negative != ids + rows) {
-      return Status::Invalid("row ids: expected 0 or more, got ", *negative, " at offset ", negative - ids);
-    }
+  graph::Interrupt interrupt() const {
+    if (!options_.deadline && !options_.stop_token.stop_possible()) return {};
+    return {this, [](const void* ending) noexcept { return static_cast<const Ending*>(ending)->due(); }};
   }
-  return Status::OK();
-}
+
+ private:
+  const Options& options_;
+};
+
+Status NoMemory() { return Status::OutOfMemory("search: no memory for its scratch"); }
 
 }  // namespace
 
@@ -135,7 +179,13 @@ Result<LiveIndex::IdRange> LiveIndex::Impl::Append(const std::shared_ptr<arrow::
   }
   std::lock_guard lock(writer);
   ARROW_RETURN_NOT_OK(rows.Check(*array, "vectors"));
-  if (append.row_ids) ARROW_RETURN_NOT_OK(CheckRowIds(*append.row_ids, array->length()));
+  if (append.row_ids) {
+    ARROW_RETURN_NOT_OK(CheckRowIds(*append.row_ids));
+    if (append.row_ids->length() != array->length()) {
+      return Status::Invalid("row ids: expected one for each of ", array->length(), " vectors, got ",
+                             append.row_ids->length());
+    }
+  }
   const auto& vectors = static_cast<const arrow::FixedSizeListArray&>(*array);
   const auto added = static_cast<uint64_t>(vectors.length() - vectors.null_count());
   const uint32_t first = rows.size();
@@ -151,8 +201,7 @@ Result<LiveIndex::IdRange> LiveIndex::Impl::Append(const std::shared_ptr<arrow::
   uint64_t next = first_row_id + static_cast<uint64_t>(vectors.length());
   std::function<uint64_t(int64_t)> row_id = [&](int64_t i) { return first_row_id + static_cast<uint64_t>(i); };
   if (append.row_ids) {
-    // Both types have the same bits.
-    const uint64_t* ids = append.row_ids->data()->GetValues<uint64_t>(1);
+    const uint64_t* ids = RowIdValues(*append.row_ids);
     row_id = [ids](int64_t i) { return ids[i]; };
     if (vectors.length() > 0) next = std::max(next_row_id, *std::max_element(ids, ids + vectors.length()) + 1);
   }
@@ -171,11 +220,13 @@ Result<LiveIndex::IdRange> LiveIndex::Impl::Append(const std::shared_ptr<arrow::
   const size_t threads = append.threads == 0 ? DefaultThreads() : static_cast<size_t>(append.threads);
   graph::Scorer scorer = MakeScorer(by_codes ? coded_rows : exact_rows);
   scorer.largest_norm = rows.largest_norm();
+  const Ending ending(append);
   const graph::Outcome outcome =
-      graph.Link(static_cast<uint32_t>(added), scorer, threads, [&] { return append.stop_token.stop_requested(); });
+      graph.Link(static_cast<uint32_t>(added), scorer, threads, [&] { return ending.due(); });
   if (outcome != graph::Outcome::kOk) {
     codes.Restore(codes_before);
     rows.Restore(mark);
+    if (outcome == graph::Outcome::kStopped) return Status::Cancelled("append: ", ending.reason());
     return ToStatus(outcome, threads);
   }
   const auto start = std::chrono::steady_clock::now();
@@ -195,6 +246,15 @@ Result<Answer> LiveIndex::Impl::SearchChecked(const graph::Graph::Reader& reader
   graph::Scratch& scratch = reader.scratch();
   scratch.Count(scratch.searches, 1);
   if (k == 0) return answer;
+  const Ending ending(search);
+  const auto cut_short = [&] {
+    answer.complete = false;
+    answer.reason = ending.reason();
+  };
+  if (ending.due()) {
+    cut_short();
+    return answer;
+  }
   const graph::Probe exact = MakeProbe(exact_rows, {query}, {});
   const auto row_id = [&](uint32_t id) { return rows.row_id(id); };
   if (!search.exact && k <= visible / 2) {
@@ -208,7 +268,7 @@ Result<Answer> LiveIndex::Impl::SearchChecked(const graph::Graph::Reader& reader
       filter = {&pass, [](const void* object, uint32_t id) noexcept {
                   Pass& p = *static_cast<Pass*>(const_cast<void*>(object));
                   try {
-                    return !p.failure && p.filter.Passes(p.rows.row_id(id));
+                    return !p.failure && p.filter.Passes(p.rows.row_id(id), id);
                   } catch (...) {
                     p.failure = std::current_exception();
                     return false;
@@ -223,18 +283,25 @@ Result<Answer> LiveIndex::Impl::SearchChecked(const graph::Graph::Reader& reader
       probe = MakeProbe(coded_rows, {query, codes.Encode(query, forms.floats, forms.code)}, mode);
     }
     probe.least = rows.LeastOf(query.values, reader.version().largest_norm);
-    bool finished;
     const auto ef = static_cast<size_t>(std::max(search.k, search.ef));
-    if (!graph.Walk(reader, probe, static_cast<size_t>(search.k), ef, visible, filter, &finished)) return NoMemory();
+    const graph::Walked walked =
+        graph.Walk(reader, probe, static_cast<size_t>(search.k), ef, visible, filter, ending.interrupt());
+    if (walked == graph::Walked::kNoMemory) return NoMemory();
     if (pass.failure) std::rethrow_exception(pass.failure);
-    if (finished && scratch.beam.size() >= k) {
-      answer.rows = mode.coded ? RankBeam(exact, scratch, k, probe.noise, row_id) : BestOfBeam(scratch, k, row_id);
+    if (walked == graph::Walked::kInterrupted) cut_short();
+    if (!answer.complete || (walked == graph::Walked::kDone && scratch.beam.size() >= k)) {
+      const size_t found = std::min(k, scratch.beam.size());
+      answer.rows =
+          mode.coded ? RankBeam(exact, scratch, found, probe.noise, row_id) : BestOfBeam(scratch, found, row_id);
       return answer;
     }
   }
   const RowFilter& filter = search.filter;
-  answer.rows = Scan(exact, visible, k, scratch, row_id,
-                     [&](uint32_t id) { return filter.all() || filter.Passes(rows.row_id(id)); });
+  bool interrupted = false;
+  answer.rows = Scan(
+      exact, visible, k, scratch, row_id,
+      [&](uint32_t id) { return filter.all() || filter.Passes(rows.row_id(id), id); }, ending.interrupt(), &interrupted);
+  if (interrupted) cut_short();
   return answer;
 }
 
@@ -247,21 +314,52 @@ Result<Answer> LiveIndex::Impl::Search(const graph::Graph::Reader& reader, std::
 }
 
 Result<std::vector<Answer>> LiveIndex::Impl::SearchBatch(const graph::Graph::Reader& reader, const arrow::Array& array,
-                                                         const SearchOptions& search) const {
+                                                         const SearchOptions& search, const BatchOptions& batch) const {
   if (!reader) return NoMemory();
   if (search.k < 0) return Status::Invalid("k: expected 0 or more, got ", search.k);
+  if (batch.threads < 0) return Status::Invalid("threads: expected 0 or more, got ", batch.threads);
   ARROW_RETURN_NOT_OK(rows.Check(array, "queries"));
   const auto& queries = static_cast<const arrow::FixedSizeListArray&>(array);
+  const auto n = static_cast<size_t>(queries.length());
   for (int64_t i = 0; i < queries.length(); ++i) {
     if (queries.IsNull(i)) return Status::Invalid("queries: expected no nulls, got one at offset ", i);
   }
-  std::vector<Answer> answers;
-  answers.reserve(static_cast<size_t>(queries.length()));
-  std::vector<float> scratch(static_cast<size_t>(options.dim));
-  for (int64_t i = 0; i < queries.length(); ++i) {
-    ARROW_ASSIGN_OR_RAISE(answers.emplace_back(),
-                          SearchChecked(reader, rows.LoadQuery(queries, i, scratch.data()), search));
+  if (!batch.filters.empty() && batch.filters.size() != n) {
+    return Status::Invalid("filters: expected one for each of ", n, " queries, got ", batch.filters.size());
   }
+  if (!batch.filters.empty() && !search.filter.all()) {
+    return Status::Invalid("filters: expected none, as there is one for all queries");
+  }
+  const size_t threads =
+      std::max(std::min(batch.threads == 0 ? DefaultThreads() : static_cast<size_t>(batch.threads), n), size_t{1});
+  std::vector<Answer> answers(n);
+  struct Worker {
+    std::vector<float> scratch;
+    size_t failed_at;
+    Status failure;
+  };
+  std::vector<Worker> workers(threads, {std::vector<float>(static_cast<size_t>(options.dim)), n, Status::OK()});
+  graph::ThreadPool pool;
+  if (!pool.SetThreads(threads)) return Status::UnknownError("search: the system gives no ", threads, " threads");
+  pool.For(n, [&](size_t worker, size_t i) {
+    Worker& by = workers[worker];
+    if (!by.failure.ok()) return;
+    by.failed_at = i;
+    by.failure = Guard([&]() -> Status {
+      // The reader that was given keeps the version.
+      const graph::Graph::Reader own(graph, &reader.version());
+      if (!own) return NoMemory();
+      const ScoredVector query = rows.LoadQuery(queries, static_cast<int64_t>(i), by.scratch.data());
+      SearchOptions filtered = search;
+      if (!batch.filters.empty()) filtered.filter = batch.filters[i];
+      return SearchChecked(own, query, filtered).Value(&answers[i]);
+    });
+  });
+  const Worker* first = nullptr;
+  for (const Worker& by : workers) {
+    if (!by.failure.ok() && (first == nullptr || by.failed_at < first->failed_at)) first = &by;
+  }
+  if (first != nullptr) return first->failure;
   return answers;
 }
 
@@ -306,8 +404,9 @@ Result<Answer> Snapshot::Search(std::span<const float> query, const SearchOption
   return Guard([&] { return impl_->index->Search(impl_->Read(), query, options); });
 }
 
-Result<std::vector<Answer>> Snapshot::SearchBatch(const arrow::Array& queries, const SearchOptions& options) const {
-  return Guard([&] { return impl_->index->SearchBatch(impl_->Read(), queries, options); });
+Result<std::vector<Answer>> Snapshot::SearchBatch(const arrow::Array& queries, const SearchOptions& options,
+                                                  const BatchOptions& batch) const {
+  return Guard([&] { return impl_->index->SearchBatch(impl_->Read(), queries, options, batch); });
 }
 
 Result<std::shared_ptr<arrow::RecordBatch>> Snapshot::ToLanceHnswBatch() const {
@@ -405,8 +504,9 @@ Result<Answer> LiveIndex::Search(std::span<const float> query, const SearchOptio
   return Guard([&] { return impl_->Search(graph::Graph::Reader(impl_->graph), query, options); });
 }
 
-Result<std::vector<Answer>> LiveIndex::SearchBatch(const arrow::Array& queries, const SearchOptions& options) const {
-  return Guard([&] { return impl_->SearchBatch(graph::Graph::Reader(impl_->graph), queries, options); });
+Result<std::vector<Answer>> LiveIndex::SearchBatch(const arrow::Array& queries, const SearchOptions& options,
+                                                   const BatchOptions& batch) const {
+  return Guard([&] { return impl_->SearchBatch(graph::Graph::Reader(impl_->graph), queries, options, batch); });
 }
 
 Result<VerifyReport> LiveIndex::Verify() const {

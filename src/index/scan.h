@@ -18,10 +18,11 @@ struct ResultOrder {
   }
 };
 
-// The k nearest of the rows below `rows` that pass, by looking at all of them.
+// The k nearest of the rows below `rows` that pass, by looking at all of them, or at those before an interrupt.
 template <typename RowId, typename Passes>
 std::vector<SearchResult> Scan(const graph::Probe& probe, uint32_t rows, size_t k, graph::Scratch& scratch,
-                               RowId&& row_id, Passes&& passes) {
+                               RowId&& row_id, Passes&& passes, const graph::Interrupt& interrupt = {},
+                               bool* interrupted = nullptr) {
   constexpr size_t kBlock = 64;
   std::vector<SearchResult> best;  // a max-heap
   uint32_t ids[kBlock];
@@ -45,6 +46,10 @@ std::vector<SearchResult> Scan(const graph::Probe& probe, uint32_t rows, size_t 
     n = 0;
   };
   for (uint32_t id = 0; id < rows; ++id) {
+    if (id % kBlock == 0 && interrupt()) {
+      *interrupted = true;
+      break;
+    }
     if (!passes(id)) continue;
     ids[n++] = id;
     if (n == kBlock) flush();
@@ -101,6 +106,7 @@ std::vector<SearchResult> RankBeam(const graph::Probe& exact, graph::Scratch& sc
 template <typename RowId>
 std::vector<SearchResult> BestOfBeam(const graph::Scratch& scratch, size_t k, RowId&& row_id) {
   std::vector<SearchResult> best;
+  if (k == 0) return best;
   best.reserve(k);
   const uint32_t kth = graph::KeyOrder(scratch.beam[k - 1]);
   for (uint64_t key : scratch.beam) {

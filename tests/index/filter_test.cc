@@ -1,0 +1,131 @@
+// ctest: labels=contract-8,asan timeout=120
+// Filters of every kind, one a query, and batches on several threads.
+#include <atomic>
+#include <random>
+#include <stdexcept>
+
+#include <arrow/api.h>
+#include <gtest/gtest.h>
+
+#include "pennon/live_index.h"
+#include "support/vectors.h"
+
+namespace pennon {
+namespace {
+
+constexpr int kDim = 12;
+constexpr size_t kRows = 5000;
+constexpr uint64_t kFirst = 1'000'000'000'000;
+
+LiveIndex MakeIndex() {
+  LiveIndex index = LiveIndex::Make({.dim = kDim, .build = {.m = 8, .ef_construction = 40}}).ValueOrDie();
+  EXPECT_TRUE(index.Append(ToArray(Normal(kRows, kDim, 1), kDim), {.first_row_id = kFirst}).ok());
+  return index;
+}
+
+// Of every kind, the same rows: those of `passing`, by position.
+std::vector<RowFilter> AllKinds(const std::vector<bool>& passing) {
+  arrow::BooleanBuilder bits;
+  arrow::UInt64Builder ids;
+  arrow::Int64Builder signed_ids;
+  for (size_t i = passing.size(); i-- > 0;) {
+    if (!passing[i]) continue;
+    EXPECT_TRUE(ids.Append(kFirst + i).ok());
+    EXPECT_TRUE(signed_ids.Append(static_cast<int64_t>(kFirst + i)).ok());
+  }
+  for (const bool passes : passing) EXPECT_TRUE(bits.Append(passes).ok());
+  const auto bitmap = std::static_pointer_cast<arrow::BooleanArray>(bits.Finish().ValueOrDie());
+  return {RowFilter::Bitmap(bitmap, kFirst), RowFilter::IdBitmap(bitmap),
+          RowFilter::RowIds(*ids.Finish().ValueOrDie()).ValueOrDie(),
+          RowFilter::RowIds(*signed_ids.Finish().ValueOrDie()).ValueOrDie(),
+          RowFilter::Predicate([passing](uint64_t row_id) { return passing[row_id - kFirst]; })};
+}
+
+TEST(Filter, EveryKindPassesTheSameRows) {
+  const LiveIndex index = MakeIndex();
+  const std::vector<float> query = Normal(1, kDim, 2)[0];
+  for (const double share : {0.0, 0.0005, 0.01, 0.3, 1.0}) {
+    std::mt19937_64 random(3);
+    std::vector<bool> passing(kRows);
+    size_t passes = 0;
+    for (size_t i = 0; i < kRows; ++i) {
+      passing[i] = std::uniform_real_distribution<double>()(random) < share;
+      passes += passing[i] ? 1 : 0;
+    }
+    const std::vector<RowFilter> filters = AllKinds(passing);
+    for (const bool exact : {false, true}) {
+      const Answer first = index.Search(query, {.filter = filters[0], .exact = exact}).ValueOrDie();
+      EXPECT_EQ(first.rows.size(), std::min<size_t>(10, passes));
+      for (const SearchResult& row : first.rows) EXPECT_TRUE(passing[row.id]);
+      for (const RowFilter& filter : filters) {
+        EXPECT_EQ(index.Search(query, {.filter = filter, .exact = exact}).ValueOrDie().rows, first.rows);
+      }
+    }
+  }
+}
+
+TEST(Filter, ABitmapPassesNothingOutsideOfItself) {
+  const RowFilter filter = RowFilter::Bitmap(
+      std::static_pointer_cast<arrow::BooleanArray>(
+          arrow::MakeArrayFromScalar(arrow::BooleanScalar(true), 3).ValueOrDie()),
+      UINT64_MAX - 4);
+  for (const uint64_t row_id : {UINT64_MAX - 5, uint64_t{0}, uint64_t{3}, UINT64_MAX - 1, UINT64_MAX}) {
+    EXPECT_FALSE(filter.Passes(row_id, 0)) << row_id;
+  }
+  for (uint64_t row_id = UINT64_MAX - 4; row_id < UINT64_MAX - 1; ++row_id) EXPECT_TRUE(filter.Passes(row_id, 0));
+}
+
+TEST(Filter, OneAQueryOnAnyNumberOfThreads) {
+  const LiveIndex index = MakeIndex();
+  const Vectors queries = Normal(97, kDim, 4);
+  const auto array = ToArray(queries, kDim);
+  std::vector<RowFilter> filters;
+  for (size_t i = 0; i < queries.size(); ++i) {
+    filters.push_back(i % 4 == 0 ? RowFilter()
+                                 : RowFilter::Predicate([i](uint64_t row_id) { return row_id % (i + 1) == 0; }));
+  }
+  for (const int threads : {0, 1, 2, 5, 200}) {
+    const auto answers = index.SearchBatch(*array, {}, {.filters = filters, .threads = threads}).ValueOrDie();
+    ASSERT_EQ(answers.size(), queries.size());
+    for (size_t i = 0; i < queries.size(); ++i) {
+      EXPECT_EQ(answers[i].rows, index.Search(queries[i], {.filter = filters[i]}).ValueOrDie().rows) << i;
+    }
+  }
+}
+
+TEST(Filter, TheFirstQueryThatFailsIsReportedForAnyNumberOfThreads) {
+  const LiveIndex index = MakeIndex();
+  const auto array = ToArray(Normal(40, kDim, 4), kDim);
+  std::vector<RowFilter> filters(40);
+  for (const size_t i : {17, 18, 31}) {
+    filters[i] = RowFilter::Predicate([i](uint64_t) -> bool { throw std::runtime_error(std::to_string(i)); });
+  }
+  for (const int threads : {1, 2, 7}) {
+    const arrow::Status status = index.SearchBatch(*array, {}, {.filters = filters, .threads = threads}).status();
+    EXPECT_EQ(status.message(), "17");
+  }
+}
+
+TEST(Filter, BadOnesAreRefused) {
+  const LiveIndex index = MakeIndex();
+  const auto array = ToArray(Normal(3, kDim, 4), kDim);
+  const auto message = [&](const SearchOptions& search, const BatchOptions& batch) {
+    return index.SearchBatch(*array, search, batch).status().message();
+  };
+  EXPECT_EQ(message({}, {.threads = -1}), "threads: expected 0 or more, got -1");
+  EXPECT_EQ(message({}, {.filters = std::vector<RowFilter>(2)}), "filters: expected one for each of 3 queries, got 2");
+  EXPECT_EQ(message({.filter = RowFilter::Predicate([](uint64_t) { return true; })},
+                    {.filters = std::vector<RowFilter>(3)}),
+            "filters: expected none, as there is one for all queries");
+  const auto floats = arrow::MakeArrayOfNull(arrow::float32(), 2).ValueOrDie();
+  EXPECT_EQ(RowFilter::RowIds(*floats).status().message(), "row ids: expected uint64 or int64, got float");
+  const auto nulls = arrow::MakeArrayOfNull(arrow::uint64(), 2).ValueOrDie();
+  EXPECT_EQ(RowFilter::RowIds(*nulls).status().message(), "row ids: expected no nulls, got 2");
+  arrow::Int64Builder negative;
+  ASSERT_TRUE(negative.AppendValues({4, -1}).ok());
+  EXPECT_EQ(RowFilter::RowIds(*negative.Finish().ValueOrDie()).status().message(),
+            "row ids: expected 0 or more, got -1 at offset 1");
+}
+
+}  // namespace
+}  // namespace pennon
