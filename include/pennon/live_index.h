@@ -52,7 +52,7 @@ struct AppendOptions {
   // Row ids of all rows, null vectors included; excludes first_row_id. UInt64Array or Int64Array without nulls and
   // without negative values. Row ids need not be unique.
   std::shared_ptr<arrow::Array> row_ids = nullptr;
-  int threads = 0;                  // 0: as many as this process may use
+  int threads = 0;  // 0: as many as this process may use
   // Looked at between waves of at most 256 rows: Cancelled, and nothing has changed.
   Deadline deadline = std::nullopt;
   std::stop_token stop_token = {};

@@ -300,7 +300,8 @@ Result<Answer> LiveIndex::Impl::SearchChecked(const graph::Graph::Reader& reader
   bool interrupted = false;
   answer.rows = Scan(
       exact, visible, k, scratch, row_id,
-      [&](uint32_t id) { return filter.all() || filter.Passes(rows.row_id(id), id); }, ending.interrupt(), &interrupted);
+      [&](uint32_t id) { return filter.all() || filter.Passes(rows.row_id(id), id); }, ending.interrupt(),
+      &interrupted);
   if (interrupted) cut_short();
   return answer;
 }

@@ -1,4 +1,4 @@
-// ctest: labels=contract-8,asan timeout=120
+// ctest: labels=contract-8,asan,tsan timeout=120
 // Filters of every kind, one a query, and batches on several threads.
 #include <atomic>
 #include <random>
@@ -65,10 +65,10 @@ TEST(Filter, EveryKindPassesTheSameRows) {
 }
 
 TEST(Filter, ABitmapPassesNothingOutsideOfItself) {
-  const RowFilter filter = RowFilter::Bitmap(
-      std::static_pointer_cast<arrow::BooleanArray>(
-          arrow::MakeArrayFromScalar(arrow::BooleanScalar(true), 3).ValueOrDie()),
-      UINT64_MAX - 4);
+  const RowFilter filter =
+      RowFilter::Bitmap(std::static_pointer_cast<arrow::BooleanArray>(
+                            arrow::MakeArrayFromScalar(arrow::BooleanScalar(true), 3).ValueOrDie()),
+                        UINT64_MAX - 4);
   for (const uint64_t row_id : {UINT64_MAX - 5, uint64_t{0}, uint64_t{3}, UINT64_MAX - 1, UINT64_MAX}) {
     EXPECT_FALSE(filter.Passes(row_id, 0)) << row_id;
   }
@@ -114,9 +114,9 @@ TEST(Filter, BadOnesAreRefused) {
   };
   EXPECT_EQ(message({}, {.threads = -1}), "threads: expected 0 or more, got -1");
   EXPECT_EQ(message({}, {.filters = std::vector<RowFilter>(2)}), "filters: expected one for each of 3 queries, got 2");
-  EXPECT_EQ(message({.filter = RowFilter::Predicate([](uint64_t) { return true; })},
-                    {.filters = std::vector<RowFilter>(3)}),
-            "filters: expected none, as there is one for all queries");
+  EXPECT_EQ(
+      message({.filter = RowFilter::Predicate([](uint64_t) { return true; })}, {.filters = std::vector<RowFilter>(3)}),
+      "filters: expected none, as there is one for all queries");
   const auto floats = arrow::MakeArrayOfNull(arrow::float32(), 2).ValueOrDie();
   EXPECT_EQ(RowFilter::RowIds(*floats).status().message(), "row ids: expected uint64 or int64, got float");
   const auto nulls = arrow::MakeArrayOfNull(arrow::uint64(), 2).ValueOrDie();
