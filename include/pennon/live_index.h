@@ -53,7 +53,8 @@ struct AppendOptions {
   // without negative values. Row ids need not be unique.
   std::shared_ptr<arrow::Array> row_ids = nullptr;
   int threads = 0;  // 0: as many as this process may use
-  // Looked at between waves of at most 256 rows: Cancelled, and nothing has changed.
+  // Looked at before each wave of at most 256 rows is linked, but not while another append is waited for or vectors are
+  // copied: Cancelled, and nothing has changed.
   Deadline deadline = std::nullopt;
   std::stop_token stop_token = {};
 };
@@ -62,7 +63,8 @@ struct AppendOptions {
 class RowFilter {
  public:
   RowFilter() = default;  // all rows
-  // Row id r passes if bits[r - first_row_id] is true; null and what lies outside the array do not pass.
+  // Row id r passes if bits[r - first_row_id] is true; null and what lies outside the array do not pass. Without an
+  // array, or a function below, nothing passes.
   static RowFilter Bitmap(std::shared_ptr<arrow::BooleanArray> bits, uint64_t first_row_id = 0);
   // The same for ids, the positions in append order.
   static RowFilter IdBitmap(std::shared_ptr<arrow::BooleanArray> bits);
@@ -71,15 +73,16 @@ class RowFilter {
   // Called from the searching threads; one that throws makes the search fail.
   static RowFilter Predicate(std::function<bool(uint64_t row_id)> predicate);
 
-  bool all() const { return !bits_ && !row_ids_ && !predicate_; }
+  bool all() const { return kind_ == Kind::kAll; }
   bool Passes(uint64_t row_id, uint32_t id) const;
 
  private:
+  enum class Kind { kAll, kBitmap, kIdBitmap, kRowIds, kPredicate };
+  Kind kind_ = Kind::kAll;
   std::shared_ptr<arrow::BooleanArray> bits_;
-  bool of_ids_ = false;
   uint64_t first_row_id_ = 0;
   std::shared_ptr<const std::vector<uint64_t>> row_ids_;  // ascending
-  std::function<bool(uint64_t)> predicate_;
+  std::shared_ptr<const std::function<bool(uint64_t)>> predicate_;
 };
 
 struct SearchOptions {
@@ -89,8 +92,8 @@ struct SearchOptions {
   int64_t ef = 64;
   RowFilter filter = {};
   bool exact = false;  // scan all rows instead of walking the graph
-  // Looked at every few microseconds, but while a predicate runs. A search that either ends gives what it has found.
-  // Of a SearchBatch they end the whole, so that later answers may be empty.
+  // Looked at all the time, but not while a predicate runs or what was found is ranked. A search that either ends gives
+  // what it has found. Of a SearchBatch they end the whole, so that later answers may be empty.
   Deadline deadline = std::nullopt;
   std::stop_token stop_token = {};
 };

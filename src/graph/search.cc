@@ -188,6 +188,7 @@ Walked Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t t
   const std::atomic<Record*>* list = choose();
   for (size_t round = 1; list != nullptr || rows_read > 0; ++round) {
     if (round % kRounds == 0 && interrupt()) {
+      keep_scored();
       walked = Walked::kInterrupted;
       break;
     }

@@ -52,6 +52,7 @@ const uint64_t* RowIdValues(const arrow::Array& row_ids) { return row_ids.data()
 
 RowFilter RowFilter::Bitmap(std::shared_ptr<arrow::BooleanArray> bits, uint64_t first_row_id) {
   RowFilter filter;
+  filter.kind_ = Kind::kBitmap;
   filter.bits_ = std::move(bits);
   filter.first_row_id_ = first_row_id;
   return filter;
@@ -59,7 +60,7 @@ RowFilter RowFilter::Bitmap(std::shared_ptr<arrow::BooleanArray> bits, uint64_t 
 
 RowFilter RowFilter::IdBitmap(std::shared_ptr<arrow::BooleanArray> bits) {
   RowFilter filter = Bitmap(std::move(bits));
-  filter.of_ids_ = true;
+  filter.kind_ = Kind::kIdBitmap;
   return filter;
 }
 
@@ -70,6 +71,7 @@ Result<RowFilter> RowFilter::RowIds(const arrow::Array& row_ids) {
     std::vector<uint64_t> sorted(values, values + row_ids.length());
     std::sort(sorted.begin(), sorted.end());
     RowFilter filter;
+    filter.kind_ = Kind::kRowIds;
     filter.row_ids_ = std::make_shared<const std::vector<uint64_t>>(std::move(sorted));
     return filter;
   });
@@ -77,19 +79,23 @@ Result<RowFilter> RowFilter::RowIds(const arrow::Array& row_ids) {
 
 RowFilter RowFilter::Predicate(std::function<bool(uint64_t)> predicate) {
   RowFilter filter;
-  filter.predicate_ = std::move(predicate);
+  filter.kind_ = Kind::kPredicate;
+  if (predicate) filter.predicate_ = std::make_shared<const std::function<bool(uint64_t)>>(std::move(predicate));
   return filter;
 }
 
 bool RowFilter::Passes(uint64_t row_id, uint32_t id) const {
-  if (bits_) {
-    const uint64_t at = of_ids_ ? id : row_id;
-    const auto i = static_cast<int64_t>(at - first_row_id_);
-    return at >= first_row_id_ && at - first_row_id_ < static_cast<uint64_t>(bits_->length()) && bits_->IsValid(i) &&
-           bits_->Value(i);
+  switch (kind_) {
+    case Kind::kAll: return true;
+    case Kind::kRowIds: return std::binary_search(row_ids_->begin(), row_ids_->end(), row_id);
+    case Kind::kPredicate: return predicate_ && (*predicate_)(row_id);
+    case Kind::kBitmap:
+    case Kind::kIdBitmap: break;
   }
-  if (row_ids_) return std::binary_search(row_ids_->begin(), row_ids_->end(), row_id);
-  return !predicate_ || predicate_(row_id);
+  const uint64_t at = kind_ == Kind::kIdBitmap ? id : row_id;
+  const auto i = static_cast<int64_t>(at - first_row_id_);
+  return bits_ && at >= first_row_id_ && at - first_row_id_ < static_cast<uint64_t>(bits_->length()) &&
+         bits_->IsValid(i) && bits_->Value(i);
 }
 
 struct LiveIndex::Impl {
@@ -110,7 +116,7 @@ struct LiveIndex::Impl {
   Result<Answer> Search(const graph::Graph::Reader& reader, std::span<const float> query,
                         const SearchOptions& search) const;
   Result<Answer> SearchChecked(const graph::Graph::Reader& reader, const ScoredVector& query,
-                               const SearchOptions& search) const;
+                               const SearchOptions& search, const RowFilter& passing) const;
   Result<std::vector<Answer>> SearchBatch(const graph::Graph::Reader& reader, const arrow::Array& queries,
                                           const SearchOptions& search, const BatchOptions& batch) const;
   Result<VerifyReport> Verify(const graph::Graph::Reader& reader) const;
@@ -239,7 +245,7 @@ Result<LiveIndex::IdRange> LiveIndex::Impl::Append(const std::shared_ptr<arrow::
 }
 
 Result<Answer> LiveIndex::Impl::SearchChecked(const graph::Graph::Reader& reader, const ScoredVector& query,
-                                              const SearchOptions& search) const {
+                                              const SearchOptions& search, const RowFilter& passing) const {
   Answer answer;
   const uint32_t visible = reader.version().rows;
   const size_t k = static_cast<size_t>(std::min<int64_t>(search.k, visible));
@@ -257,14 +263,21 @@ Result<Answer> LiveIndex::Impl::SearchChecked(const graph::Graph::Reader& reader
   }
   const graph::Probe exact = MakeProbe(exact_rows, {query}, {});
   const auto row_id = [&](uint32_t id) { return rows.row_id(id); };
+  graph::Probe probe = exact;
+  graph::Mode mode;
+  scratch.beam.Truncate(0);
+  const auto best_of_walk = [&] {
+    const size_t found = std::min(k, scratch.beam.size());
+    return mode.coded ? RankBeam(exact, scratch, found, probe.noise, row_id) : BestOfBeam(scratch, found, row_id);
+  };
   if (!search.exact && k <= visible / 2) {
     struct Pass {
       const RowFilter& filter;
       const RowStore& rows;
       std::exception_ptr failure;
-    } pass{search.filter, rows, nullptr};
+    } pass{passing, rows, nullptr};
     graph::Filter filter;
-    if (!search.filter.all()) {
+    if (!passing.all()) {
       filter = {&pass, [](const void* object, uint32_t id) noexcept {
                   Pass& p = *static_cast<Pass*>(const_cast<void*>(object));
                   try {
@@ -275,8 +288,7 @@ Result<Answer> LiveIndex::Impl::SearchChecked(const graph::Graph::Reader& reader
                   }
                 }};
     }
-    const graph::Mode mode = reader.version().survey.mode;
-    graph::Probe probe = exact;
+    mode = reader.version().survey.mode;
     if (mode.coded || mode.sifted()) {
       if (!scratch.probes.Reserve(QueryScratch::Bytes(coded_rows))) return NoMemory();
       const QueryScratch forms(coded_rows, scratch.probes.data());
@@ -290,19 +302,23 @@ Result<Answer> LiveIndex::Impl::SearchChecked(const graph::Graph::Reader& reader
     if (pass.failure) std::rethrow_exception(pass.failure);
     if (walked == graph::Walked::kInterrupted) cut_short();
     if (!answer.complete || (walked == graph::Walked::kDone && scratch.beam.size() >= k)) {
-      const size_t found = std::min(k, scratch.beam.size());
-      answer.rows =
-          mode.coded ? RankBeam(exact, scratch, found, probe.noise, row_id) : BestOfBeam(scratch, found, row_id);
+      answer.rows = best_of_walk();
       return answer;
     }
   }
-  const RowFilter& filter = search.filter;
   bool interrupted = false;
   answer.rows = Scan(
       exact, visible, k, scratch, row_id,
-      [&](uint32_t id) { return filter.all() || filter.Passes(rows.row_id(id), id); }, ending.interrupt(),
+      [&](uint32_t id) { return passing.all() || passing.Passes(rows.row_id(id), id); }, ending.interrupt(),
       &interrupted);
-  if (interrupted) cut_short();
+  if (interrupted) {
+    cut_short();
+    const std::vector<SearchResult> walked = best_of_walk();
+    answer.rows.insert(answer.rows.end(), walked.begin(), walked.end());
+    std::sort(answer.rows.begin(), answer.rows.end(), ResultOrder());
+    answer.rows.erase(std::unique(answer.rows.begin(), answer.rows.end()), answer.rows.end());
+    answer.rows.resize(std::min(k, answer.rows.size()));
+  }
   return answer;
 }
 
@@ -311,7 +327,7 @@ Result<Answer> LiveIndex::Impl::Search(const graph::Graph::Reader& reader, std::
   if (!reader) return NoMemory();
   if (search.k < 0) return Status::Invalid("k: expected 0 or more, got ", search.k);
   ARROW_RETURN_NOT_OK(rows.CheckQuery(query));
-  return SearchChecked(reader, rows.MakeQuery(query.data()), search);
+  return SearchChecked(reader, rows.MakeQuery(query.data()), search, search.filter);
 }
 
 Result<std::vector<Answer>> LiveIndex::Impl::SearchBatch(const graph::Graph::Reader& reader, const arrow::Array& array,
@@ -351,9 +367,8 @@ Result<std::vector<Answer>> LiveIndex::Impl::SearchBatch(const graph::Graph::Rea
       const graph::Graph::Reader own(graph, &reader.version());
       if (!own) return NoMemory();
       const ScoredVector query = rows.LoadQuery(queries, static_cast<int64_t>(i), by.scratch.data());
-      SearchOptions filtered = search;
-      if (!batch.filters.empty()) filtered.filter = batch.filters[i];
-      return SearchChecked(own, query, filtered).Value(&answers[i]);
+      const RowFilter& filter = batch.filters.empty() ? search.filter : batch.filters[i];
+      return SearchChecked(own, query, search, filter).Value(&answers[i]);
     });
   });
   const Worker* first = nullptr;

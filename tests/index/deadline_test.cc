@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <limits>
 #include <set>
 #include <stop_token>
 
@@ -106,6 +107,31 @@ TEST(Deadline, AStopThatAPredicateRequestsEndsTheSearchSoon) {
     EXPECT_FALSE(answer.rows.empty());
     EXPECT_LT(calls, 200) << "exact " << exact;
   }
+}
+
+// A walk that gives up for a scan leaves what it has found to an answer that is cut short.
+TEST(Deadline, ALaterStopGivesNoWorseAnswer) {
+  const LiveIndex index = MakeIndex();
+  const std::vector<float> query = Normal(1, kDim, 3)[0];
+  size_t found = 0;
+  float nearest = std::numeric_limits<float>::infinity();
+  for (int at = 64;; at += 64) {
+    std::stop_source stop;
+    int calls = 0;
+    const RowFilter rare = RowFilter::Predicate([&](uint64_t row_id) {
+      if (++calls == at) stop.request_stop();
+      return row_id % 300 == 7;
+    });
+    const Answer answer = index.Search(query, {.filter = rare, .stop_token = stop.get_token()}).ValueOrDie();
+    EXPECT_GE(answer.rows.size(), found) << at;
+    found = answer.rows.size();
+    if (found > 0) {
+      EXPECT_LE(answer.rows[0].distance, nearest) << at;
+      nearest = answer.rows[0].distance;
+    }
+    if (answer.complete) break;
+  }
+  EXPECT_EQ(found, 10u);
 }
 
 TEST(Deadline, AnAppendThatMissesItIsUndoneWhole) {

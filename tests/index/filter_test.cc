@@ -75,6 +75,14 @@ TEST(Filter, ABitmapPassesNothingOutsideOfItself) {
   for (uint64_t row_id = UINT64_MAX - 4; row_id < UINT64_MAX - 1; ++row_id) EXPECT_TRUE(filter.Passes(row_id, 0));
 }
 
+TEST(Filter, OneOfNothingPassesNothing) {
+  const LiveIndex index = MakeIndex();
+  for (const RowFilter& filter : {RowFilter::Bitmap(nullptr), RowFilter::IdBitmap(nullptr), RowFilter::Predicate({})}) {
+    EXPECT_FALSE(filter.all());
+    EXPECT_TRUE(index.Search(std::vector<float>(kDim), {.filter = filter}).ValueOrDie().rows.empty());
+  }
+}
+
 TEST(Filter, OneAQueryOnAnyNumberOfThreads) {
   const LiveIndex index = MakeIndex();
   const Vectors queries = Normal(97, kDim, 4);
