@@ -86,7 +86,7 @@ def given(data, queries):
 
 
 def _sift(rng):
-    """All different SIFT descriptors of the photographs that scikit-image comes with, about 103,000: integers from 0 to 255."""
+    """All different SIFT descriptors of the photographs in scikit-image, about 103,000: integers from 0 to 255."""
     import cv2
     import skimage.data
 

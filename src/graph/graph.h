@@ -228,6 +228,8 @@ class Graph {
   // Renews the version's survey if the rows, or their largest norm, have doubled since. False: no memory.
   [[nodiscard]] bool TakeSurvey(const Scorer& scorer, std::span<Scratch* const> workers, Version& at,
                                 uint32_t rows) noexcept;
+  // How many rows the plain walk keeps: by codes twice as many, to be ranked again.
+  static size_t KeptOf(size_t ef, Mode mode) { return mode.coded ? 2 * std::max(ef, kRank) : ef; }
   Reach ReachOf(size_t k, size_t ef, const Probe& probe, const Survey& survey) const;
   // Of a walk that leaves enough for the heuristic to choose from.
   Reach PlanReach(const Probe& probe, const Survey& survey) const;

@@ -88,15 +88,15 @@ uint64_t Graph::Descend(const Probe& probe, uint32_t entry, int32_t from, int32_
 Reach Graph::ReachOf(size_t k, size_t ef, const Probe& probe, const Survey& survey) const {
   const size_t rank = std::max(k, kRank);
   const bool plain = survey.reach == 0 || ef <= rank || !std::isfinite(probe.least);
-  // Of a walk by codes enough is kept to be ranked again.
-  const bool coded = survey.mode.coded;
-  const size_t twice = 2 * std::max(ef, kRank);
-  if (plain) return coded ? Reach{.width = twice, .rank = ef, .at_least = twice} : Reach::Plain(ef);
-  const size_t least = coded ? 2 * rank : 0;
-  if (rank == kRank && ef == params_.ef_construction) return {twice, rank, survey.reach, least};
+  if (plain) {
+    const size_t kept = KeptOf(ef, survey.mode);
+    return {.width = kept, .rank = ef, .at_least = kept};
+  }
+  const size_t least = survey.mode.coded ? KeptOf(rank, survey.mode) : 0;
+  if (rank == kRank && ef == params_.ef_construction) return {2 * ef, rank, survey.reach, least};
   const double power = std::log(static_cast<double>(ef) / static_cast<double>(rank)) /
                        std::log(static_cast<double>(params_.ef_construction) / double{kRank});
-  return {twice, rank, static_cast<float>(std::pow(survey.reach, power)), least};
+  return {2 * ef, rank, static_cast<float>(std::pow(survey.reach, power)), least};
 }
 
 Reach Graph::PlanReach(const Probe& probe, const Survey& survey) const {
@@ -306,8 +306,8 @@ Walked Graph::Walk(const Reader& reader, const Probe& probe, size_t k, size_t ef
   }
   const uint64_t best = Descend(probe, entry, levels - 1, 1, version.tick, limit, scratch);
   if (filter.passes != nullptr) {
-    const size_t width = version.survey.mode.coded ? 2 * std::max(ef, kRank) : ef;
-    return FilteredBeam(probe, best, version.tick, std::min<size_t>(width, limit), limit, filter, interrupt, scratch);
+    const size_t width = std::min<size_t>(KeptOf(ef, version.survey.mode), limit);
+    return FilteredBeam(probe, best, version.tick, width, limit, filter, interrupt, scratch);
   }
   return Beam(probe, best, 0, version.tick, ReachOf(k, std::min<size_t>(ef, limit), probe, version.survey), limit,
               interrupt, scratch);

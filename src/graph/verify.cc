@@ -69,8 +69,9 @@ bool Graph::Verify(const Reader& reader, Report* report) const noexcept {
       if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end()) fail("a neighbour is listed twice", row);
     }
     const Record* record = ReadList(row, 0, version.tick);
-    if (record->children > params_.most_children() || record->pinned() > record->count)
+    if (record->children > params_.most_children() || record->pinned() > record->count) {
       fail("a row has too many children", row);
+    }
     if (row == 0 || record->count == 0) continue;
     const uint32_t parent = record->ids()[0];
     if (parent >= row) {

@@ -166,10 +166,10 @@ inline graph::Params GraphParams(const BuildParams& build) {
           .seed = build.seed};
 }
 
-inline arrow::Status ToStatus(graph::Outcome outcome, size_t threads) {
+inline arrow::Status ToStatus(graph::Outcome outcome, size_t threads, const char* why_stopped = "") {
   switch (outcome) {
     case graph::Outcome::kOk: return arrow::Status::OK();
-    case graph::Outcome::kStopped: return arrow::Status::Cancelled("append: a stop was requested");
+    case graph::Outcome::kStopped: return arrow::Status::Cancelled("append: ", why_stopped);
     case graph::Outcome::kNoThreads:
       return arrow::Status::UnknownError("append: the system gives no ", threads, " threads");
     case graph::Outcome::kOutOfMemory: break;

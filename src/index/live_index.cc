@@ -6,6 +6,7 @@
 #include <exception>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <utility>
 
 #include <arrow/builder.h>
@@ -232,8 +233,7 @@ Result<LiveIndex::IdRange> LiveIndex::Impl::Append(const std::shared_ptr<arrow::
   if (outcome != graph::Outcome::kOk) {
     codes.Restore(codes_before);
     rows.Restore(mark);
-    if (outcome == graph::Outcome::kStopped) return Status::Cancelled("append: ", ending.reason());
-    return ToStatus(outcome, threads);
+    return ToStatus(outcome, threads, ending.reason());
   }
   const auto start = std::chrono::steady_clock::now();
   graph.Publish();
@@ -363,8 +363,10 @@ Result<std::vector<Answer>> LiveIndex::Impl::SearchBatch(const graph::Graph::Rea
     if (!by.failure.ok()) return;
     by.failed_at = i;
     by.failure = Guard([&]() -> Status {
-      // The reader that was given keeps the version.
-      const graph::Graph::Reader own(graph, &reader.version());
+      // The caller works with its own reader, which keeps the version for the others.
+      std::optional<graph::Graph::Reader> other;
+      if (worker != 0) other.emplace(graph, &reader.version());
+      const graph::Graph::Reader& own = other ? *other : reader;
       if (!own) return NoMemory();
       const ScoredVector query = rows.LoadQuery(queries, static_cast<int64_t>(i), by.scratch.data());
       const RowFilter& filter = batch.filters.empty() ? search.filter : batch.filters[i];

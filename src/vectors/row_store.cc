@@ -61,7 +61,8 @@ double SquaredNorm(const void* vector, bool half, int32_t dim) {
   return sum;
 }
 
-arrow::Status CheckSquaredNorm(double norm, const char* what, int64_t offset) {
+arrow::Status CheckVector(const void* vector, bool half, int32_t dim, const char* what, int64_t offset) {
+  const double norm = SquaredNorm(vector, half, dim);
   if (!std::isfinite(norm)) {
     return arrow::Status::Invalid(what, ": the vector at offset ", offset,
                                   " holds NaN or infinity; expected finite values");
@@ -114,7 +115,7 @@ arrow::Status RowStore::Check(const arrow::Array& array, const char* what) const
         }
       }
     }
-    ARROW_RETURN_NOT_OK(CheckSquaredNorm(SquaredNorm(VectorData(vectors, i), half, dim_), what, i));
+    ARROW_RETURN_NOT_OK(CheckVector(VectorData(vectors, i), half, dim_, what, i));
   }
   return arrow::Status::OK();
 }
@@ -123,7 +124,7 @@ arrow::Status RowStore::CheckQuery(std::span<const float> query) const {
   if (query.size() != static_cast<size_t>(dim_)) {
     return arrow::Status::Invalid("query: expected dimension ", dim_, ", got ", query.size());
   }
-  return CheckSquaredNorm(SquaredNorm(query.data(), false, dim_), "query", 0);
+  return CheckVector(query.data(), false, dim_, "query", 0);
 }
 
 char* RowStore::Allocate(size_t bytes) {

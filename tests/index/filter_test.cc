@@ -1,6 +1,6 @@
 // ctest: labels=contract-8,asan,tsan timeout=120
 // Filters of every kind, one a query, and batches on several threads.
-#include <atomic>
+#include <algorithm>
 #include <random>
 #include <stdexcept>
 
