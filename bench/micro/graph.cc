@@ -36,7 +36,7 @@ void RunWalks(benchmark::State& state, const graph::Graph::Reader& reader, size_
   for (auto* counter : {&scratch.computed, &scratch.sifted, &scratch.passed}) *counter = 0;
   Turns turns(queries, 1);
   for (auto _ : state) {
-    ARROW_CHECK(SampleGraph::Get().graph.Walk(reader, probe(turns.Next()), kResults, ef, kIndexed) ==
+    ARROW_CHECK(SampleGraph::Get().graph.Walk(reader, probe(turns.Next()), {kResults, ef, kIndexed}) ==
                 graph::Walked::kDone);
     benchmark::DoNotOptimize(scratch.beam.data());
   }

@@ -77,10 +77,12 @@ class RowFilter {
   bool Passes(uint64_t row_id, uint32_t id) const;
 
  private:
+  friend class Passing;
   enum class Kind { kAll, kBitmap, kIdBitmap, kRowIds, kPredicate };
   Kind kind_ = Kind::kAll;
   std::shared_ptr<arrow::BooleanArray> bits_;
   uint64_t first_row_id_ = 0;
+  int64_t passing_ = 0;                                   // how many bits or row ids say so
   std::shared_ptr<const std::vector<uint64_t>> row_ids_;  // ascending
   std::shared_ptr<const std::function<bool(uint64_t)>> predicate_;
 };
@@ -98,6 +100,15 @@ struct SearchOptions {
   std::stop_token stop_token = {};
 };
 
+struct RangeOptions {
+  int64_t ef = 64;  // as in SearchOptions: more find more of what is within the radius
+  RowFilter filter = {};
+  bool exact = false;  // scan all rows, and so find all that are within the radius
+  // As in SearchOptions.
+  Deadline deadline = std::nullopt;
+  std::stop_token stop_token = {};
+};
+
 struct BatchOptions {
   std::vector<RowFilter> filters = {};  // empty, or one a query, SearchOptions::filter must then be all rows
   int threads = 1;                      // 0: as many as this process may use; predicates are then called from all
@@ -109,6 +120,24 @@ struct Answer {
   std::vector<SearchResult> rows;
   bool complete = true;  // not cut short
   std::string reason;    // why it was: "the deadline has passed" or "a stop was requested"
+};
+
+struct SearchPart {
+  int64_t nanos = 0;
+  uint64_t distances = 0;
+};
+
+// What a search did.
+struct Explanation {
+  Answer answer;
+  SearchPart encode;        // the query
+  SearchPart walk;          // by codes where there are some and they are good enough
+  SearchPart rank;          // exactly, of what the walk found
+  SearchPart scan;          // exactly, of all rows that pass
+  bool scanned = false;     // asked for, cheaper than a walk, or because the walk brought fewer than k
+  uint64_t hops = 0;        // from a row to its neighbours
+  uint64_t lists_read = 0;  // of neighbours
+  uint64_t sketches = 0;    // rows that the walk looked at by a bit a dimension, before it computed distances
 };
 
 // One batch {row_id uint64, distance float32}.
@@ -161,6 +190,10 @@ class Snapshot {
   uint32_t size() const;
   // query: dim floats.
   arrow::Result<Answer> Search(std::span<const float> query, const SearchOptions& options = {}) const;
+  // The rows that the search finds no farther than the radius, in the order of Search. A radius of infinity: all.
+  arrow::Result<Answer> SearchRange(std::span<const float> query, float radius, const RangeOptions& options = {}) const;
+  // Searches, and tells how.
+  arrow::Result<Explanation> Explain(std::span<const float> query, const SearchOptions& options = {}) const;
   // queries: FixedSizeList<float32 or float16>[dim] without nulls; one answer each, the same for any number of threads.
   arrow::Result<std::vector<Answer>> SearchBatch(const arrow::Array& queries, const SearchOptions& options = {},
                                                  const BatchOptions& batch = {}) const;
@@ -203,6 +236,7 @@ class LiveIndex {
 
   // On the newest version; see Snapshot.
   arrow::Result<Answer> Search(std::span<const float> query, const SearchOptions& options = {}) const;
+  arrow::Result<Answer> SearchRange(std::span<const float> query, float radius, const RangeOptions& options = {}) const;
   arrow::Result<std::vector<Answer>> SearchBatch(const arrow::Array& queries, const SearchOptions& options = {},
                                                  const BatchOptions& batch = {}) const;
   arrow::Result<VerifyReport> Verify() const;

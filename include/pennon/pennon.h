@@ -3,6 +3,7 @@
 
 #include "pennon/hnsw_graph.h"
 #include "pennon/live_index.h"
+#include "pennon/pager.h"
 #include "pennon/params.h"
 #include "pennon/vector_source.h"
 #include "pennon/vector_store.h"

@@ -70,9 +70,10 @@ struct Scratch {
       : visited(allocator),
         touched(allocator),
         expanded(allocator),
-        queue(allocator),
         beam(allocator),
+        passing(allocator),
         found(allocator),
+        rest(allocator),
         block(allocator),
         scored(allocator),
         distances(allocator),
@@ -81,9 +82,10 @@ struct Scratch {
   Buffer<uint64_t> visited;   // a bit a row
   Buffer<uint32_t> touched;   // rows whose bit is set
   Buffer<uint64_t> expanded;  // of the beam's keys, a bit each
-  Buffer<uint64_t> queue;     // keys to expand, a min-heap
-  Buffer<uint64_t> beam;      // best keys so far; after a search ascending
+  Buffer<uint64_t> beam;      // best keys so far, ascending
+  Buffer<uint64_t> passing;   // those that pass a filter
   Buffer<uint64_t> found;     // keys for the caller
+  Buffer<uint64_t> rest;      // keys that the heuristic has yet to look at
   Buffer<uint32_t> block;
   Buffer<uint32_t> scored;  // another block, while it is scored and kept
   Buffer<float> distances;
@@ -93,6 +95,8 @@ struct Scratch {
   std::atomic<uint64_t> computed{0};
   std::atomic<uint64_t> sifted{0};  // rows whose sketches were looked at
   std::atomic<uint64_t> passed{0};  // of those
+  std::atomic<uint64_t> hops{0};    // from a row to its neighbours
+  std::atomic<uint64_t> lists{0};   // read
   std::atomic<uint64_t> scans{0};
 
   void Count(std::atomic<uint64_t>& counter, uint64_t n) {
@@ -122,6 +126,7 @@ struct Reach {
   size_t rank;
   float ratio = 1;
   size_t at_least = 0;
+  float within = -std::numeric_limits<float>::infinity();  // rows that are no farther are all kept
 
   static Reach Plain(size_t ef) { return {.width = ef, .rank = ef}; }
 };
@@ -175,10 +180,23 @@ class Graph {
   // True if nobody has it pinned any more and it is not the newest: a Trim would free something.
   bool Unpin(const Version* version) const;
 
-  // The walk: nearest rows below `limit` that pass, as ascending keys in scratch.beam; about ef of them, fewer for easy
-  // queries and up to twice as many for hard ones, of which k are wanted.
-  [[nodiscard]] Walked Walk(const Reader& reader, const Probe& probe, size_t k, size_t ef, uint32_t limit,
-                            const Filter& filter = {}, const Interrupt& interrupt = {}) const noexcept;
+  // What a search asks of a walk.
+  struct Goal {
+    size_t k;  // rows wanted
+    size_t ef;
+    uint32_t limit;  // only rows below it
+    Filter filter = {};
+    float within = -std::numeric_limits<float>::infinity();  // and all rows that are found no farther than that
+    Interrupt interrupt = {};
+  };
+  // Of a scan of such a share of the rows that looks at all, and about of a walk, in rows that the scan scores.
+  static double ScanCost(uint32_t rows, double share) { return 256 + rows * (1.0 / 32 + share); }
+  static double WalkCost(size_t ef, double share) {
+    return kWalkedCost * (50 + 1.75 * static_cast<double>(ef)) / share;
+  }
+  // The nearest rows that pass, as ascending keys in scratch.beam: about ef of them, fewer for easy queries and up to
+  // twice as many for hard ones.
+  [[nodiscard]] Walked Walk(const Reader& reader, const Probe& probe, const Goal& goal) const noexcept;
 
   // The list of a row as of a tick.
   const Record* ReadList(uint32_t row, int32_t level, uint64_t tick) const { return ReadList(Head(row, level), tick); }
@@ -206,7 +224,8 @@ class Graph {
   }
 
  private:
-  static constexpr size_t kRank = 10;  // the nearest row that reaches are measured from
+  static constexpr size_t kRank = 10;       // the nearest row that reaches are measured from
+  static constexpr double kWalkedCost = 2;  // of a row that a walk scores, and of its way there
   struct Edge;
   struct Plan;
   class Linker;
@@ -233,10 +252,10 @@ class Graph {
   Reach ReachOf(size_t k, size_t ef, const Probe& probe, const Survey& survey) const;
   // Of a walk that leaves enough for the heuristic to choose from.
   Reach PlanReach(const Probe& probe, const Survey& survey) const;
+  template <bool kFiltered>
   [[nodiscard]] Walked Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t tick, const Reach& reach,
-                            uint32_t limit, const Interrupt& interrupt, Scratch& scratch) const noexcept;
-  [[nodiscard]] Walked FilteredBeam(const Probe& probe, uint64_t entry, uint64_t tick, size_t ef, uint32_t limit,
-                                    const Filter& filter, const Interrupt& interrupt, Scratch& scratch) const noexcept;
+                            uint32_t limit, const Filter& filter, const Interrupt& interrupt,
+                            Scratch& scratch) const noexcept;
   [[nodiscard]] bool PrepareScratch(Scratch& scratch, uint32_t rows) const noexcept;
 
   uint64_t ScanLive() noexcept;

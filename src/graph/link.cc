@@ -159,7 +159,7 @@ bool Graph::Linker::Prepare(size_t threads) {
   for (size_t i = 0; i < threads; ++i) {
     Scratch* worker = workers_[i];
     if (!graph_.PrepareScratch(*worker, end) || !worker->block.Reserve(2 * most) ||
-        !worker->distances.Reserve(2 * most) || !worker->found.Reserve(2 * most) || !worker->queue.Reserve(stride_) ||
+        !worker->distances.Reserve(2 * most) || !worker->found.Reserve(2 * most) || !worker->rest.Reserve(stride_) ||
         !worker->probes.Reserve(2 * scorer_.scratch_bytes + 128)) {
       return false;
     }
@@ -240,7 +240,8 @@ bool Graph::Linker::PlanRow(Scratch& scratch, uint32_t row) {
     scratch.beam.Truncate(0);
     if (level < linked.levels) {
       const Reach reach = level == 0 ? graph_.PlanReach(probe, linked.survey) : Reach::Plain(ef);
-      if (graph_.Beam(probe, best, level, linked.tick, reach, wave_first_, {}, scratch) != Walked::kDone) return false;
+      if (graph_.Beam<false>(probe, best, level, linked.tick, reach, wave_first_, {}, {}, scratch) != Walked::kDone)
+        return false;
       best = scratch.beam[0];
     }
     if (!AddSiblings(scratch, probe, row, level)) return false;
@@ -293,7 +294,7 @@ size_t Graph::Linker::Select(Scratch& scratch, const uint64_t* candidates, size_
     return n;
   }
   // Each that stays strikes out those behind it that it is nearer to.
-  uint64_t* left = scratch.queue.data();
+  uint64_t* left = scratch.rest.data();
   uint32_t* ids = scratch.block.data();
   float* distances = scratch.distances.data();
   std::copy_n(candidates, n, left);

@@ -34,8 +34,45 @@ size_t ReadFresh(const Record& record, uint32_t limit, Scratch& scratch, uint32_
   return n;
 }
 
-// The kernel takes beams of a multiple of eight keys.
-size_t RoundUp(size_t keys) { return (keys + 7) / 8 * 8; }
+// Ascending keys in a buffer, at most so many; it has room for a multiple of eight, as the kernel takes them.
+class SortedKeys {
+ public:
+  SortedKeys(Buffer<uint64_t>& buffer, size_t most) : buffer_(buffer), most_(RoundUp(most)) { buffer.Truncate(0); }
+
+  [[nodiscard]] bool Reserve(size_t keys) noexcept {
+    keys = std::min(RoundUp(keys), most_);
+    if (keys <= room_) return true;
+    buffer_.Truncate(size_);
+    const size_t room = std::min(std::max(keys, 2 * room_), most_);
+    if (!buffer_.Reserve(room)) return false;
+    keys_ = buffer_.data();
+    std::fill(keys_ + size_, keys_ + room, ~uint64_t{0});
+    room_ = room;
+    return true;
+  }
+  // The key's place; `room` if it has none, which is so only where there are as many keys as there may be.
+  size_t Insert(uint64_t key) noexcept {
+    const size_t at = insert_(keys_, std::min(RoundUp(size_ + 1), room_), key);
+    if (at < room_) size_ = std::min(size_ + 1, room_);
+    return at;
+  }
+  // Leaves them in the buffer, no more than `most`.
+  void Finish(size_t most) noexcept { buffer_.Truncate(std::min(size_, most)); }
+
+  size_t size() const { return size_; }
+  size_t room() const { return room_; }
+  uint64_t operator[](size_t i) const { return keys_[i]; }
+
+ private:
+  static size_t RoundUp(size_t keys) { return (keys + 7) / 8 * 8; }
+
+  Buffer<uint64_t>& buffer_;
+  const size_t most_;
+  size_t (*const insert_)(uint64_t* keys, size_t n, uint64_t key) = Kernels().insert;
+  uint64_t* keys_ = nullptr;
+  size_t size_ = 0;
+  size_t room_ = 0;
+};
 
 void Forget(Scratch& scratch) {
   for (uint32_t id : scratch.touched) scratch.visited[id / 64] = 0;
@@ -65,6 +102,7 @@ uint64_t Graph::Descend(const Probe& probe, uint32_t entry, int32_t from, int32_
     for (bool moved = true; moved;) {
       moved = false;
       const Record* record = ReadList(KeyId(best), level, tick);
+      scratch.Count(scratch.lists, 1);
       size_t n = 0;
       for (uint32_t id : record->neighbors()) {
         if (id < limit) scratch.block[n++] = id;
@@ -79,6 +117,7 @@ uint64_t Graph::Descend(const Probe& probe, uint32_t entry, int32_t from, int32_
           moved = true;
         }
       }
+      scratch.Count(scratch.hops, moved ? 1 : 0);
     }
   }
   return best;
@@ -105,45 +144,49 @@ Reach Graph::PlanReach(const Probe& probe, const Survey& survey) const {
   return reach;
 }
 
-// The nearest rows of a level, as many as reach says, ascending in scratch.beam.
+// The nearest rows of a level, as many as reach says, ascending in scratch.beam. With a filter these are rows that
+// pass; the others are walked through.
 //
 // Each round works on three hops, so that the memory of one arrives while the others are worked on: the rows of the
 // first are sifted by their sketches, those of the hop before it are kept, the list of the third, chosen a round ago,
 // is read, and the rows that are left of the first are scored. A hop is therefore chosen before the two before it have
 // been kept.
+template <bool kFiltered>
 Walked Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t tick, const Reach& reach, uint32_t limit,
-                   const Interrupt& interrupt, Scratch& scratch) const noexcept {
-  constexpr size_t kRounds = 8;  // between looks at the interrupt
-  const size_t room = RoundUp(reach.width);
-  const size_t words = room / 64 + 2;  // the last is never written to, and ends the search for a key to expand
-  if (!scratch.beam.Reserve(room) || !scratch.expanded.Reserve(words) || !scratch.touched.Reserve(1)) {
+                   const Filter& filter, const Interrupt& interrupt, Scratch& scratch) const noexcept {
+  constexpr size_t kRounds = 8;  // between looks at the interrupt and the cost
+  const bool ranged = std::isfinite(reach.within);
+  const bool open = kFiltered || ranged;  // there is no telling how many rows are walked through
+  SortedKeys beam(scratch.beam, open ? limit : reach.width);
+  SortedKeys passing(scratch.passing, ranged ? limit : reach.width);  // the filter
+  SortedKeys& found = kFiltered ? passing : beam;
+  if (!beam.Reserve(reach.width) || (kFiltered && !passing.Reserve(reach.width)) || !scratch.touched.Reserve(1)) {
     return Walked::kNoMemory;
   }
-  uint64_t* beam = scratch.beam.data();
+  scratch.expanded.Truncate(0);  // of the beam's keys, a bit each; the last word ends the search for one to expand
+  if (!scratch.expanded.Resize(beam.room() / 64 + 2)) return Walked::kNoMemory;
   uint64_t* expanded = scratch.expanded.data();
-  std::fill_n(beam, room, ~uint64_t{0});
-  std::fill_n(expanded, words, uint64_t{0});
-  const auto insert = Kernels().insert;
-  size_t size = 1;
-  size_t next = 0;  // the nearest that was not expanded
-  beam[0] = entry;
-  Visit(scratch, KeyId(entry));
+  size_t next = 0;                                       // the nearest that was not expanded
   float worth = std::numeric_limits<float>::infinity();  // farther rows are not kept
+  beam.Insert(entry);
+  if (kFiltered && filter(KeyId(entry))) passing.Insert(entry);
+  Visit(scratch, KeyId(entry));
 
   // The next list to read; null at the end of the walk, unless rows still to be scored change that.
   const auto choose = [&]() -> std::atomic<Record*> const* {
-    if (next >= size) return nullptr;
-    if (size >= reach.rank) {
-      float end = KeyDistance(beam[reach.rank - 1]);
+    if (next >= beam.size()) return nullptr;
+    if (found.size() >= reach.rank) {
+      float end = KeyDistance(found[reach.rank - 1]);
       if (reach.ratio > 1) {
         const float near = end - probe.least;
         // Ratios of noise mean nothing.
-        if (near <= probe.noise && next >= reach.width / 2) return nullptr;
+        if (near <= probe.noise && (kFiltered ? found.size() : next) >= reach.width / 2) return nullptr;
         end = near <= probe.noise ? worth : reach.ratio * near + probe.noise + probe.least;
       }
+      end = std::max(end, reach.within);
       if (KeyDistance(beam[next]) > end) return nullptr;
-      if (size >= reach.at_least) {
-        worth = reach.at_least == 0 ? end : std::max(end, KeyDistance(beam[reach.at_least - 1]));
+      if (found.size() >= reach.at_least) {
+        worth = reach.at_least == 0 ? end : std::max(end, KeyDistance(found[reach.at_least - 1]));
       }
     }
     const std::atomic<Record*>& head = Head(KeyId(beam[next]), level);
@@ -155,17 +198,26 @@ Walked Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t t
     next = 64 * word + static_cast<size_t>(std::countr_one(expanded[word]));
     return &head;
   };
+  uint64_t asked = 1;  // the filter
+  uint64_t passed = passing.size();
   const auto keep = [&](uint32_t id, float distance) {
-    if (size >= reach.width && distance >= KeyDistance(beam[reach.width - 1])) return;
-    const size_t at = insert(beam, std::min(RoundUp(size + 1), room), Key(distance, id));
-    if (at == room) return;
-    size = std::min(size + 1, room);
+    if (found.size() >= reach.width && distance >= KeyDistance(found[reach.width - 1]) && distance > reach.within) {
+      return;
+    }
+    const uint64_t key = Key(distance, id);
+    const size_t at = beam.Insert(key);
+    if (at == beam.room()) return;
     next = std::min(next, at);
     const uint64_t before = (uint64_t{1} << (at % 64)) - 1;
-    size_t word = size / 64;
+    size_t word = beam.size() / 64;
     for (; word > at / 64; --word) expanded[word] = expanded[word] << 1 | expanded[word - 1] >> 63;
     expanded[word] = (expanded[word] & before) | (expanded[word] & ~before) << 1;
     __builtin_prefetch(&Head(id, level));
+    if (!kFiltered) return;
+    ++asked;
+    if (!filter(id)) return;
+    ++passed;
+    passing.Insert(key);
   };
 
   uint32_t* rows = scratch.block.data();     // of the list read last
@@ -174,31 +226,50 @@ Walked Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t t
   size_t rows_read = 0;
   size_t rows_scored = 0;
   const auto keep_scored = [&] {
+    if (open && rows_scored > 0) {
+      if (!beam.Reserve(beam.size() + rows_scored) || (kFiltered && !passing.Reserve(passing.size() + rows_scored)) ||
+          !scratch.expanded.Resize(beam.room() / 64 + 2)) {
+        return false;
+      }
+      expanded = scratch.expanded.data();
+    }
     for (size_t i = 0; i < rows_scored; ++i) {
       if (distances[i] <= worth) keep(scored[i], distances[i]);
     }
     rows_scored = 0;
-    if (size >= reach.width) worth = std::min(worth, KeyDistance(beam[reach.width - 1]));
+    if (found.size() >= reach.width)
+      worth = std::min(worth, std::max(KeyDistance(found[reach.width - 1]), reach.within));
+    return true;
   };
 
   uint64_t computed = 1;
   uint64_t sifted = 0;
-  uint64_t passed = 0;
+  uint64_t left_by_sifting = 0;
+  uint64_t lists = 0;
   Walked walked = Walked::kDone;
   const std::atomic<Record*>* list = choose();
   for (size_t round = 1; list != nullptr || rows_read > 0; ++round) {
-    if (round % kRounds == 0 && interrupt()) {
-      keep_scored();
-      walked = Walked::kInterrupted;
-      break;
+    if (round % kRounds == 0) {
+      if (interrupt()) {
+        walked = keep_scored() ? Walked::kInterrupted : Walked::kNoMemory;
+        break;
+      }
+      const double share = kFiltered ? static_cast<double>(passed) / static_cast<double>(asked) : 1;
+      if (open && kWalkedCost * static_cast<double>(computed) > ScanCost(limit, share)) {
+        walked = Walked::kCostly;
+        break;
+      }
     }
     size_t left = rows_read;
     if (probe.sift != nullptr) {
       left = probe.sift(probe, rows, rows_read, worth);
       sifted += rows_read;
-      passed += left;
+      left_by_sifting += left;
     }
-    keep_scored();
+    if (!keep_scored()) {
+      walked = Walked::kNoMemory;
+      break;
+    }
     std::swap(rows, scored);
     rows_scored = left;
     rows_read = 0;
@@ -208,6 +279,7 @@ Walked Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t t
         walked = Walked::kNoMemory;
         break;
       }
+      ++lists;
       rows_read = ReadFresh(*record, limit, scratch, rows);
       probe.Prefetch(rows, rows_read);
       list = choose();
@@ -215,87 +287,33 @@ Walked Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t t
     probe.Score(scored, rows_scored, distances);
     computed += rows_scored;
     if (list == nullptr) {
-      keep_scored();
+      if (!keep_scored()) {
+        walked = Walked::kNoMemory;
+        break;
+      }
       list = choose();
     }
   }
-  scratch.beam.Truncate(std::min(size, reach.width));
+  found.Finish(ranged ? limit : reach.width);
+  if (kFiltered) std::swap(scratch.beam, scratch.passing);
   scratch.Count(scratch.computed, computed);
   scratch.Count(scratch.sifted, sifted);
-  scratch.Count(scratch.passed, passed);
+  scratch.Count(scratch.passed, left_by_sifting);
+  scratch.Count(scratch.hops, lists);
+  scratch.Count(scratch.lists, lists);
   Forget(scratch);
   return walked;
 }
 
-// The same for rows that pass; those that do not are walked through.
-Walked Graph::FilteredBeam(const Probe& probe, uint64_t entry, uint64_t tick, size_t ef, uint32_t limit,
-                           const Filter& filter, const Interrupt& interrupt, Scratch& scratch) const noexcept {
-  Buffer<uint64_t>& queue = scratch.queue;
-  Buffer<uint64_t>& beam = scratch.beam;
-  queue.Truncate(0);
-  beam.Truncate(0);
-  if (!beam.Reserve(ef + 1) || !queue.Reserve(1) || !scratch.touched.Reserve(1)) return Walked::kNoMemory;
-  uint64_t passed = 0;
-  auto offer = [&](uint64_t key) {
-    if (!filter(KeyId(key))) return;
-    ++passed;
-    if (beam.size() == ef) {
-      std::pop_heap(beam.begin(), beam.end());
-      beam.Pop();
-    }
-    beam.Push(key);
-    std::push_heap(beam.begin(), beam.end());
-  };
-  Visit(scratch, KeyId(entry));
-  queue.Push(entry);
-  offer(entry);
-  uint64_t computed = 1;
-  Walked walked = Walked::kDone;
-  while (!queue.empty()) {
-    const uint64_t nearest = queue[0];
-    if (beam.size() == ef && KeyOrder(nearest) > KeyOrder(beam[0])) break;
-    // A scan would look at every row and score those that pass.
-    const uint64_t scan = limit / 8 + static_cast<uint64_t>(double(limit) * double(passed) / double(computed)) + 256;
-    if (computed > scan) {
-      walked = Walked::kCostly;
-      break;
-    }
-    if (interrupt()) {
-      walked = Walked::kInterrupted;
-      break;
-    }
-    std::pop_heap(queue.begin(), queue.end(), std::greater<>());
-    queue.Pop();
-    const Record* record = ReadList(KeyId(nearest), 0, tick);
-    if (!queue.Reserve(queue.size() + record->count) ||
-        !scratch.touched.Reserve(scratch.touched.size() + record->count)) {
-      walked = Walked::kNoMemory;
-      break;
-    }
-    const size_t n = ReadFresh(*record, limit, scratch, scratch.block.data());
-    probe.Score(scratch.block.data(), n, scratch.distances.data());
-    computed += n;
-    for (size_t i = 0; i < n; ++i) {
-      const uint64_t key = Key(scratch.distances[i], scratch.block[i]);
-      if (beam.size() == ef && KeyOrder(key) >= KeyOrder(beam[0])) continue;
-      queue.Push(key);
-      std::push_heap(queue.begin(), queue.end(), std::greater<>());
-      offer(key);
-    }
-  }
-  scratch.Count(scratch.computed, computed);
-  Forget(scratch);
-  std::sort_heap(beam.begin(), beam.end());
-  return walked;
-}
+template Walked Graph::Beam<false>(const Probe&, uint64_t, int32_t, uint64_t, const Reach&, uint32_t, const Filter&,
+                                   const Interrupt&, Scratch&) const noexcept;
 
-Walked Graph::Walk(const Reader& reader, const Probe& probe, size_t k, size_t ef, uint32_t limit, const Filter& filter,
-                   const Interrupt& interrupt) const noexcept {
+Walked Graph::Walk(const Reader& reader, const Probe& probe, const Goal& goal) const noexcept {
   Scratch& scratch = reader.scratch();
   const Version& version = reader.version();
-  limit = std::min(limit, version.rows);
+  const uint32_t limit = std::min(goal.limit, version.rows);
   scratch.beam.Truncate(0);
-  if (limit == 0 || ef == 0) return Walked::kDone;
+  if (limit == 0 || goal.ef == 0) return Walked::kDone;
   if (!PrepareScratch(scratch, limit)) return Walked::kNoMemory;
   // Parents have smaller ids than their children: a prefix of the rows is connected, and the way up leads into it.
   uint32_t entry = version.entry;
@@ -305,12 +323,15 @@ Walked Graph::Walk(const Reader& reader, const Probe& probe, size_t k, size_t ef
     levels = std::min(levels, levels_[entry] + 1);
   }
   const uint64_t best = Descend(probe, entry, levels - 1, 1, version.tick, limit, scratch);
-  if (filter.passes != nullptr) {
-    const size_t width = std::min<size_t>(KeptOf(ef, version.survey.mode), limit);
-    return FilteredBeam(probe, best, version.tick, width, limit, filter, interrupt, scratch);
+  const size_t ef = std::min<size_t>(goal.ef, limit);
+  Reach reach = ReachOf(goal.k, ef, probe, version.survey);
+  if (std::isfinite(goal.within)) {
+    reach = Reach::Plain(KeptOf(ef, version.survey.mode));
+    reach.within = goal.within;
   }
-  return Beam(probe, best, 0, version.tick, ReachOf(k, std::min<size_t>(ef, limit), probe, version.survey), limit,
-              interrupt, scratch);
+  return goal.filter.passes == nullptr
+             ? Beam<false>(probe, best, 0, version.tick, reach, limit, {}, goal.interrupt, scratch)
+             : Beam<true>(probe, best, 0, version.tick, reach, limit, goal.filter, goal.interrupt, scratch);
 }
 
 }  // namespace pennon::graph

@@ -8,7 +8,9 @@
 #include <new>
 #include <thread>
 
+#include <arrow/array.h>
 #include <arrow/status.h>
+#include <arrow/type.h>
 
 #include "graph/graph.h"
 #include "pennon/params.h"
@@ -31,6 +33,26 @@ auto Guard(Function&& function) -> decltype(function()) {
     return Status::UnknownError("unknown exception");
   }
 }
+
+inline arrow::Status CheckRowIds(const arrow::Array& row_ids) {
+  const arrow::Type::type type = row_ids.type_id();
+  if (type != arrow::Type::UINT64 && type != arrow::Type::INT64) {
+    return arrow::Status::Invalid("row ids: expected uint64 or int64, got ", row_ids.type()->ToString());
+  }
+  if (row_ids.null_count() > 0) return arrow::Status::Invalid("row ids: expected no nulls, got ", row_ids.null_count());
+  if (type == arrow::Type::INT64) {
+    const int64_t* ids = row_ids.data()->GetValues<int64_t>(1);
+    const int64_t* end = ids + row_ids.length();
+    const int64_t* negative = std::find_if(ids, end, [](int64_t id) { return id < 0; });
+    if (negative != end) {
+      return arrow::Status::Invalid("row ids: expected 0 or more, got ", *negative, " at offset ", negative - ids);
+    }
+  }
+  return arrow::Status::OK();
+}
+
+// Of checked ones; both types have the same bits.
+inline const uint64_t* RowIdValues(const arrow::Array& row_ids) { return row_ids.data()->GetValues<uint64_t>(1); }
 
 inline size_t DefaultThreads() {
   cpu_set_t set;

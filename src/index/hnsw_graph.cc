@@ -178,12 +178,18 @@ Result<std::vector<SearchResult>> HnswGraph::Search(std::span<const float> query
     const Source source(ref);
     const graph::Probe probe = source.Query(query.data());
     const auto row_id = [&](uint32_t id) { return ref.row_id(id); };
-    if (impl_->graph.Walk(reader, probe, static_cast<size_t>(params.k),
-                          static_cast<size_t>(std::max(params.k, params.ef)), rows) != graph::Walked::kDone) {
+    if (impl_->graph.Walk(reader, probe,
+                          {.k = static_cast<size_t>(params.k),
+                           .ef = static_cast<size_t>(std::max(params.k, params.ef)),
+                           .limit = rows}) != graph::Walked::kDone) {
       return Status::OutOfMemory("search: no memory for its scratch");
     }
-    auto found = scratch.beam.size() >= k ? BestOfBeam(scratch, k, row_id)
-                                          : Scan(probe, rows, k, scratch, row_id, [](uint32_t) { return true; });
+    auto found =
+        scratch.beam.size() >= k
+            ? BestOfBeam(scratch, k, row_id)
+            : Scan(
+                  probe, rows, k, std::numeric_limits<float>::infinity(), scratch, row_id,
+                  [&](uint32_t first) { return ~uint64_t{0} >> (64 - std::min(64u, rows - first)); }, {}, nullptr);
     ARROW_RETURN_NOT_OK(source.status());
     return found;
   });

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <exception>
+#include <cmath>
 #include <functional>
 #include <mutex>
 #include <optional>
@@ -15,10 +15,11 @@
 #include "graph/graph.h"
 #include "graph/thread_pool.h"
 #include "index/adapters.h"
+#include "index/ending.h"
 #include "index/lance_export.h"
 #include "index/pool_allocator.h"
 #include "index/rows_export.h"
-#include "index/scan.h"
+#include "index/search.h"
 #include "kernels/kernels.h"
 #include "vectors/code_store.h"
 #include "vectors/row_store.h"
@@ -29,75 +30,7 @@ namespace {
 using arrow::Result;
 using arrow::Status;
 
-Status CheckRowIds(const arrow::Array& row_ids) {
-  const arrow::Type::type type = row_ids.type_id();
-  if (type != arrow::Type::UINT64 && type != arrow::Type::INT64) {
-    return Status::Invalid("row ids: expected uint64 or int64, got ", row_ids.type()->ToString());
-  }
-  if (row_ids.null_count() > 0) return Status::Invalid("row ids: expected no nulls, got ", row_ids.null_count());
-  if (type == arrow::Type::INT64) {
-    const int64_t* ids = row_ids.data()->GetValues<int64_t>(1);
-    const int64_t* end = ids + row_ids.length();
-    const int64_t* negative = std::find_if(ids, end, [](int64_t id) { return id < 0; });
-    if (negative != end) {
-      return Status::Invalid("row ids: expected 0 or more, got ", *negative, " at offset ", negative - ids);
-    }
-  }
-  return Status::OK();
-}
-
-// Of checked ones; both types have the same bits.
-const uint64_t* RowIdValues(const arrow::Array& row_ids) { return row_ids.data()->GetValues<uint64_t>(1); }
-
 }  // namespace
-
-RowFilter RowFilter::Bitmap(std::shared_ptr<arrow::BooleanArray> bits, uint64_t first_row_id) {
-  RowFilter filter;
-  filter.kind_ = Kind::kBitmap;
-  filter.bits_ = std::move(bits);
-  filter.first_row_id_ = first_row_id;
-  return filter;
-}
-
-RowFilter RowFilter::IdBitmap(std::shared_ptr<arrow::BooleanArray> bits) {
-  RowFilter filter = Bitmap(std::move(bits));
-  filter.kind_ = Kind::kIdBitmap;
-  return filter;
-}
-
-Result<RowFilter> RowFilter::RowIds(const arrow::Array& row_ids) {
-  return Guard([&]() -> Result<RowFilter> {
-    ARROW_RETURN_NOT_OK(CheckRowIds(row_ids));
-    const uint64_t* values = RowIdValues(row_ids);
-    std::vector<uint64_t> sorted(values, values + row_ids.length());
-    std::sort(sorted.begin(), sorted.end());
-    RowFilter filter;
-    filter.kind_ = Kind::kRowIds;
-    filter.row_ids_ = std::make_shared<const std::vector<uint64_t>>(std::move(sorted));
-    return filter;
-  });
-}
-
-RowFilter RowFilter::Predicate(std::function<bool(uint64_t)> predicate) {
-  RowFilter filter;
-  filter.kind_ = Kind::kPredicate;
-  if (predicate) filter.predicate_ = std::make_shared<const std::function<bool(uint64_t)>>(std::move(predicate));
-  return filter;
-}
-
-bool RowFilter::Passes(uint64_t row_id, uint32_t id) const {
-  switch (kind_) {
-    case Kind::kAll: return true;
-    case Kind::kRowIds: return std::binary_search(row_ids_->begin(), row_ids_->end(), row_id);
-    case Kind::kPredicate: return predicate_ && (*predicate_)(row_id);
-    case Kind::kBitmap:
-    case Kind::kIdBitmap: break;
-  }
-  const uint64_t at = kind_ == Kind::kIdBitmap ? id : row_id;
-  const auto i = static_cast<int64_t>(at - first_row_id_);
-  return bits_ && at >= first_row_id_ && at - first_row_id_ < static_cast<uint64_t>(bits_->length()) &&
-         bits_->IsValid(i) && bits_->Value(i);
-}
 
 struct LiveIndex::Impl {
   explicit Impl(const LiveIndexOptions& o)
@@ -114,10 +47,11 @@ struct LiveIndex::Impl {
         graph(GraphParams(o.build), graph_memory, scratch_memory) {}
 
   Result<IdRange> Append(const std::shared_ptr<arrow::Array>& vectors, const AppendOptions& append);
-  Result<Answer> Search(const graph::Graph::Reader& reader, std::span<const float> query,
-                        const SearchOptions& search) const;
-  Result<Answer> SearchChecked(const graph::Graph::Reader& reader, const ScoredVector& query,
-                               const SearchOptions& search, const RowFilter& passing) const;
+  Searched searched() const { return {graph, exact_rows, coded_rows}; }
+  Result<Answer> Search(const graph::Graph::Reader& reader, std::span<const float> query, const SearchOptions& search,
+                        Explanation* explanation = nullptr) const;
+  Result<Answer> SearchRange(const graph::Graph::Reader& reader, std::span<const float> query, float radius,
+                             const RangeOptions& range) const;
   Result<std::vector<Answer>> SearchBatch(const graph::Graph::Reader& reader, const arrow::Array& queries,
                                           const SearchOptions& search, const BatchOptions& batch) const;
   Result<VerifyReport> Verify(const graph::Graph::Reader& reader) const;
@@ -133,7 +67,7 @@ struct LiveIndex::Impl {
   PoolAllocator rows_memory;
   PoolAllocator codes_memory;
   PoolAllocator graph_memory;
-  PoolAllocator scratch_memory;
+  mutable PoolAllocator scratch_memory;
   RowStore rows;
   CodeStore codes;
   const Rows coded_rows;
@@ -151,29 +85,11 @@ struct LiveIndex::Impl {
 
 namespace {
 
-// Whether a call's deadline has passed or its stop token was used.
-template <typename Options>
-class Ending {
- public:
-  explicit Ending(const Options& options) : options_(options) {}
-
-  bool due() const {
-    return options_.stop_token.stop_requested() ||
-           (options_.deadline && std::chrono::steady_clock::now() >= *options_.deadline);
-  }
-  const char* reason() const {
-    return options_.stop_token.stop_requested() ? "a stop was requested" : "the deadline has passed";
-  }
-  graph::Interrupt interrupt() const {
-    if (!options_.deadline && !options_.stop_token.stop_possible()) return {};
-    return {this, [](const void* ending) noexcept { return static_cast<const Ending*>(ending)->due(); }};
-  }
-
- private:
-  const Options& options_;
-};
-
 Status NoMemory() { return Status::OutOfMemory("search: no memory for its scratch"); }
+
+Status CheckK(int64_t k) { return k < 0 ? Status::Invalid("k: expected 0 or more, got ", k) : Status::OK(); }
+
+size_t EfOf(const SearchOptions& search) { return static_cast<size_t>(std::max({search.k, search.ef, int64_t{1}})); }
 
 }  // namespace
 
@@ -244,96 +160,32 @@ Result<LiveIndex::IdRange> LiveIndex::Impl::Append(const std::shared_ptr<arrow::
   return IdRange{first, first + static_cast<uint32_t>(added)};
 }
 
-Result<Answer> LiveIndex::Impl::SearchChecked(const graph::Graph::Reader& reader, const ScoredVector& query,
-                                              const SearchOptions& search, const RowFilter& passing) const {
-  Answer answer;
-  const uint32_t visible = reader.version().rows;
-  const size_t k = static_cast<size_t>(std::min<int64_t>(search.k, visible));
-  graph::Scratch& scratch = reader.scratch();
-  scratch.Count(scratch.searches, 1);
-  if (k == 0) return answer;
+Result<Answer> LiveIndex::Impl::Search(const graph::Graph::Reader& reader, std::span<const float> query,
+                                       const SearchOptions& search, Explanation* explanation) const {
+  if (!reader) return NoMemory();
+  ARROW_RETURN_NOT_OK(CheckK(search.k));
+  ARROW_RETURN_NOT_OK(rows.CheckQuery(query));
   const Ending ending(search);
-  const auto cut_short = [&] {
-    answer.complete = false;
-    answer.reason = ending.reason();
-  };
-  if (ending.due()) {
-    cut_short();
-    return answer;
-  }
-  const graph::Probe exact = MakeProbe(exact_rows, {query}, {});
-  const auto row_id = [&](uint32_t id) { return rows.row_id(id); };
-  graph::Probe probe = exact;
-  graph::Mode mode;
-  scratch.beam.Truncate(0);
-  const auto best_of_walk = [&] {
-    const size_t found = std::min(k, scratch.beam.size());
-    return mode.coded ? RankBeam(exact, scratch, found, probe.noise, row_id) : BestOfBeam(scratch, found, row_id);
-  };
-  if (!search.exact && k <= visible / 2) {
-    struct Pass {
-      const RowFilter& filter;
-      const RowStore& rows;
-      std::exception_ptr failure;
-    } pass{passing, rows, nullptr};
-    graph::Filter filter;
-    if (!passing.all()) {
-      filter = {&pass, [](const void* object, uint32_t id) noexcept {
-                  Pass& p = *static_cast<Pass*>(const_cast<void*>(object));
-                  try {
-                    return !p.failure && p.filter.Passes(p.rows.row_id(id), id);
-                  } catch (...) {
-                    p.failure = std::current_exception();
-                    return false;
-                  }
-                }};
-    }
-    mode = reader.version().survey.mode;
-    if (mode.coded || mode.sifted()) {
-      if (!scratch.probes.Reserve(QueryScratch::Bytes(coded_rows))) return NoMemory();
-      const QueryScratch forms(coded_rows, scratch.probes.data());
-      probe = MakeProbe(coded_rows, {query, codes.Encode(query, forms.floats, forms.code)}, mode);
-    }
-    probe.least = rows.LeastOf(query.values, reader.version().largest_norm);
-    const auto ef = static_cast<size_t>(std::max(search.k, search.ef));
-    const graph::Walked walked =
-        graph.Walk(reader, probe, static_cast<size_t>(search.k), ef, visible, filter, ending.interrupt());
-    if (walked == graph::Walked::kNoMemory) return NoMemory();
-    if (pass.failure) std::rethrow_exception(pass.failure);
-    if (walked == graph::Walked::kInterrupted) cut_short();
-    if (!answer.complete || (walked == graph::Walked::kDone && scratch.beam.size() >= k)) {
-      answer.rows = best_of_walk();
-      return answer;
-    }
-  }
-  bool interrupted = false;
-  answer.rows = Scan(
-      exact, visible, k, scratch, row_id,
-      [&](uint32_t id) { return passing.all() || passing.Passes(rows.row_id(id), id); }, ending.interrupt(),
-      &interrupted);
-  if (interrupted) {
-    cut_short();
-    const std::vector<SearchResult> walked = best_of_walk();
-    answer.rows.insert(answer.rows.end(), walked.begin(), walked.end());
-    std::sort(answer.rows.begin(), answer.rows.end(), ResultOrder());
-    answer.rows.erase(std::unique(answer.rows.begin(), answer.rows.end()), answer.rows.end());
-    answer.rows.resize(std::min(k, answer.rows.size()));
-  }
-  return answer;
+  const Passing passing(search.filter, rows, reader.version().rows);
+  return pennon::Search(searched(), reader, rows.MakeQuery(query.data()), passing, ending, explanation)
+      .Nearest(static_cast<size_t>(search.k), EfOf(search), search.exact);
 }
 
-Result<Answer> LiveIndex::Impl::Search(const graph::Graph::Reader& reader, std::span<const float> query,
-                                       const SearchOptions& search) const {
+Result<Answer> LiveIndex::Impl::SearchRange(const graph::Graph::Reader& reader, std::span<const float> query,
+                                            float radius, const RangeOptions& range) const {
   if (!reader) return NoMemory();
-  if (search.k < 0) return Status::Invalid("k: expected 0 or more, got ", search.k);
+  if (std::isnan(radius)) return Status::Invalid("radius: expected a number, got NaN");
   ARROW_RETURN_NOT_OK(rows.CheckQuery(query));
-  return SearchChecked(reader, rows.MakeQuery(query.data()), search, search.filter);
+  const Ending ending(range);
+  const Passing passing(range.filter, rows, reader.version().rows);
+  return pennon::Search(searched(), reader, rows.MakeQuery(query.data()), passing, ending)
+      .Within(radius, static_cast<size_t>(std::max<int64_t>(range.ef, 1)), range.exact);
 }
 
 Result<std::vector<Answer>> LiveIndex::Impl::SearchBatch(const graph::Graph::Reader& reader, const arrow::Array& array,
                                                          const SearchOptions& search, const BatchOptions& batch) const {
   if (!reader) return NoMemory();
-  if (search.k < 0) return Status::Invalid("k: expected 0 or more, got ", search.k);
+  ARROW_RETURN_NOT_OK(CheckK(search.k));
   if (batch.threads < 0) return Status::Invalid("threads: expected 0 or more, got ", batch.threads);
   ARROW_RETURN_NOT_OK(rows.Check(array, "queries"));
   const auto& queries = static_cast<const arrow::FixedSizeListArray&>(array);
@@ -350,6 +202,14 @@ Result<std::vector<Answer>> LiveIndex::Impl::SearchBatch(const graph::Graph::Rea
   const size_t threads =
       std::max(std::min(batch.threads == 0 ? DefaultThreads() : static_cast<size_t>(batch.threads), n), size_t{1});
   std::vector<Answer> answers(n);
+  const uint32_t visible = reader.version().rows;
+  Passing passing_all(search.filter, rows, visible);
+  Remembered remembered(scratch_memory);
+  if (passing_all.asks() && n > 1) {
+    if (!remembered.Reset(visible)) return NoMemory();
+    passing_all.Remember(&remembered);
+  }
+  const Ending ending(search);
   struct Worker {
     std::vector<float> scratch;
     size_t failed_at;
@@ -369,8 +229,12 @@ Result<std::vector<Answer>> LiveIndex::Impl::SearchBatch(const graph::Graph::Rea
       const graph::Graph::Reader& own = other ? *other : reader;
       if (!own) return NoMemory();
       const ScoredVector query = rows.LoadQuery(queries, static_cast<int64_t>(i), by.scratch.data());
-      const RowFilter& filter = batch.filters.empty() ? search.filter : batch.filters[i];
-      return SearchChecked(own, query, search, filter).Value(&answers[i]);
+      const auto ask = [&](const Passing& passing) {
+        return pennon::Search(searched(), own, query, passing, ending)
+            .Nearest(static_cast<size_t>(search.k), EfOf(search), search.exact)
+            .Value(&answers[i]);
+      };
+      return batch.filters.empty() ? ask(passing_all) : ask(Passing(batch.filters[i], rows, visible));
     });
   });
   const Worker* first = nullptr;
@@ -420,6 +284,18 @@ uint32_t Snapshot::size() const { return impl_->version->rows; }
 
 Result<Answer> Snapshot::Search(std::span<const float> query, const SearchOptions& options) const {
   return Guard([&] { return impl_->index->Search(impl_->Read(), query, options); });
+}
+
+Result<Answer> Snapshot::SearchRange(std::span<const float> query, float radius, const RangeOptions& options) const {
+  return Guard([&] { return impl_->index->SearchRange(impl_->Read(), query, radius, options); });
+}
+
+Result<Explanation> Snapshot::Explain(std::span<const float> query, const SearchOptions& options) const {
+  return Guard([&]() -> Result<Explanation> {
+    Explanation explanation;
+    ARROW_RETURN_NOT_OK(impl_->index->Search(impl_->Read(), query, options, &explanation).Value(&explanation.answer));
+    return explanation;
+  });
 }
 
 Result<std::vector<Answer>> Snapshot::SearchBatch(const arrow::Array& queries, const SearchOptions& options,
@@ -520,6 +396,10 @@ const LiveIndexOptions& LiveIndex::options() const { return impl_->options; }
 
 Result<Answer> LiveIndex::Search(std::span<const float> query, const SearchOptions& options) const {
   return Guard([&] { return impl_->Search(graph::Graph::Reader(impl_->graph), query, options); });
+}
+
+Result<Answer> LiveIndex::SearchRange(std::span<const float> query, float radius, const RangeOptions& options) const {
+  return Guard([&] { return impl_->SearchRange(graph::Graph::Reader(impl_->graph), query, radius, options); });
 }
 
 Result<std::vector<Answer>> LiveIndex::SearchBatch(const arrow::Array& queries, const SearchOptions& options,

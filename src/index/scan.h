@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <span>
 #include <vector>
 
@@ -18,11 +19,12 @@ struct ResultOrder {
   }
 };
 
-// The k nearest of the rows below `rows` that pass, by looking at all of them, or at those before an interrupt.
-template <typename RowId, typename Passes>
-std::vector<SearchResult> Scan(const graph::Probe& probe, uint32_t rows, size_t k, graph::Scratch& scratch,
-                               RowId&& row_id, Passes&& passes, const graph::Interrupt& interrupt = {},
-                               bool* interrupted = nullptr) {
+// The k nearest, and no farther than the radius, of the rows below `rows` that pass, by looking at all of them, or at
+// those before an interrupt. passing(first) has a bit for each of the 64 rows from there on.
+template <typename RowId, typename Passing>
+std::vector<SearchResult> Scan(const graph::Probe& probe, uint32_t rows, size_t k, float radius,
+                               graph::Scratch& scratch, RowId&& row_id, Passing&& passing,
+                               const graph::Interrupt& interrupt, bool* interrupted) {
   constexpr size_t kBlock = 64;
   std::vector<SearchResult> best;  // a max-heap
   uint32_t ids[kBlock];
@@ -33,7 +35,7 @@ std::vector<SearchResult> Scan(const graph::Probe& probe, uint32_t rows, size_t 
     probe.Score(ids, n, distances);
     computed += n;
     for (size_t i = 0; i < n; ++i) {
-      if (best.size() == k && distances[i] > best.front().distance) continue;
+      if (distances[i] > radius || (best.size() == k && distances[i] > best.front().distance)) continue;
       const SearchResult result{ids[i], row_id(ids[i]), distances[i]};
       if (best.size() == k) {
         if (!ResultOrder()(result, best.front())) continue;
@@ -45,14 +47,15 @@ std::vector<SearchResult> Scan(const graph::Probe& probe, uint32_t rows, size_t 
     }
     n = 0;
   };
-  for (uint32_t id = 0; id < rows; ++id) {
-    if (id % kBlock == 0 && interrupt()) {
+  for (uint64_t first = 0; first < rows; first += 64) {
+    if (interrupt()) {
       *interrupted = true;
       break;
     }
-    if (!passes(id)) continue;
-    ids[n++] = id;
-    if (n == kBlock) flush();
+    for (uint64_t word = passing(static_cast<uint32_t>(first)); word != 0; word &= word - 1) {
+      ids[n++] = static_cast<uint32_t>(first) + static_cast<uint32_t>(std::countr_zero(word));
+      if (n == kBlock) flush();
+    }
   }
   flush();
   std::sort_heap(best.begin(), best.end(), ResultOrder());
@@ -61,14 +64,18 @@ std::vector<SearchResult> Scan(const graph::Probe& probe, uint32_t rows, size_t 
   return best;
 }
 
+// What codes add to distances: what they have been seen to add, and at least `floor`.
+inline double SurplusOf(const graph::Moments& added, double floor) {
+  constexpr double kDeviations = 3;
+  return std::max(floor, added.mean() + kDeviations * added.deviation());
+}
+
 // The k best by exact distance of a walk over codes that found at least as many. Rows are ranked in code order until
-// the next one's code distance, less what codes add, is beyond the k-th exact distance. What they add is what they have
-// been seen to add, and at least `floor`.
+// the next one's code distance, less what codes add, is beyond the k-th exact distance.
 template <typename RowId>
 std::vector<SearchResult> RankBeam(const graph::Probe& exact, graph::Scratch& scratch, size_t k, double floor,
                                    RowId&& row_id) {
   constexpr size_t kBlock = 8;
-  constexpr double kDeviations = 3;
   const std::span<const uint64_t> beam(scratch.beam.begin(), scratch.beam.size());
   std::vector<SearchResult> best;  // a max-heap once it has k
   best.reserve(k + 1);
@@ -92,8 +99,7 @@ std::vector<SearchResult> RankBeam(const graph::Probe& exact, graph::Scratch& sc
   };
   while (ranked < beam.size()) {
     if (ranked >= std::max(k, kBlock)) {
-      const double surplus = std::max(floor, added.mean() + kDeviations * added.deviation());
-      if (graph::KeyDistance(beam[ranked]) - surplus > best.front().distance) break;
+      if (graph::KeyDistance(beam[ranked]) - SurplusOf(added, floor) > best.front().distance) break;
     }
     rank(std::min(ranked < k ? std::min(kBlock, k - ranked) : kBlock / 2, beam.size() - ranked));
   }

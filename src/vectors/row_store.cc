@@ -146,6 +146,7 @@ char* RowStore::Allocate(size_t bytes) {
 void RowStore::Restore(const Mark& mark) noexcept {
   size_ = mark.size;
   largest_norm_ = mark.largest_norm;
+  consecutive_ = std::min(consecutive(), mark.size);
   while (segments_.size() > mark.segments) {
     const Segment segment = segments_.Pop();
     allocator_.Free(segment.memory, segment.bytes);
@@ -200,6 +201,7 @@ arrow::Status RowStore::Append(const arrow::FixedSizeListArray& vectors,
     }
     addresses_[size_] = reinterpret_cast<uintptr_t>(vector) | (half ? kHalf : 0);
     row_ids_[size_] = row_id(i);
+    if (consecutive() == size_ && row_ids_[size_] == row_ids_[0] + size_) consecutive_ = size_ + 1;
     if (kind_ == DistanceKind::kCosine) inverse_norms_[size_] = InverseNorm(vector, half);
     if (kind_ == DistanceKind::kDot) {
       norms_[size_] = static_cast<float>(std::sqrt(SquaredNorm(vector, half, dim_)));

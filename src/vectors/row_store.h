@@ -62,6 +62,8 @@ class RowStore {
   arrow::Status Append(const arrow::FixedSizeListArray& vectors, const std::function<uint64_t(int64_t)>& row_id);
 
   uint64_t row_id(uint32_t row) const { return row_ids_[row]; }
+  // How many rows have row ids that follow that of row 0; from any thread.
+  uint32_t consecutive() const { return consecutive_.load(std::memory_order_relaxed); }
   // dim floats; `scratch`, of dim floats, is used if the row is not float32.
   ScoredVector Load(uint32_t row, float* scratch) const;
   // The checked vector i of an array.
@@ -105,6 +107,7 @@ class RowStore {
   size_t segment_used_ = 0;
   std::vector<std::shared_ptr<arrow::Buffer>, StdAllocator<std::shared_ptr<arrow::Buffer>>> borrowed_;
   std::atomic<int64_t> borrowed_bytes_{0};
+  std::atomic<uint32_t> consecutive_{0};
   uint32_t size_ = 0;
   float largest_norm_ = 0;
 };

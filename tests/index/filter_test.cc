@@ -1,6 +1,7 @@
 // ctest: labels=contract-8,asan,tsan timeout=120
 // Filters of every kind, one a query, and batches on several threads.
 #include <algorithm>
+#include <atomic>
 #include <random>
 #include <stdexcept>
 
@@ -73,6 +74,57 @@ TEST(Filter, ABitmapPassesNothingOutsideOfItself) {
     EXPECT_FALSE(filter.Passes(row_id, 0)) << row_id;
   }
   for (uint64_t row_id = UINT64_MAX - 4; row_id < UINT64_MAX - 1; ++row_id) EXPECT_TRUE(filter.Passes(row_id, 0));
+}
+
+// Bitmaps that begin before, at and after the first row, in the middle of a word and of a buffer, with nulls, and row
+// ids that do not follow each other.
+TEST(Filter, BitmapsOfAnyPlaceAndRowIds) {
+  std::mt19937_64 random(5);
+  const Vectors rows = Normal(1500, kDim, 1);
+  const std::vector<float> query = Normal(1, kDim, 2)[0];
+  for (const bool follow : {true, false}) {
+    arrow::UInt64Builder row_ids;
+    for (uint64_t i = 0; i < rows.size(); ++i)
+      ASSERT_TRUE(row_ids.Append(follow ? 1000 + i : 1000 + i * 7 % 1500).ok());
+    LiveIndex index = LiveIndex::Make({.dim = kDim, .build = {.m = 8, .ef_construction = 40}}).ValueOrDie();
+    ASSERT_TRUE(index.Append(ToArray(rows, kDim), {.row_ids = row_ids.Finish().ValueOrDie()}).ok());
+    const auto all = index.Search(query, {.k = 1500}).ValueOrDie().rows;
+    for (const bool nulls : {false, true}) {
+      arrow::BooleanBuilder builder;
+      for (int i = 0; i < 4000; ++i) {
+        ASSERT_TRUE((nulls && random() % 5 == 0 ? builder.AppendNull() : builder.Append(random() % 4 == 0)).ok());
+      }
+      const auto bits = std::static_pointer_cast<arrow::BooleanArray>(builder.Finish().ValueOrDie());
+      for (const int64_t offset : {0, 3, 64, 101}) {
+        const auto part = std::static_pointer_cast<arrow::BooleanArray>(bits->Slice(offset, 1400));
+        for (const uint64_t first : {0, 900, 1000, 1001, 1063, 1064, 1130, 2480, 2600}) {
+          for (const RowFilter& filter : {RowFilter::Bitmap(part, first), RowFilter::IdBitmap(part)}) {
+            std::vector<SearchResult> passing;
+            for (const SearchResult& row : all) {
+              if (filter.Passes(row.row_id, row.id)) passing.push_back(row);
+            }
+            EXPECT_EQ(index.Search(query, {.k = 1500, .filter = filter}).ValueOrDie().rows, passing)
+                << follow << nulls << " " << offset << " " << first;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Filter, ABatchAsksAPredicateOnceARow) {
+  const LiveIndex index = MakeIndex();
+  std::vector<std::atomic<int>> asked(kRows);
+  const auto filter = RowFilter::Predicate([&](uint64_t row_id) {
+    ++asked[row_id - kFirst];
+    return row_id % 3 == 0;
+  });
+  const auto queries = ToArray(Normal(50, kDim, 4), kDim);
+  const auto answers = index.SearchBatch(*queries, {.filter = filter}, {.threads = 1}).ValueOrDie();
+  EXPECT_EQ(std::count_if(asked.begin(), asked.end(), [](const auto& n) { return n > 1; }), 0);
+  const auto pure = RowFilter::Predicate([&](uint64_t row_id) { return row_id % 3 == 0; });
+  const auto again = index.SearchBatch(*queries, {}, {.filters = std::vector<RowFilter>(50, pure), .threads = 3});
+  for (size_t i = 0; i < answers.size(); ++i) EXPECT_EQ(answers[i].rows, again.ValueOrDie()[i].rows);
 }
 
 TEST(Filter, OneOfNothingPassesNothing) {

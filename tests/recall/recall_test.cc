@@ -150,7 +150,7 @@ TEST(Recall, OfNarrowWalks) {
           }
           const double recall = static_cast<double>(found) / static_cast<double>(k * int64_t{300});
           if (codes == Codes::kNone) of_exact = recall;
-          EXPECT_GE(recall, of_exact - 0.015)
+          EXPECT_GE(recall, of_exact - (k == 1 ? 0.045 : 0.015))  // 300 results tell less than 3,000
               << "spread " << spread << ", k " << k << (filter.all() ? "" : ", filtered");
         }
       }

@@ -1,0 +1,207 @@
+#include "index/search.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "index/scan.h"
+
+namespace pennon {
+
+using arrow::Result;
+using arrow::Status;
+
+namespace {
+
+constexpr float kNoRadius = std::numeric_limits<float>::infinity();
+
+Status NoMemory() { return Status::OutOfMemory("search: no memory for its scratch"); }
+
+}  // namespace
+
+Search::Search(const Searched& index, const graph::Graph::Reader& reader, const ScoredVector& query,
+               const Passing& passing, const Ending& ending, Explanation* explanation)
+    : index_(index),
+      reader_(reader),
+      scratch_(reader.scratch()),
+      passing_(passing),
+      ending_(ending),
+      explanation_(explanation),
+      mode_(reader.version().survey.mode),
+      exact_(MakeProbe(index.exact, {query}, {})),
+      probe_(exact_) {
+  scratch_.Count(scratch_.searches, 1);
+  scratch_.beam.Truncate(0);
+  if (explanation_ == nullptr) return;
+  lap_ = Clock::now();
+  computed_ = scratch_.computed.load(std::memory_order_relaxed);
+  Tell(-1);
+}
+
+Search::~Search() {
+  if (explanation_ != nullptr) Tell(1);
+}
+
+void Search::Tell(int64_t sign) {
+  const auto add = [&](uint64_t& to, const std::atomic<uint64_t>& counter) {
+    to += static_cast<uint64_t>(sign) * counter.load(std::memory_order_relaxed);
+  };
+  add(explanation_->hops, scratch_.hops);
+  add(explanation_->lists_read, scratch_.lists);
+  add(explanation_->sketches, scratch_.sifted);
+}
+
+void Search::Lap(SearchPart Explanation::* part) {
+  if (explanation_ == nullptr) return;
+  const Clock::time_point now = Clock::now();
+  const uint64_t computed = scratch_.computed.load(std::memory_order_relaxed);
+  SearchPart& to = explanation_->*part;
+  to.nanos += std::chrono::duration_cast<std::chrono::nanoseconds>(now - lap_).count();
+  to.distances += computed - computed_;
+  lap_ = now;
+  computed_ = computed;
+}
+
+void Search::CutShort(Answer* answer) const {
+  answer->complete = false;
+  answer->reason = ending_.reason();
+}
+
+bool Search::WorthWalking(size_t ef) const {
+  const std::optional<double> share = passing_.share();
+  return passing_.all() || !share ||
+         graph::Graph::WalkCost(ef, *share) < graph::Graph::ScanCost(reader_.version().rows, *share);
+}
+
+graph::Walked Search::Walk(size_t k, size_t ef, float within) {
+  const graph::Version& version = reader_.version();
+  if (!encoded_) {
+    encoded_ = true;
+    const ScoredVector query = {static_cast<const float*>(exact_.vector), exact_.scale};
+    if (mode_.coded || mode_.sifted()) {
+      if (!scratch_.probes.Reserve(QueryScratch::Bytes(index_.coded))) return graph::Walked::kNoMemory;
+      const QueryScratch forms(index_.coded, scratch_.probes.data());
+      probe_ = MakeProbe(index_.coded, {query, index_.coded.codes->Encode(query, forms.floats, forms.code)}, mode_);
+    }
+    probe_.least = index_.exact.vectors.LeastOf(query.values, version.largest_norm);
+    Lap(&Explanation::encode);
+  }
+  graph::Graph::Goal goal = {
+      .k = k, .ef = ef, .limit = version.rows, .within = within, .interrupt = ending_.interrupt()};
+  if (!passing_.all()) {
+    goal.filter = {this, [](const void* object, uint32_t id) noexcept {
+                     Search& self = *static_cast<Search*>(const_cast<void*>(object));
+                     try {
+                       return !self.failure_ && self.passing_(id);
+                     } catch (...) {
+                       self.failure_ = std::current_exception();
+                       return false;
+                     }
+                   }};
+  }
+  const graph::Walked walked = index_.graph.Walk(reader_, probe_, goal);
+  Lap(&Explanation::walk);
+  if (failure_) std::rethrow_exception(failure_);
+  return walked;
+}
+
+Result<Answer> Search::Nearest(size_t k, size_t ef, bool exact) {
+  Answer answer;
+  const uint32_t visible = reader_.version().rows;
+  const size_t wanted = std::min<size_t>(k, visible);
+  if (wanted == 0) return answer;
+  if (ending_.due()) {
+    CutShort(&answer);
+    return answer;
+  }
+  const auto best_of_walk = [&] {
+    const size_t found = std::min(wanted, scratch_.beam.size());
+    const auto id = [&](uint32_t row) { return row_id(row); };
+    std::vector<SearchResult> rows =
+        mode_.coded ? RankBeam(exact_, scratch_, found, probe_.noise, id) : BestOfBeam(scratch_, found, id);
+    Lap(&Explanation::rank);
+    return rows;
+  };
+  if (!exact && wanted <= visible / 2 && WorthWalking(ef)) {
+    const graph::Walked walked = Walk(k, ef);
+    if (walked == graph::Walked::kNoMemory) return NoMemory();
+    if (walked == graph::Walked::kInterrupted) CutShort(&answer);
+    if (!answer.complete || (walked == graph::Walked::kDone && scratch_.beam.size() >= wanted)) {
+      answer.rows = best_of_walk();
+      return answer;
+    }
+  }
+  ARROW_RETURN_NOT_OK(ScanFor(wanted, kNoRadius, &answer));
+  if (!answer.complete) {
+    const std::vector<SearchResult> walked = best_of_walk();
+    answer.rows.insert(answer.rows.end(), walked.begin(), walked.end());
+    std::sort(answer.rows.begin(), answer.rows.end(), ResultOrder());
+    answer.rows.erase(std::unique(answer.rows.begin(), answer.rows.end()), answer.rows.end());
+    answer.rows.resize(std::min(wanted, answer.rows.size()));
+  }
+  return answer;
+}
+
+double Search::RankWithin(float radius, std::vector<SearchResult>* rows) {
+  constexpr size_t kBlock = 64;
+  graph::Moments added;
+  const std::span<const uint64_t> beam(scratch_.beam.begin(), scratch_.beam.size());
+  for (size_t ranked = 0; ranked < beam.size();) {
+    uint32_t ids[kBlock];
+    float distances[kBlock];
+    const size_t n = std::min(kBlock, beam.size() - ranked);
+    for (size_t i = 0; i < n; ++i) ids[i] = graph::KeyId(beam[ranked + i]);
+    exact_.Score(ids, n, distances);
+    for (size_t i = 0; i < n; ++i) {
+      added.Add(double{graph::KeyDistance(beam[ranked + i])} - distances[i]);
+      if (distances[i] <= radius) rows->push_back({ids[i], row_id(ids[i]), distances[i]});
+    }
+    ranked += n;
+  }
+  scratch_.Count(scratch_.computed, beam.size());
+  std::sort(rows->begin(), rows->end(), ResultOrder());
+  Lap(&Explanation::rank);
+  return mode_.coded && !beam.empty() ? SurplusOf(added, probe_.noise) : 0;
+}
+
+Result<Answer> Search::Within(float radius, size_t ef, bool exact) {
+  Answer answer;
+  if (ending_.due()) {
+    CutShort(&answer);
+    return answer;
+  }
+  if (!exact && std::isfinite(radius) && WorthWalking(ef)) {
+    graph::Walked walked = Walk(1, ef);
+    if (walked == graph::Walked::kNoMemory) return NoMemory();
+    double surplus = 0;
+    if (walked != graph::Walked::kCostly) surplus = RankWithin(radius, &answer.rows);
+    const auto within = static_cast<float>(radius + surplus);
+    const auto near = std::partition_point(scratch_.beam.begin(), scratch_.beam.end(),
+                                           [&](uint64_t key) { return graph::KeyDistance(key) <= within; });
+    // A walk for ef rows misses few of its nearest half.
+    if (walked == graph::Walked::kDone && static_cast<size_t>(near - scratch_.beam.begin()) >= ef / 2) {
+      answer.rows.clear();
+      walked = Walk(1, ef, within);
+      if (walked == graph::Walked::kNoMemory) return NoMemory();
+      if (walked != graph::Walked::kCostly) RankWithin(radius, &answer.rows);
+    }
+    if (walked == graph::Walked::kInterrupted) CutShort(&answer);
+    if (walked != graph::Walked::kCostly) return answer;
+  }
+  ARROW_RETURN_NOT_OK(ScanFor(reader_.version().rows, radius, &answer));
+  return answer;
+}
+
+Status Search::ScanFor(size_t k, float radius, Answer* answer) {
+  Passing::Words passing(passing_);
+  bool interrupted = false;
+  answer->rows = Scan(
+      exact_, reader_.version().rows, k, radius, scratch_, [&](uint32_t row) { return row_id(row); },
+      [&](uint32_t first) { return passing.Next(first); }, ending_.interrupt(), &interrupted);
+  if (interrupted) CutShort(answer);
+  if (explanation_ != nullptr) explanation_->scanned = true;
+  Lap(&Explanation::scan);
+  return Status::OK();
+}
+
+}  // namespace pennon

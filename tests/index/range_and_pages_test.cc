@@ -1,0 +1,215 @@
+// ctest: labels=contract-8,contract-9,asan timeout=120
+// Range search, pages, and what a search tells of itself.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <random>
+#include <set>
+
+#include <gtest/gtest.h>
+
+#include "pennon/pennon.h"
+#include "support/vectors.h"
+
+namespace pennon {
+namespace {
+
+constexpr int kDim = 16;
+constexpr size_t kRows = 6000;
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+LiveIndex MakeIndex(Metric metric, Codes codes, size_t rows = kRows) {
+  LiveIndex index =
+      LiveIndex::Make({.dim = kDim, .metric = metric, .codes = codes, .build = {.m = 12, .ef_construction = 60}})
+          .ValueOrDie();
+  EXPECT_TRUE(index.Append(ToArray(Normal(rows, kDim, 1), kDim), {.first_row_id = 100}).ok());
+  return index;
+}
+
+// Row ids of every other row, as a filter.
+RowFilter Odd() {
+  return RowFilter::Predicate([](uint64_t row_id) { return row_id % 2 == 1; });
+}
+
+TEST(Range, GivesNothingBeyondTheRadiusAndNearlyAllThatIsWithin) {
+  for (const Metric metric : {Metric::kL2, Metric::kCosine, Metric::kDot}) {
+    for (const Codes codes : {Codes::kNone, Codes::kQuantized}) {
+      const LiveIndex index = MakeIndex(metric, codes);
+      size_t within = 0;
+      size_t found = 0;
+      for (const auto& query : Normal(20, kDim, 2)) {
+        for (const RowFilter& filter : {RowFilter(), Odd()}) {
+          const auto all = index.Search(query, {.k = kRows, .filter = filter}).ValueOrDie().rows;
+          for (const size_t rank : {0, 1, 7, 60, 400, 2500}) {
+            const float radius = all[rank].distance;
+            const Answer exact = index.SearchRange(query, radius, {.filter = filter, .exact = true}).ValueOrDie();
+            ASSERT_EQ(exact.rows,
+                      std::vector(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(exact.rows.size())));
+            ASSERT_GT(exact.rows.size(), rank);
+            ASSERT_EQ(exact.rows.back().distance, radius);
+            ASSERT_GT(all[exact.rows.size()].distance, radius);
+            const Answer answer = index.SearchRange(query, radius, {.filter = filter}).ValueOrDie();
+            EXPECT_TRUE(answer.complete);
+            // A part of the exact answer, in its order.
+            auto at = exact.rows.begin();
+            for (const SearchResult& row : answer.rows) {
+              at = std::find(at, exact.rows.end(), row);
+              ASSERT_NE(at, exact.rows.end()) << row.distance << " where the radius is " << radius;
+            }
+            within += exact.rows.size();
+            found += answer.rows.size();
+          }
+        }
+      }
+      EXPECT_GT(static_cast<double>(found), 0.97 * static_cast<double>(within)) << ToString(metric);
+    }
+  }
+}
+
+TEST(Range, OfAnyRadius) {
+  const LiveIndex index = MakeIndex(Metric::kL2, Codes::kQuantized);
+  const auto query = Normal(1, kDim, 2)[0];
+  for (const bool exact : {false, true}) {
+    EXPECT_EQ(index.SearchRange(query, kInfinity, {.exact = exact}).ValueOrDie().rows.size(), kRows);
+    EXPECT_EQ(index.SearchRange(query, 1e30f, {.exact = exact}).ValueOrDie().rows.size(), kRows);
+    for (const float radius : {-kInfinity, -1.0f, 0.0f}) {
+      EXPECT_TRUE(index.SearchRange(query, radius, {.exact = exact}).ValueOrDie().rows.empty()) << radius;
+    }
+  }
+  EXPECT_EQ(index.SearchRange(query, std::nanf("")).status().message(), "radius: expected a number, got NaN");
+  EXPECT_TRUE(index.SearchRange(Normal(1, kDim + 1, 2)[0], 1).status().IsInvalid());
+  const LiveIndex empty = LiveIndex::Make({.dim = kDim}).ValueOrDie();
+  EXPECT_TRUE(empty.SearchRange(query, kInfinity).ValueOrDie().rows.empty());
+  std::stop_source stop;
+  stop.request_stop();
+  const Answer answer = index.SearchRange(query, 10, {.stop_token = stop.get_token()}).ValueOrDie();
+  EXPECT_FALSE(answer.complete);
+  EXPECT_EQ(answer.reason, "a stop was requested");
+}
+
+TEST(Range, OfEqualRowsGivesThemAll) {
+  LiveIndex index = LiveIndex::Make({.dim = kDim}).ValueOrDie();
+  ASSERT_TRUE(index.Append(ToArray(Vectors(3000, std::vector<float>(kDim, 1)), kDim)).ok());
+  ASSERT_TRUE(index.Append(ToArray(Normal(3000, kDim, 1), kDim)).ok());
+  EXPECT_EQ(index.SearchRange(std::vector<float>(kDim, 1), 0).ValueOrDie().rows.size(), 3000u);
+}
+
+TEST(Pager, ReadToTheEndGivesEachRowThatPassesOnce) {
+  for (const Codes codes : {Codes::kNone, Codes::kQuantized}) {
+    const LiveIndex index = MakeIndex(Metric::kL2, codes);
+    const auto query = Normal(1, kDim, 3)[0];
+    for (const RowFilter& filter : {RowFilter(), Odd()}) {
+      for (const bool exact : {false, true}) {
+        const auto all = index.Search(query, {.k = kRows, .filter = filter}).ValueOrDie().rows;
+        Pager pager =
+            Pager::Make(index.GetSnapshot().ValueOrDie(), query, {.filter = filter, .exact = exact}).ValueOrDie();
+        std::vector<SearchResult> read;
+        size_t out_of_order = 0;
+        for (int64_t k = 1;; k = k % 97 + 5) {
+          const Answer page = pager.Next(k).ValueOrDie();
+          EXPECT_TRUE(page.complete);
+          EXPECT_TRUE(std::is_sorted(page.rows.begin(), page.rows.end(),
+                                     [](const auto& a, const auto& b) { return a.distance < b.distance; }));
+          for (const SearchResult& row : page.rows) {
+            out_of_order += !read.empty() && row.distance < read.back().distance ? 1 : 0;
+            read.push_back(row);
+          }
+          if (static_cast<int64_t>(page.rows.size()) < k) break;
+        }
+        EXPECT_TRUE(pager.Next(10).ValueOrDie().rows.empty());
+        if (exact) {
+          EXPECT_EQ(read, all);
+        } else {
+          EXPECT_LT(out_of_order, 10u);
+        }
+        std::sort(read.begin(), read.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
+        EXPECT_EQ(std::unique(read.begin(), read.end()), read.end());
+        EXPECT_EQ(read.size(), all.size());
+      }
+    }
+  }
+}
+
+TEST(Pager, IsBoundToItsSnapshot) {
+  LiveIndex index = MakeIndex(Metric::kCosine, Codes::kQuantized, 2000);
+  const auto query = Normal(1, kDim, 3)[0];
+  Pager pager = Pager::Make(index.GetSnapshot().ValueOrDie(), query).ValueOrDie();
+  std::set<uint32_t> read;
+  for (uint64_t seed = 10; read.size() < 2000; ++seed) {
+    for (const SearchResult& row : pager.Next(111).ValueOrDie().rows) {
+      EXPECT_LT(row.id, 2000u);
+      EXPECT_TRUE(read.insert(row.id).second);
+    }
+    ASSERT_TRUE(index.Append(ToArray(Normal(50, kDim, seed), kDim)).ok());
+    ASSERT_LT(seed, 100u);
+  }
+  EXPECT_TRUE(pager.Next(1).ValueOrDie().rows.empty());
+}
+
+TEST(Pager, GoesOnAfterAPageThatWasCutShort) {
+  const LiveIndex index = MakeIndex(Metric::kL2, Codes::kQuantized);
+  const auto query = Normal(1, kDim, 3)[0];
+  Pager pager = Pager::Make(index.GetSnapshot().ValueOrDie(), query).ValueOrDie();
+  std::stop_source stop;
+  stop.request_stop();
+  std::set<uint32_t> read;
+  size_t cut_short = 0;
+  for (int round = 0; read.size() < kRows; ++round) {
+    const Answer page =
+        round % 2 == 1 ? pager.Next(50, std::nullopt, stop.get_token()).ValueOrDie()
+        : round % 4 == 0
+            ? pager.Next(50).ValueOrDie()
+            : pager.Next(50, std::chrono::steady_clock::now() + std::chrono::microseconds(30)).ValueOrDie();
+    cut_short += page.complete ? 0 : 1;
+    EXPECT_TRUE(page.rows.size() == 50 || !page.complete || read.size() + page.rows.size() == kRows);
+    for (const SearchResult& row : page.rows) EXPECT_TRUE(read.insert(row.id).second);
+    ASSERT_LT(round, 1000);
+  }
+  EXPECT_GT(cut_short, 0u);
+}
+
+TEST(Pager, BadInputIsRefused) {
+  const LiveIndex index = MakeIndex(Metric::kL2, Codes::kQuantized, 100);
+  const Snapshot snapshot = index.GetSnapshot().ValueOrDie();
+  EXPECT_TRUE(Pager::Make(snapshot, std::vector<float>(kDim - 1)).status().IsInvalid());
+  Pager pager = Pager::Make(snapshot, std::vector<float>(kDim)).ValueOrDie();
+  EXPECT_EQ(pager.Next(0).status().message(), "k: expected at least 1, got 0");
+  EXPECT_EQ(pager.Next(INT64_MAX).ValueOrDie().rows.size(), 100u);
+  Pager none =
+      Pager::Make(LiveIndex::Make({.dim = kDim}).ValueOrDie().GetSnapshot().ValueOrDie(), std::vector<float>(kDim))
+          .ValueOrDie();
+  EXPECT_TRUE(none.Next(5).ValueOrDie().rows.empty());
+}
+
+TEST(Explain, TellsWhatTheSearchDid) {
+  const LiveIndex index = MakeIndex(Metric::kL2, Codes::kQuantized);
+  const auto query = Normal(1, kDim, 3)[0];
+  const Snapshot snapshot = index.GetSnapshot().ValueOrDie();
+  const Stats before = index.GetStats();
+  const Explanation walk = snapshot.Explain(query, {.k = 10, .ef = 50}).ValueOrDie();
+  EXPECT_EQ(walk.answer.rows, snapshot.Search(query, {.k = 10, .ef = 50}).ValueOrDie().rows);
+  EXPECT_FALSE(walk.scanned);
+  EXPECT_GT(walk.hops, 10u);
+  EXPECT_GE(walk.lists_read, walk.hops);
+  EXPECT_GT(walk.walk.distances, 50u);
+  EXPECT_GE(walk.rank.distances, 10u);
+  EXPECT_EQ(walk.encode.distances, 0u);
+  EXPECT_EQ(walk.scan.distances, 0u);
+  for (const SearchPart& part : {walk.encode, walk.walk, walk.rank}) EXPECT_GT(part.nanos, 0);
+  EXPECT_EQ(walk.scan.nanos, 0);
+  EXPECT_EQ(index.GetStats().search_distances - before.search_distances,
+            2 * (walk.walk.distances + walk.rank.distances));
+
+  const Explanation scan = snapshot.Explain(query, {.k = 10, .exact = true}).ValueOrDie();
+  EXPECT_TRUE(scan.scanned);
+  EXPECT_EQ(scan.scan.distances, kRows);
+  EXPECT_EQ(scan.hops, 0u);
+  const auto few = RowFilter::Predicate([](uint64_t row_id) { return row_id == 777; });
+  const Explanation fallback = snapshot.Explain(query, {.k = 10, .filter = few}).ValueOrDie();
+  EXPECT_TRUE(fallback.scanned);
+  EXPECT_GT(fallback.hops, 0u);
+  EXPECT_EQ(fallback.scan.distances, 1u);
+}
+
+}  // namespace
+}  // namespace pennon
