@@ -134,7 +134,7 @@ Record* Graph::TakeNew(uint32_t row, int32_t level) noexcept {
 Record* Graph::Touch(uint32_t row, int32_t level) noexcept {
   std::atomic<Record*>& head = Head(row, level);
   Record* old = head.load(std::memory_order_relaxed);
-  if (old->tick == batch_.version->tick) return old;
+  if (Touched(row, level)) return old;
   Record* record = SlabOf(level).Take();
   record->tick = batch_.version->tick;
   record->previous.store(old, std::memory_order_relaxed);

@@ -99,6 +99,20 @@ struct Scratch {
   std::atomic<uint64_t> lists{0};   // read
   std::atomic<uint64_t> scans{0};
 
+  // Gives the buffers' memory back.
+  void Release() noexcept {
+    visited.Release();
+    touched.Release();
+    expanded.Release();
+    beam.Release();
+    passing.Release();
+    found.Release();
+    rest.Release();
+    block.Release();
+    scored.Release();
+    distances.Release();
+    probes.Release();
+  }
   void Count(std::atomic<uint64_t>& counter, uint64_t n) {
     counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
   }
@@ -151,6 +165,8 @@ class Graph {
   void Abort() noexcept;
   // Writer: frees what no reader needs any more.
   void Trim() noexcept;
+  // Writer: gives back the scratch that is not in use.
+  void ReleaseScratch() noexcept;
   uint64_t build_distances() const { return build_distances_.load(std::memory_order_relaxed); }
   uint64_t live_versions() const { return live_versions_.load(std::memory_order_relaxed); }
   // Rows linked, published or not.
@@ -214,6 +230,15 @@ class Graph {
   [[nodiscard]] Outcome Import(uint32_t rows, const uint8_t* levels, uint32_t entry,
                                const std::function<void(uint32_t row, int32_t level, ListDraft& draft)>& fill);
 
+  // About what the lists of so many rows will take, that come in batches of so many; and versions.
+  struct Bytes {
+    uint64_t lists = 0;
+    uint64_t old = 0;
+  };
+  static Bytes EstimateBytes(const Params& params, uint64_t rows, uint64_t batch);
+  // About what appends and searches will need beside them.
+  static uint64_t EstimateScratch(const Params& params, uint64_t rows, uint64_t batch, size_t threads,
+                                  size_t probe_bytes);
   // Bytes that old versions keep, as of the last publish.
   uint64_t versions_bytes() const {
     return old_records_bytes_.load(std::memory_order_relaxed) + live_versions() * sizeof(Version);
@@ -236,12 +261,17 @@ class Graph {
   const std::atomic<Record*>& Head(uint32_t row, int32_t level) const {
     return level == 0 ? heads_[row] : upper_heads_[upper_[row] + static_cast<uint32_t>(level) - 1];
   }
+  // That the heuristic leaves a new row, about.
+  static double EdgesOf(const Params& params) { return std::min(0.7 * params.m, 13.0); }
   int32_t DrawLevel(uint32_t row) const;
   [[nodiscard]] bool MakeLinker() noexcept;
   void DropLinker() noexcept;
   [[nodiscard]] bool Begin(uint32_t rows) noexcept;
   Record* TakeNew(uint32_t row, int32_t level) noexcept;
   Record* Touch(uint32_t row, int32_t level) noexcept;
+  bool Touched(uint32_t row, int32_t level) const {
+    return Head(row, level).load(std::memory_order_relaxed)->tick == batch_.version->tick;
+  }
   uint64_t Descend(const Probe& probe, uint32_t entry, int32_t from, int32_t to, uint64_t tick, uint32_t limit,
                    Scratch& scratch) const noexcept;
   // Renews the version's survey if the rows, or their largest norm, have doubled since. False: no memory.

@@ -1,5 +1,6 @@
 // Linking a batch: plan, parents, apply, wave by wave.
 #include <algorithm>
+#include <bit>
 #include <new>
 
 #include "graph/graph.h"
@@ -10,6 +11,9 @@ namespace {
 constexpr uint32_t kMaxWave = 256;
 
 uint32_t WaveSize(uint32_t linked, uint32_t left) { return std::min({std::max(linked / 50, 1u), kMaxWave, left}); }
+
+// What scratch has room for: doubles, as buffers do.
+uint32_t WaveRoom(uint32_t linked, uint32_t left) { return std::min(std::bit_ceil(WaveSize(linked, left)), kMaxWave); }
 
 bool Tested(const uint32_t* bits, size_t i) { return (bits[i / 32] >> (i % 32) & 1) != 0; }
 void SetTested(uint32_t* bits, size_t i, bool value) {
@@ -76,6 +80,14 @@ class Graph::Linker {
   }
 
   Outcome Run(const Scorer& scorer, size_t threads, const std::function<bool()>& stopped) noexcept;
+  void Release() noexcept {
+    for (Scratch* worker : workers_) worker->Release();
+    plans_.Release();
+    candidates_.Release();
+    selected_.Release();
+    edges_.Release();
+    groups_.Release();
+  }
 
  private:
   bool Prepare(size_t threads);
@@ -113,11 +125,30 @@ class Graph::Linker {
 
 Outcome Graph::Link(uint32_t rows, const Scorer& scorer, size_t threads,
                     const std::function<bool()>& stopped) noexcept {
+  // No wave has work for more.
+  threads = std::min<size_t>(threads, WaveSize(linked() + rows, rows));
   if (!pool_.SetThreads(threads)) return Outcome::kNoThreads;
   if (!Begin(rows)) return Outcome::kOutOfMemory;
   const Outcome outcome = linker_->Run(scorer, threads, stopped);
   if (outcome != Outcome::kOk) Abort();
   return outcome;
+}
+
+// A search is taken to keep as many rows as an insertion.
+uint64_t Graph::EstimateScratch(const Params& params, uint64_t rows, uint64_t batch, size_t threads,
+                                size_t probe_bytes) {
+  if (rows == 0) return 0;
+  const uint64_t wave = WaveRoom(static_cast<uint32_t>(rows), static_cast<uint32_t>(std::min(batch, rows)));
+  const uint64_t ef = std::min<uint64_t>(params.ef_construction, rows);
+  const uint64_t capacity = params.capacity(0);
+  const uint64_t most = capacity + wave + ef;
+  const uint64_t walked = std::min<uint64_t>(rows, 16 * ef);
+  const uint64_t walk = sizeof(Slot<Scratch>) + rows / 6 + walked * sizeof(uint32_t) + 3 * ef * sizeof(uint64_t) +
+                        3 * capacity * sizeof(uint32_t) + probe_bytes;
+  const uint64_t worker = walk + 2 * most * (sizeof(uint32_t) + sizeof(float) + sizeof(uint64_t)) + probe_bytes;
+  const uint64_t edges = wave * static_cast<uint64_t>(1 + EdgesOf(params));
+  return walk + std::min<uint64_t>(threads, wave) * worker +
+         wave * (sizeof(Plan) + (ef + params.m) * sizeof(uint64_t)) + 5 * edges / 4 * (sizeof(Edge) + sizeof(uint32_t));
 }
 
 bool Graph::MakeLinker() noexcept {
@@ -126,6 +157,11 @@ bool Graph::MakeLinker() noexcept {
 }
 
 void Graph::DropLinker() noexcept { delete linker_; }
+
+void Graph::ReleaseScratch() noexcept {
+  linker_->Release();
+  slots_.ForEachIdle([](Slot<Scratch>& slot) { slot.scratch.Release(); });
+}
 
 Outcome Graph::Linker::Run(const Scorer& scorer, size_t threads, const std::function<bool()>& stopped) noexcept {
   scorer_ = scorer;
@@ -155,7 +191,8 @@ bool Graph::Linker::Prepare(size_t threads) {
   }
   const uint32_t end = graph_.batch_.version->rows;
   stride_ = std::min(params().ef_construction, end);
-  const size_t most = params().capacity(0) + kMaxWave + stride_;
+  const size_t wave = WaveRoom(end, end - graph_.batch_.rows_before);
+  const size_t most = params().capacity(0) + wave + stride_;
   for (size_t i = 0; i < threads; ++i) {
     Scratch* worker = workers_[i];
     if (!graph_.PrepareScratch(*worker, end) || !worker->block.Reserve(2 * most) ||
@@ -164,7 +201,6 @@ bool Graph::Linker::Prepare(size_t threads) {
       return false;
     }
   }
-  const size_t wave = std::min(end - graph_.batch_.rows_before, kMaxWave);
   return plans_.Resize(wave) && candidates_.Reserve(wave * stride_);
 }
 
@@ -198,8 +234,8 @@ Outcome Graph::Linker::Wave(uint32_t first, uint32_t rows) {
     for (int32_t level = 0; level <= graph_.levels_[first + i]; ++level) edges += plans_[i].selected[level];
   }
   edges_.Truncate(0);
-  if (!edges_.Reserve(edges) || !groups_.Reserve(edges + 1) || !graph_.level0_.Reserve(rows + edges) ||
-      !graph_.upper_level_.Reserve(upper + edges)) {
+  if (!edges_.Reserve(edges) || !groups_.Reserve(edges + 1) || !graph_.level0_.Reserve(rows) ||
+      !graph_.upper_level_.Reserve(upper)) {
     return Outcome::kOutOfMemory;
   }
   graph_.upper_used_ += static_cast<uint32_t>(upper);
@@ -207,12 +243,16 @@ Outcome Graph::Linker::Wave(uint32_t first, uint32_t rows) {
   WriteNewLists(first, rows);
   std::sort(edges_.begin(), edges_.end());
   groups_.Truncate(0);
+  size_t untouched = 0;
+  size_t upper_untouched = 0;
   for (size_t i = 0; i < edges_.size(); ++i) {
-    if (i == 0 || edges_[i].list != edges_[i - 1].list) {
-      groups_.Push(static_cast<uint32_t>(i));
-      graph_.Touch(edges_[i].target(), edges_[i].level());
-    }
+    if (i > 0 && edges_[i].list == edges_[i - 1].list) continue;
+    groups_.Push(static_cast<uint32_t>(i));
+    if (graph_.Touched(edges_[i].target(), edges_[i].level())) continue;
+    ++(edges_[i].level() == 0 ? untouched : upper_untouched);
   }
+  if (!graph_.level0_.Reserve(untouched) || !graph_.upper_level_.Reserve(upper_untouched)) return Outcome::kOutOfMemory;
+  for (const uint32_t i : groups_) graph_.Touch(edges_[i].target(), edges_[i].level());
   const size_t targets = groups_.size();
   groups_.Push(static_cast<uint32_t>(edges_.size()));
   graph_.pool_.For(targets, [&](size_t worker, size_t i) { Apply(*workers_[worker], groups_[i], groups_[i + 1]); });

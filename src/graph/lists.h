@@ -35,13 +35,11 @@ struct Record {
   size_t pinned() const { return level == 0 ? children + (row != 0 ? 1u : 0u) : 0u; }
 };
 
-// Records of one capacity, from blocks of 2 MiB (the first ones smaller) and a list of free ones.
+// Records of one capacity, from blocks of 2 MiB, the first ones smaller, a list of free ones.
 class Slab {
  public:
   Slab(Allocator& allocator, size_t capacity)
-      : allocator_(allocator),
-        blocks_(allocator),
-        bytes_((sizeof(Record) + capacity * sizeof(uint32_t) + (capacity + 31) / 32 * sizeof(uint32_t) + 7) / 8 * 8) {}
+      : allocator_(allocator), blocks_(allocator), bytes_(RecordBytes(capacity)) {}
   Slab(const Slab&) = delete;
   Slab& operator=(const Slab&) = delete;
   ~Slab() {
@@ -51,12 +49,12 @@ class Slab {
   // Makes the next n Take calls succeed.
   [[nodiscard]] bool Reserve(size_t n) noexcept {
     while (free_count_ < n) {
-      const size_t doubled = kFirstBytes << std::min<size_t>(blocks_.size(), 9);
-      const size_t wanted = std::max(doubled / bytes_, size_t{1});
+      const size_t wanted = NextBlock(bytes_, all_);
       if (!blocks_.Reserve(blocks_.size() + 1)) return false;
       void* memory = allocator_.Allocate(wanted * bytes_);
       if (memory == nullptr) return false;
       blocks_.Push({memory, wanted * bytes_});
+      all_ += wanted;
       for (size_t i = wanted; i-- > 0;) Give(new (static_cast<char*>(memory) + i * bytes_) Record());
     }
     return true;
@@ -75,15 +73,33 @@ class Slab {
 
   size_t record_bytes() const { return bytes_; }
 
+  // What a slab takes that had to give so many at a time.
+  static uint64_t BytesFor(size_t capacity, uint64_t records) {
+    const size_t bytes = RecordBytes(capacity);
+    uint64_t all = 0;
+    uint64_t blocks = 0;
+    for (; all < records; ++blocks) all += NextBlock(bytes, all);
+    return all * bytes + 5 * blocks / 4 * sizeof(Block);
+  }
+
  private:
   struct Block {
     void* memory;
     size_t bytes;
   };
-  static constexpr size_t kFirstBytes = 4096;
+  static size_t RecordBytes(size_t capacity) {
+    return (sizeof(Record) + capacity * sizeof(uint32_t) + (capacity + 31) / 32 * sizeof(uint32_t) + 7) / 8 * 8;
+  }
+  // Records of the next block: a sixteenth of what there is.
+  static size_t NextBlock(size_t record_bytes, uint64_t all) {
+    constexpr uint64_t kLeastBytes = 4096;
+    constexpr uint64_t kMostBytes = uint64_t{2} << 20;
+    return std::max<size_t>(std::clamp(all * record_bytes / 16, kLeastBytes, kMostBytes) / record_bytes, 1);
+  }
 
   Allocator& allocator_;
   Buffer<Block> blocks_;
+  uint64_t all_ = 0;  // records, free or not
   const size_t bytes_;
   Record* free_ = nullptr;
   size_t free_count_ = 0;

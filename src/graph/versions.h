@@ -130,6 +130,16 @@ class Slots {
     }
   }
 
+  // The slots that nobody has claimed, each claimed meanwhile.
+  template <typename Visit>
+  void ForEachIdle(Visit&& visit) noexcept {
+    for (SlotType* slot = head_.load(std::memory_order_acquire); slot != nullptr; slot = slot->next) {
+      if (!TryClaim(*slot)) continue;
+      visit(*slot);
+      slot->claimed.store(false, std::memory_order_release);
+    }
+  }
+
   // Sums over all slots; what is read must be atomic.
   template <typename Visit>
   void ForEach(Visit&& visit) const {

@@ -36,9 +36,10 @@ struct LiveIndex::Impl {
   explicit Impl(const LiveIndexOptions& o)
       : options(o),
         pool(o.pool != nullptr ? o.pool : arrow::default_memory_pool()),
-        rows_memory(pool, totals),
-        codes_memory(pool, totals),
-        graph_memory(pool, totals),
+        totals{.limit = o.memory_limit},
+        rows_memory(pool, totals, PoolAllocator::Limited::kYes),
+        codes_memory(pool, totals, PoolAllocator::Limited::kYes),
+        graph_memory(pool, totals, PoolAllocator::Limited::kYes),
         scratch_memory(pool, totals),
         rows(o.dim, KindOf(o.metric), rows_memory),
         codes(o.dim, KindOf(o.metric), codes_memory),
@@ -47,6 +48,7 @@ struct LiveIndex::Impl {
         graph(GraphParams(o.build), graph_memory, scratch_memory) {}
 
   Result<IdRange> Append(const std::shared_ptr<arrow::Array>& vectors, const AppendOptions& append);
+  Result<IdRange> AppendWithinLimit(const std::shared_ptr<arrow::Array>& vectors, const AppendOptions& append);
   Searched searched() const { return {graph, exact_rows, coded_rows}; }
   Result<Answer> Search(const graph::Graph::Reader& reader, std::span<const float> query, const SearchOptions& search,
                         Explanation* explanation = nullptr) const;
@@ -87,6 +89,19 @@ namespace {
 
 Status NoMemory() { return Status::OutOfMemory("search: no memory for its scratch"); }
 
+Status CheckOptions(const LiveIndexOptions& options) {
+  if (options.dim < 1) return Status::Invalid("dim: expected at least 1, got ", options.dim);
+  if (options.max_rows > 0xFFFFFFFFu) {
+    return Status::Invalid("max_rows: expected at most 2^32 - 1, got ", options.max_rows);
+  }
+  if (options.memory_limit < 0) return Status::Invalid("memory_limit: expected 0 or more, got ", options.memory_limit);
+  return options.build.Validate();
+}
+
+Status CheckThreads(int threads) {
+  return threads < 0 ? Status::Invalid("threads: expected 0 or more, got ", threads) : Status::OK();
+}
+
 Status CheckK(int64_t k) { return k < 0 ? Status::Invalid("k: expected 0 or more, got ", k) : Status::OK(); }
 
 size_t EfOf(const SearchOptions& search) { return static_cast<size_t>(std::max({search.k, search.ef, int64_t{1}})); }
@@ -95,12 +110,23 @@ size_t EfOf(const SearchOptions& search) { return static_cast<size_t>(std::max({
 
 Result<LiveIndex::IdRange> LiveIndex::Impl::Append(const std::shared_ptr<arrow::Array>& array,
                                                    const AppendOptions& append) {
+  std::lock_guard lock(writer);
+  const int64_t before = totals.bytes;
+  totals.refused = 0;
+  auto result = AppendWithinLimit(array, append);
+  const int64_t needed = totals.refused;
+  if (!result.status().IsOutOfMemory() || needed == 0) return result;
+  return Status::CapacityError("memory: the limit is ", totals.limit, " bytes, the index takes ", before,
+                               " and with the batch it would take at least ", needed);
+}
+
+Result<LiveIndex::IdRange> LiveIndex::Impl::AppendWithinLimit(const std::shared_ptr<arrow::Array>& array,
+                                                              const AppendOptions& append) {
   if (array == nullptr) return Status::Invalid("vectors: expected an array, got null");
-  if (append.threads < 0) return Status::Invalid("threads: expected 0 or more, got ", append.threads);
+  ARROW_RETURN_NOT_OK(CheckThreads(append.threads));
   if (append.row_ids && append.first_row_id) {
     return Status::Invalid("row ids: expected row_ids or first_row_id, got both");
   }
-  std::lock_guard lock(writer);
   ARROW_RETURN_NOT_OK(rows.Check(*array, "vectors"));
   if (append.row_ids) {
     ARROW_RETURN_NOT_OK(CheckRowIds(*append.row_ids));
@@ -144,8 +170,14 @@ Result<LiveIndex::IdRange> LiveIndex::Impl::Append(const std::shared_ptr<arrow::
   graph::Scorer scorer = MakeScorer(by_codes ? coded_rows : exact_rows);
   scorer.largest_norm = rows.largest_norm();
   const Ending ending(append);
-  const graph::Outcome outcome =
-      graph.Link(static_cast<uint32_t>(added), scorer, threads, [&] { return ending.due(); });
+  graph::Outcome outcome = graph.Link(static_cast<uint32_t>(added), scorer, threads, [&] { return ending.due(); });
+  // The scratch of appends and searches is not refused, but counts.
+  const int64_t bytes = totals.bytes;
+  if (outcome == graph::Outcome::kOk && totals.limit > 0 && bytes > totals.limit) {
+    totals.refused = bytes;
+    graph.Abort();
+    outcome = graph::Outcome::kOutOfMemory;
+  }
   if (outcome != graph::Outcome::kOk) {
     codes.Restore(codes_before);
     rows.Restore(mark);
@@ -186,7 +218,7 @@ Result<std::vector<Answer>> LiveIndex::Impl::SearchBatch(const graph::Graph::Rea
                                                          const SearchOptions& search, const BatchOptions& batch) const {
   if (!reader) return NoMemory();
   ARROW_RETURN_NOT_OK(CheckK(search.k));
-  if (batch.threads < 0) return Status::Invalid("threads: expected 0 or more, got ", batch.threads);
+  ARROW_RETURN_NOT_OK(CheckThreads(batch.threads));
   ARROW_RETURN_NOT_OK(rows.Check(array, "queries"));
   const auto& queries = static_cast<const arrow::FixedSizeListArray&>(array);
   const auto n = static_cast<size_t>(queries.length());
@@ -327,18 +359,18 @@ LiveIndex::~LiveIndex() = default;
 
 Result<LiveIndex> LiveIndex::Make(const LiveIndexOptions& options) {
   return Guard([&]() -> Result<LiveIndex> {
-    if (options.dim < 1) return Status::Invalid("dim: expected at least 1, got ", options.dim);
-    if (options.max_rows > 0xFFFFFFFFu) {
-      return Status::Invalid("max_rows: expected at most 2^32 - 1, got ", options.max_rows);
-    }
-    ARROW_RETURN_NOT_OK(options.build.Validate());
+    ARROW_RETURN_NOT_OK(CheckOptions(options));
     if (!UnknownSimd().empty()) {
       return Status::Invalid("PENNON_SIMD: '", UnknownSimd(),
                              "' is unknown or not supported by this processor; best is ",
                              AvailableKernels().back()->name);
     }
     auto impl = std::make_shared<Impl>(options);
-    if (!impl->graph.Init()) return Status::OutOfMemory("no memory for an index");
+    if (!impl->graph.Init()) {
+      if (impl->totals.refused == 0) return Status::OutOfMemory("no memory for an index");
+      return Status::CapacityError("memory: the limit is ", options.memory_limit,
+                                   " bytes, an empty index takes at least ", impl->totals.refused.load());
+    }
     return LiveIndex(std::move(impl));
   });
 }
@@ -439,9 +471,34 @@ Stats LiveIndex::GetStats() const {
   return stats;
 }
 
+Result<MemoryUsage> EstimateMemory(const LiveIndexOptions& options, uint64_t rows, const EstimateOptions& estimate) {
+  ARROW_RETURN_NOT_OK(CheckOptions(options));
+  if (rows > options.max_rows) return Status::Invalid("rows: expected at most ", options.max_rows, ", got ", rows);
+  if (estimate.batch_rows < 1) return Status::Invalid("batch_rows: expected at least 1, got 0");
+  ARROW_RETURN_NOT_OK(CheckThreads(estimate.threads));
+  const uint64_t codes = options.codes == Codes::kNone ? 0 : CodeStore::EstimateBytes(options.dim, rows);
+  const graph::Params params = GraphParams(options.build);
+  const graph::Graph::Bytes lists = graph::Graph::EstimateBytes(params, rows, estimate.batch_rows);
+  const size_t threads = estimate.threads == 0 ? DefaultThreads() : static_cast<size_t>(estimate.threads);
+  const auto query_bytes = 3 * static_cast<uint64_t>(options.dim) * sizeof(float);
+  MemoryUsage usage;
+  usage.vectors_bytes = static_cast<int64_t>(
+      RowStore::EstimateBytes(options.dim, KindOf(options.metric), estimate.half, estimate.copied, rows));
+  if (!estimate.copied) {
+    usage.caller_bytes = static_cast<int64_t>(rows) * options.dim * static_cast<int64_t>(estimate.half ? 2 : 4);
+  }
+  usage.codes_bytes = static_cast<int64_t>(codes);
+  usage.graph_bytes = static_cast<int64_t>(lists.lists);
+  usage.versions_bytes = static_cast<int64_t>(lists.old);
+  usage.other_bytes =
+      static_cast<int64_t>(graph::Graph::EstimateScratch(params, rows, estimate.batch_rows, threads, query_bytes));
+  return usage;
+}
+
 void LiveIndex::Trim() {
   std::lock_guard lock(impl_->writer);
   impl_->graph.Trim();
+  impl_->graph.ReleaseScratch();
 }
 
 namespace {

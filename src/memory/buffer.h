@@ -25,8 +25,13 @@ class Buffer {
     std::swap(capacity_, other.capacity_);
     return *this;
   }
-  ~Buffer() {
+  ~Buffer() { Release(); }
+
+  // Gives its memory back.
+  void Release() noexcept {
     if (data_ != nullptr) allocator_->Free(data_, capacity_ * sizeof(T));
+    data_ = nullptr;
+    size_ = capacity_ = 0;
   }
 
   [[nodiscard]] bool Reserve(size_t capacity) noexcept {

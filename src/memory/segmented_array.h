@@ -1,5 +1,5 @@
-// An array that grows without moving: segments of 2 MiB, the first 2 MiB in pieces that double from 4 KiB up, behind
-// a directory of two levels.
+// An array that grows without moving: segments of 2 MiB behind a directory of two levels, the first 2 MiB in pieces
+// that double from 4 KiB up.
 //
 // Threads: one writer (Reserve, Truncate). A reader may use an element if something else, such as a published
 // version, has told it that the element exists; nothing it then touches is written again.
@@ -28,20 +28,16 @@ class SegmentedArray {
   // Makes room for elements [0, size), new ones zero. At most 2^32.
   [[nodiscard]] bool Reserve(uint64_t size) noexcept {
     while (capacity_ < size) {
-      const size_t segment = segments_;
-      const size_t elements = SegmentElements(segment);
-      T** entry = Entry(segment);
-      if (entry == nullptr) {
-        void* node = allocator_->Allocate(kFanout * sizeof(T*));
+      if (segments_ >= kSmall && (segments_ - kSmall) % kFanout == 0) {
+        T**& node = directory_[(segments_ - kSmall) / kFanout];
+        if (node == nullptr) node = static_cast<T**>(allocator_->Allocate(kFanout * sizeof(T*)));
         if (node == nullptr) return false;
-        std::memset(node, 0, kFanout * sizeof(T*));
-        directory_[segment / kFanout] = static_cast<T**>(node);
-        entry = Entry(segment);
       }
+      const size_t elements = SegmentElements(segments_);
       void* memory = allocator_->Allocate(elements * sizeof(T));
       if (memory == nullptr) return false;
       std::memset(memory, 0, elements * sizeof(T));
-      *entry = static_cast<T*>(memory);
+      Entry(segments_) = static_cast<T*>(memory);
       capacity_ += elements;
       ++segments_;
     }
@@ -55,14 +51,26 @@ class SegmentedArray {
       if (capacity_ - elements < size) break;
       --segments_;
       capacity_ -= elements;
-      T** entry = Entry(segments_);
-      allocator_->Free(*entry, elements * sizeof(T));
-      *entry = nullptr;
-      if (segments_ % kFanout == 0) {
-        allocator_->Free(directory_[segments_ / kFanout], kFanout * sizeof(T*));
-        directory_[segments_ / kFanout] = nullptr;
-      }
+      allocator_->Free(Entry(segments_), elements * sizeof(T));
     }
+    for (size_t node = segments_ <= kSmall ? 0 : (segments_ - kSmall - 1) / kFanout + 1;
+         node < kRoot && directory_[node] != nullptr; ++node) {
+      allocator_->Free(directory_[node], kFanout * sizeof(T*));
+      directory_[node] = nullptr;
+    }
+  }
+
+  // What an array of so many elements takes.
+  static uint64_t BytesFor(uint64_t size) {
+    uint64_t bytes = 0;
+    uint64_t capacity = 0;
+    for (size_t segment = 0; segment < kSmall && capacity < size; ++segment) {
+      capacity += SegmentElements(segment);
+      bytes = capacity * sizeof(T);
+    }
+    if (capacity >= size) return bytes;
+    const uint64_t segments = (size - capacity + kPerSegment - 1) / kPerSegment;
+    return bytes + segments * kSegmentBytes + (segments + kFanout - 1) / kFanout * kFanout * sizeof(T*);
   }
 
   T& operator[](uint64_t i) { return *Locate(i); }
@@ -75,27 +83,27 @@ class SegmentedArray {
   static constexpr size_t kPerSegment = kSegmentBytes / sizeof(T);
   static constexpr size_t kSmall = std::bit_width(kPerSegment / kFirst);  // pieces of the first 2 MiB
   static constexpr size_t kFanout = 256;
-  static constexpr size_t kRoot = ((uint64_t{1} << 32) / kPerSegment + kSmall) / kFanout + 1;
+  static constexpr size_t kRoot = (uint64_t{1} << 32) / kPerSegment / kFanout + 1;
 
   static size_t SegmentElements(size_t segment) {
     if (segment == 0) return kFirst;
     return segment < kSmall ? kFirst << (segment - 1) : kPerSegment;
   }
-  T** Entry(size_t segment) {
-    T** node = directory_[segment / kFanout];
-    return node == nullptr ? nullptr : node + segment % kFanout;
+  T*& Entry(size_t segment) {
+    return segment < kSmall ? small_[segment] : directory_[(segment - kSmall) / kFanout][(segment - kSmall) % kFanout];
   }
   T* Locate(uint64_t i) const {
     if (i < kPerSegment) {
       const size_t segment = std::bit_width(i / kFirst);
       const uint64_t start = segment == 0 ? 0 : uint64_t{kFirst} << (segment - 1);
-      return directory_[0][segment] + (i - start);
+      return small_[segment] + (i - start);
     }
-    const size_t segment = i / kPerSegment - 1 + kSmall;
+    const size_t segment = i / kPerSegment - 1;
     return directory_[segment / kFanout][segment % kFanout] + i % kPerSegment;
   }
 
   Allocator* allocator_;
+  T* small_[kSmall] = {};
   T** directory_[kRoot] = {};
   uint64_t capacity_ = 0;
   size_t segments_ = 0;

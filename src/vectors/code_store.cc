@@ -23,6 +23,14 @@ size_t SketchBytes(size_t blocks) {
   return bytes <= 32 ? 32 : RoundUp(bytes, 64);
 }
 
+size_t BlocksOf(int32_t dim) { return (static_cast<size_t>(dim) + kCodeBlock - 1) / kCodeBlock; }
+
+// Of rows in a segment.
+uint32_t SegmentShift(size_t blocks) {
+  const size_t rows = kSegmentBytes / (SketchBytes(blocks) + blocks * kBlockNibbles);
+  return static_cast<uint32_t>(std::bit_width(std::max(rows, size_t{1}))) - 1;
+}
+
 // The upper half of the float, rounded up.
 uint16_t UpperHalf(float value) {
   const auto bits = std::bit_cast<uint32_t>(value);
@@ -35,13 +43,11 @@ float FromUpperHalf(uint16_t half) { return std::bit_cast<float>(uint32_t{half} 
 CodeStore::CodeStore(int32_t dim, DistanceKind kind, Allocator& allocator)
     : dim_(dim),
       kind_(kind),
-      blocks_((static_cast<size_t>(dim) + kCodeBlock - 1) / kCodeBlock),
+      blocks_(BlocksOf(dim)),
       code_bytes_(blocks_ * kCodeBlock),
       plane_words_(RoundUp(2 * blocks_, 8)),
       sketch_bytes_(SketchBytes(blocks_)),
-      segment_shift_(static_cast<uint32_t>(std::bit_width(
-                         std::max(kSegmentBytes / (sketch_bytes_ + blocks_ * kBlockNibbles), size_t{1}))) -
-                     1),
+      segment_shift_(SegmentShift(blocks_)),
       factor_(kind == DistanceKind::kL2 ? -2.0f : -1.0f),
       square_(kind == DistanceKind::kL2       ? 1
               : kind == DistanceKind::kCosine ? 0.5
@@ -50,6 +56,20 @@ CodeStore::CodeStore(int32_t dim, DistanceKind kind, Allocator& allocator)
       centre_(allocator),
       scratch_(allocator),
       codes_(allocator) {}
+
+uint64_t CodeStore::EstimateBytes(int32_t dim, uint64_t rows) {
+  if (rows < kFrom || dim > kMaxDim) return 0;
+  const size_t blocks = BlocksOf(dim);
+  const CodedRows place = {nullptr, SegmentShift(blocks), blocks, SketchBytes(blocks)};
+  const uint64_t segments = (rows + (uint64_t{1} << place.segment_shift) - 1) >> place.segment_shift;
+  uint64_t bytes = segments * place.segment_bytes();
+  for (uint64_t capacity = Table::kFirst;; capacity *= 2) {
+    bytes += Table::Bytes(capacity);
+    if (capacity >= segments) break;
+  }
+  const auto floats = static_cast<uint64_t>(dim) * sizeof(float);
+  return bytes + 3 * floats + 2 * blocks * kCodeBlock;
+}
 
 const float* CodeStore::Prepare(const ScoredVector& vector, float* floats) const {
   const auto dim = static_cast<size_t>(dim_);
@@ -112,7 +132,7 @@ bool CodeStore::Freeze(const RowStore& rows) noexcept {
 bool CodeStore::ReserveSegments(size_t segments) noexcept {
   Table* table = table_.load(std::memory_order_relaxed);
   if (table == nullptr || table->capacity < segments) {
-    const size_t capacity = std::max(std::bit_ceil(segments), size_t{16});
+    const size_t capacity = std::max(std::bit_ceil(segments), Table::kFirst);
     void* memory = allocator_.Allocate(Table::Bytes(capacity));
     if (memory == nullptr) return false;
     auto* larger = new (memory) Table{table, capacity};

@@ -45,6 +45,9 @@ class CodeStore {
   CodeStore(const CodeStore&) = delete;
   CodeStore& operator=(const CodeStore&) = delete;
 
+  // What codes of so many rows will take.
+  static uint64_t EstimateBytes(int32_t dim, uint64_t rows);
+
   uint32_t size() const { return size_; }
   // Encodes the rows that have no codes yet, if there are enough. False: no memory, and nothing has changed.
   [[nodiscard]] bool Append(const RowStore& rows) noexcept;
@@ -118,6 +121,7 @@ class CodeStore {
     size_t capacity;
     char** segments() { return reinterpret_cast<char**>(this + 1); }
     static size_t Bytes(size_t capacity) { return sizeof(Table) + capacity * sizeof(char*); }
+    static constexpr size_t kFirst = 16;
   };
   std::atomic<Table*> table_{nullptr};
   size_t segment_count_ = 0;

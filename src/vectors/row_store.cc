@@ -19,6 +19,13 @@ constexpr size_t kSegmentBytes = size_t{2} << 20;
 constexpr size_t kFirstSegmentBytes = 4096;
 constexpr double kSmallestSquaredNorm = 1e-30;
 
+size_t Aligned(size_t bytes) { return (bytes + alignof(float) - 1) / alignof(float) * alignof(float); }
+
+// Of a vector at least.
+size_t SegmentSize(size_t segment, size_t vector_bytes) {
+  return std::max(std::min(kFirstSegmentBytes << std::min<size_t>(segment, 9), kSegmentBytes), vector_bytes);
+}
+
 bool IsHalf(const arrow::FixedSizeListArray& vectors) { return vectors.value_type()->id() == arrow::Type::HALF_FLOAT; }
 
 // The first byte of vector i.
@@ -127,11 +134,24 @@ arrow::Status RowStore::CheckQuery(std::span<const float> query) const {
   return CheckVector(query.data(), false, dim_, "query", 0);
 }
 
+uint64_t RowStore::EstimateBytes(int32_t dim, DistanceKind kind, bool half, bool copied, uint64_t rows) {
+  uint64_t bytes = SegmentedArray<uintptr_t>::BytesFor(rows) + SegmentedArray<uint64_t>::BytesFor(rows) +
+                   (kind == DistanceKind::kL2 ? 0 : SegmentedArray<float>::BytesFor(rows));
+  if (!copied) return bytes;
+  const uint64_t vector = Aligned(static_cast<uint64_t>(dim) * (half ? 2 : 4));
+  size_t segment = 0;
+  for (uint64_t left = rows; left > 0; ++segment) {
+    const uint64_t size = SegmentSize(segment, vector);
+    bytes += size;
+    left -= std::min(left, size / vector);
+  }
+  return bytes + 5 * segment / 4 * sizeof(Segment);
+}
+
 char* RowStore::Allocate(size_t bytes) {
-  bytes = (bytes + alignof(float) - 1) / alignof(float) * alignof(float);
+  bytes = Aligned(bytes);
   if (segments_.empty() || segment_used_ + bytes > segments_[segments_.size() - 1].bytes) {
-    const size_t grown = std::min(kFirstSegmentBytes << std::min<size_t>(segments_.size(), 9), kSegmentBytes);
-    const size_t size = std::max(grown, bytes);
+    const size_t size = SegmentSize(segments_.size(), bytes);
     if (!segments_.Reserve(segments_.size() + 1)) return nullptr;
     void* memory = allocator_.Allocate(size);
     if (memory == nullptr) return nullptr;

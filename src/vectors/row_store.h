@@ -39,6 +39,9 @@ class RowStore {
   RowStore(const RowStore&) = delete;
   RowStore& operator=(const RowStore&) = delete;
 
+  // What so many rows will take beside the caller's buffers.
+  static uint64_t EstimateBytes(int32_t dim, DistanceKind kind, bool half, bool copied, uint64_t rows);
+
   int32_t dim() const { return dim_; }
   uint32_t size() const { return size_; }
 
