@@ -1,6 +1,6 @@
-# Arrow C++ as the target Arrow::arrow_shared, and its version as ARROW_VERSION; pennon_arrow_problem says what is wrong.
+# Arrow C++ as the target Arrow::arrow_shared, and its version as ARROW_VERSION; pennon_arrow_problem: what is wrong.
 # It is the host's own where it has defined that target, else in Arrow_ROOT, the prefix of an installed Arrow or the
-# directory of a pyarrow, else an installed Arrow's CMake package, else the pyarrow that the `python3` on the PATH imports.
+# folder of a pyarrow, else an installed Arrow's CMake package, else the pyarrow that the python3 on the PATH imports.
 # pennon_arrow_minor: the version wanted, such as 26.0, which is what Arrow's soname stands for; empty: 24 or newer.
 set(pennon_arrow_problem "")
 set(_pennon_wanted "Arrow C++ 24 or newer")
@@ -40,5 +40,5 @@ elseif(ARROW_VERSION AND (ARROW_VERSION VERSION_LESS 24
 endif()
 if(pennon_arrow_problem)
   string(APPEND pennon_arrow_problem " Install its CMake package (https://arrow.apache.org/install), or "
-    "`python3 -m pip install '${_pennon_pip}'`, or set Arrow_ROOT to the prefix of the one or the directory of the other.")
+    "`python3 -m pip install '${_pennon_pip}'`, or set Arrow_ROOT to the prefix of the one or the folder of the other.")
 endif()
