@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds and runs the suites: all tests, then those that need a sanitizer under it. Prints the minutes of each.
+# Builds and runs the suites: all tests, then those that need a sanitizer under it, then those of what is installed.
+# Prints the minutes of each.
 # `test.sh all` runs every test under the sanitizers, the model test over more histories, and the kernels for aarch64.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -10,13 +11,17 @@ if [[ ${1:-} == all ]]; then
 fi
 times=()
 failed=0
-for preset in release tsan asan; do
+for suite in release tsan asan install; do
   start=$SECONDS
-  cmake --preset "$preset" -DPENNON_TEST_ALL=$all >/dev/null
-  cmake --build --preset "$preset"
-  ctest --test-dir "build/$preset" --output-on-failure --no-tests=error || failed=1
+  if [[ $suite == install ]]; then
+    bash tools/test_install.sh || failed=1
+  else
+    cmake --preset "$suite" -DPENNON_TEST_ALL=$all >/dev/null
+    cmake --build --preset "$suite"
+    ctest --test-dir "build/$suite" --output-on-failure --no-tests=error || failed=1
+  fi
   elapsed=$((SECONDS - start))
-  times+=("$(printf '%-8s %d min %02d s' "$preset" $((elapsed / 60)) $((elapsed % 60)))")
+  times+=("$(printf '%-8s %d min %02d s' "$suite" $((elapsed / 60)) $((elapsed % 60)))")
 done
 if [[ $all == ON ]]; then
   bash tools/test_aarch64.sh || failed=1

@@ -13,17 +13,19 @@
 #include <arrow/record_batch.h>
 #include <arrow/result.h>
 
+#include "pennon/export.h"
 #include "pennon/params.h"
 #include "pennon/vector_source.h"
+#include "pennon/version.h"
 
-namespace pennon {
+namespace pennon::inline PENNON_ABI {
 
 struct HnswGraphOptions {
   uint64_t capacity = 0xFFFFFFFFu;    // a limit on rows, not a reservation; at least 1
   arrow::MemoryPool* pool = nullptr;  // null: arrow::default_memory_pool(); must outlive the graph
 };
 
-class HnswGraph {
+class PENNON_EXPORT HnswGraph {
  public:
   static arrow::Result<HnswGraph> Make(const BuildParams& params, const HnswGraphOptions& options = {});
 
@@ -64,4 +66,4 @@ class HnswGraph {
   std::unique_ptr<Impl> impl_;
 };
 
-}  // namespace pennon
+}  // namespace pennon::inline PENNON_ABI

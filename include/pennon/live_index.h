@@ -25,9 +25,11 @@
 #include <arrow/record_batch.h>
 #include <arrow/result.h>
 
+#include "pennon/export.h"
 #include "pennon/params.h"
+#include "pennon/version.h"
 
-namespace pennon {
+namespace pennon::inline PENNON_ABI {
 
 struct LiveIndexOptions {
   int32_t dim = 0;  // of every vector; at least 1
@@ -63,7 +65,7 @@ struct AppendOptions {
 };
 
 // Which rows a search may return; a pure function of a row. Cheap to copy.
-class RowFilter {
+class PENNON_EXPORT RowFilter {
  public:
   RowFilter() = default;  // all rows
   // Row id r passes if bits[r - first_row_id] is true; null and what lies outside the array do not pass. Without an
@@ -144,11 +146,11 @@ struct Explanation {
 };
 
 // One batch {row_id uint64, distance float32}.
-arrow::Result<std::shared_ptr<arrow::RecordBatch>> ToRecordBatch(const Answer& answer,
-                                                                 arrow::MemoryPool* pool = nullptr);
+PENNON_EXPORT arrow::Result<std::shared_ptr<arrow::RecordBatch>> ToRecordBatch(const Answer& answer,
+                                                                               arrow::MemoryPool* pool = nullptr);
 // One batch {query uint32, row_id uint64, distance float32}, ordered by query, then rank.
-arrow::Result<std::shared_ptr<arrow::RecordBatch>> ToRecordBatch(std::span<const Answer> answers,
-                                                                 arrow::MemoryPool* pool = nullptr);
+PENNON_EXPORT arrow::Result<std::shared_ptr<arrow::RecordBatch>> ToRecordBatch(std::span<const Answer> answers,
+                                                                               arrow::MemoryPool* pool = nullptr);
 
 // Bytes. All but caller_bytes come from the pool.
 struct MemoryUsage {
@@ -193,7 +195,7 @@ struct Stats {
   int64_t last_publish_nanos = 0;  // from the last row linked to the batch visible and old versions trimmed
 };
 
-class Snapshot {
+class PENNON_EXPORT Snapshot {
  public:
   // A moved-from snapshot may only be destroyed or assigned to.
   Snapshot(const Snapshot&);
@@ -226,7 +228,7 @@ class Snapshot {
   std::unique_ptr<Impl> impl_;
 };
 
-class LiveIndex {
+class PENNON_EXPORT LiveIndex {
  public:
   // A moved-from index may only be destroyed or assigned to.
   static arrow::Result<LiveIndex> Make(const LiveIndexOptions& options);
@@ -269,4 +271,4 @@ class LiveIndex {
   std::shared_ptr<Impl> impl_;
 };
 
-}  // namespace pennon
+}  // namespace pennon::inline PENNON_ABI

@@ -8,9 +8,11 @@
 
 #include <arrow/result.h>
 
+#include "pennon/export.h"
 #include "pennon/live_index.h"
+#include "pennon/version.h"
 
-namespace pennon {
+namespace pennon::inline PENNON_ABI {
 
 struct PagerOptions {
   int64_t ef = 64;  // as in SearchOptions, and more on later pages
@@ -25,7 +27,7 @@ struct PagerOptions {
 // to four times the results that it gave, of the C++ heap.
 //
 // Threads: one at a time.
-class Pager {
+class PENNON_EXPORT Pager {
  public:
   // query: dim floats, copied.
   static arrow::Result<Pager> Make(Snapshot snapshot, std::span<const float> query, PagerOptions options = {});
@@ -50,4 +52,4 @@ class Pager {
   bool all_ = false;  // nothing is left to be found
 };
 
-}  // namespace pennon
+}  // namespace pennon::inline PENNON_ABI

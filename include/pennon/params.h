@@ -7,12 +7,15 @@
 
 #include <arrow/status.h>
 
-namespace pennon {
+#include "pennon/export.h"
+#include "pennon/version.h"
+
+namespace pennon::inline PENNON_ABI {
 
 // Distances keep Lance's conventions: kL2 is the squared Euclidean distance, kCosine is 1 - cos, kDot is 1 - dot.
 enum class Metric { kL2, kCosine, kDot };
 
-std::string_view ToString(Metric metric);
+PENNON_EXPORT std::string_view ToString(Metric metric);
 
 // Quantised copies of the vectors, over which the graph is built and walked; results are always ranked by exact
 // distances. kQuantized: rows in 5 bits a dimension and 16 bytes more, for queries in 8 bits a dimension; made once
@@ -21,7 +24,7 @@ enum class Codes { kNone, kQuantized };
 
 // How a graph is built (Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using
 // Hierarchical Navigable Small World graphs", TPAMI 2018). The defaults are Lance 7.0.0's.
-struct BuildParams {
+struct PENNON_EXPORT BuildParams {
   int32_t max_level = 7;                         // levels, 1 to 64
   int32_t m = 20;                                // neighbours a row keeps; level 0 has room for 2 m; 2 to 4096
   int32_t ef_construction = 150;                 // beam width of an insertion, at least m
@@ -58,4 +61,4 @@ struct SearchResult {
   bool operator==(const SearchResult&) const = default;
 };
 
-}  // namespace pennon
+}  // namespace pennon::inline PENNON_ABI

@@ -1,6 +1,7 @@
 // All of Pennon.
 #pragma once
 
+#include "pennon/export.h"
 #include "pennon/hnsw_graph.h"
 #include "pennon/live_index.h"
 #include "pennon/pager.h"

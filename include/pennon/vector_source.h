@@ -7,7 +7,9 @@
 #include <memory>
 #include <span>
 
-namespace pennon {
+#include "pennon/version.h"
+
+namespace pennon::inline PENNON_ABI {
 
 // All const member functions may be called from several threads at a time. A distance that is NaN, or a call that
 // throws, makes the operation that asked fail with a Status and leaves the graph as it was.
@@ -74,4 +76,4 @@ class VectorSourceRef {
   void (*between_)(const void*, uint32_t, std::span<const uint32_t>, float*);
 };
 
-}  // namespace pennon
+}  // namespace pennon::inline PENNON_ABI

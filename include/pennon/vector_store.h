@@ -14,11 +14,13 @@
 #include <arrow/record_batch.h>
 #include <arrow/result.h>
 
+#include "pennon/export.h"
 #include "pennon/params.h"
+#include "pennon/version.h"
 
-namespace pennon {
+namespace pennon::inline PENNON_ABI {
 
-class VectorStoreSnapshot {
+class PENNON_EXPORT VectorStoreSnapshot {
  public:
   size_t size() const { return size_; }
   size_t dim() const;
@@ -45,7 +47,7 @@ class VectorStoreSnapshot {
   size_t size_;
 };
 
-class VectorStore {
+class PENNON_EXPORT VectorStore {
  public:
   // pool: null for arrow::default_memory_pool(); must outlive the store and its snapshots.
   static arrow::Result<VectorStore> Make(int32_t dim, Metric metric, arrow::MemoryPool* pool = nullptr);
@@ -65,4 +67,4 @@ class VectorStore {
   std::shared_ptr<VectorStoreSnapshot::Impl> impl_;
 };
 
-}  // namespace pennon
+}  // namespace pennon::inline PENNON_ABI

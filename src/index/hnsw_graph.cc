@@ -11,7 +11,7 @@
 #include "index/pool_allocator.h"
 #include "index/scan.h"
 
-namespace pennon {
+namespace pennon::inline PENNON_ABI {
 namespace {
 
 using arrow::Result;
@@ -222,4 +222,4 @@ Status HnswGraph::Verify() const {
   });
 }
 
-}  // namespace pennon
+}  // namespace pennon::inline PENNON_ABI

@@ -24,7 +24,7 @@
 #include "vectors/code_store.h"
 #include "vectors/row_store.h"
 
-namespace pennon {
+namespace pennon::inline PENNON_ABI {
 namespace {
 
 using arrow::Result;
@@ -32,7 +32,7 @@ using arrow::Status;
 
 }  // namespace
 
-struct LiveIndex::Impl {
+struct [[gnu::visibility("hidden")]] LiveIndex::Impl {
   explicit Impl(const LiveIndexOptions& o)
       : options(o),
         pool(o.pool != nullptr ? o.pool : arrow::default_memory_pool()),
@@ -540,4 +540,4 @@ Result<std::shared_ptr<arrow::RecordBatch>> ToRecordBatch(std::span<const Answer
   return Guard([&] { return AnswersToBatch(answers, true, pool); });
 }
 
-}  // namespace pennon
+}  // namespace pennon::inline PENNON_ABI

@@ -6,7 +6,7 @@
 #include "index/adapters.h"
 #include "index/scan.h"
 
-namespace pennon {
+namespace pennon::inline PENNON_ABI {
 
 using arrow::Result;
 using arrow::Status;
@@ -65,4 +65,4 @@ Result<Answer> Pager::Next(int64_t k, const Deadline& deadline, const std::stop_
   });
 }
 
-}  // namespace pennon
+}  // namespace pennon::inline PENNON_ABI

@@ -1,6 +1,6 @@
 #include "pennon/params.h"
 
-namespace pennon {
+namespace pennon::inline PENNON_ABI {
 
 std::string_view ToString(Metric metric) {
   switch (metric) {
@@ -29,4 +29,4 @@ arrow::Status BuildParams::Validate() const {
   return arrow::Status::OK();
 }
 
-}  // namespace pennon
+}  // namespace pennon::inline PENNON_ABI

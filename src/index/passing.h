@@ -11,7 +11,7 @@
 #include "pennon/live_index.h"
 #include "vectors/row_store.h"
 
-namespace pennon {
+namespace pennon::inline PENNON_ABI {  // as RowFilter, whose friend it is
 
 // What a predicate said of rows, so that searches which share it ask once a row. Any number of threads.
 class Remembered {
@@ -86,4 +86,4 @@ class Passing {
   uint64_t shift_ = 0;
 };
 
-}  // namespace pennon
+}  // namespace pennon::inline PENNON_ABI

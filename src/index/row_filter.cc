@@ -7,7 +7,7 @@
 #include "index/adapters.h"
 #include "index/passing.h"
 
-namespace pennon {
+namespace pennon::inline PENNON_ABI {
 
 using arrow::Result;
 
@@ -118,4 +118,4 @@ uint64_t Passing::Words::Next(uint32_t first) {
   return word;
 }
 
-}  // namespace pennon
+}  // namespace pennon::inline PENNON_ABI

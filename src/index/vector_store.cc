@@ -9,7 +9,7 @@
 #include "index/rows_export.h"
 #include "vectors/row_store.h"
 
-namespace pennon {
+namespace pennon::inline PENNON_ABI {
 
 struct VectorStoreSnapshot::Impl {
   Impl(int32_t dim, Metric metric, arrow::MemoryPool* p)
@@ -98,4 +98,4 @@ arrow::Result<VectorStore::IdRange> VectorStore::AppendBatch(const std::shared_p
 size_t VectorStore::size() const { return impl_->visible.load(std::memory_order_acquire); }
 VectorStoreSnapshot VectorStore::GetSnapshot() const { return {impl_, size()}; }
 
-}  // namespace pennon
+}  // namespace pennon::inline PENNON_ABI
