@@ -4,11 +4,13 @@ import json
 import os
 import pathlib
 import signal
+import struct
 import subprocess
 import tempfile
 import unittest
 
 import pyarrow
+import pyarrow.compute
 import pyarrow.ipc
 import pyarrow.parquet
 
@@ -35,6 +37,11 @@ class Case(unittest.TestCase):
 
     def write(self, file, **columns):
         pyarrow.parquet.write_table(pyarrow.table(columns), self.path(file))
+        return self.path(file)
+
+    def write_bytes(self, file, data):
+        with open(self.path(file), "wb") as out:
+            out.write(data)
         return self.path(file)
 
     def fails(self, code, words, *args, **kwargs):
@@ -65,7 +72,7 @@ class Errors(Case):
 
     def test_files_and_columns(self):
         self.fails(1, "no-such-file", "replay", "no-such-file")
-        self.fails(1, "neither a Parquet nor an Arrow IPC file", "replay", __file__)
+        self.fails(1, "cli_test.py: expected a Parquet, Arrow IPC or .npy file", "replay", __file__)
         self.fails(1, "embedding (fixed_size_list", "replay", DATA, "--vector", "nope")
         self.fails(1, "expected FixedSizeList", "replay", DATA, "--vector", "name")
         self.fails(1, "expected int64 or uint64", "replay", DATA, "--row-id", "name")
@@ -77,9 +84,7 @@ class Errors(Case):
         self.fails(1, "halffloat", "replay", doubles)
         narrow = self.write("narrow.parquet", v=vectors([[1, 2]]))
         self.fails(1, "expected dimension 384", "replay", DATA, "--queries", narrow)
-        with open(self.path("broken.parquet"), "wb") as broken:
-            broken.write(b"PAR1 and no more")
-        self.fails(1, "broken.parquet", "replay", self.path("broken.parquet"))
+        self.fails(1, "broken.parquet", "replay", self.write_bytes("broken.parquet", b"PAR1 and no more"))
 
     def test_values(self):
         bad = self.write("bad.parquet", v=vectors([[1, 2], [float("nan"), 1]] * 20))
@@ -195,6 +200,86 @@ class Replay(Case):
         offsets = json.loads(batch.schema.metadata[b"lance:hnsw"])["level_offsets"]
         self.assertEqual(offsets[:2], [0, 500])
         self.assertEqual(offsets[-1], batch.num_rows)
+
+
+def npy(descr, rows, version=(1, 0), order="False", shape=None):
+    """A .npy file as NumPy writes it; rows of bytes or numbers."""
+    shape = shape or f"({len(rows)}, {len(rows[0])})"
+    header = f"{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}".encode()
+    size = "<H" if version == (1, 0) else "<I"
+    header += b" " * (-(8 + struct.calcsize(size) + len(header) + 1) % 64) + b"\n"
+    values = b"".join(struct.pack(f"<{len(row)}{ {'2': 'e', '4': 'f', '8': 'd'}[descr[-1]] }", *row) for row in rows)
+    return b"\x93NUMPY" + bytes(version) + struct.pack(size, len(header)) + header + values
+
+
+def vecs(kind, rows):
+    return b"".join(struct.pack(f"<i{len(row)}{kind}", len(row), *row) for row in rows)
+
+
+class VectorFiles(Case):
+    ROWS = [[i, i % 7, 200 - i] for i in range(60)]
+
+    def files(self):
+        rows = self.ROWS
+        lines = "".join(",".join(map(str, row)) + "\n" for row in rows)
+        yield self.write_bytes("f4.npy", npy("<f4", rows)), "float"
+        yield self.write_bytes("f2.npy", npy("<f2", rows, (2, 0))), "halffloat"
+        yield self.write_bytes("f8.npy", npy("<f8", rows, (3, 0))), "float"
+        yield self.write_bytes("any-name", npy("<f4", rows)), "float"
+        yield self.write_bytes("v.fvecs", vecs("f", rows)), "float"
+        yield self.write_bytes("v.bvecs", vecs("B", rows)), "float"
+        yield self.write_bytes("bare.csv", lines.encode()), "float"
+        yield self.write_bytes("bom.csv", b"\xef\xbb\xbf" + lines.replace("\n", "\r\n").encode()), "float"
+        yield self.write_bytes("header.csv", b"0th,b,c\n" + lines.replace(",", ".0,").encode()), "float"
+
+    def test_every_kind_holds_the_same_vectors(self):
+        answers = self.path("answers.arrow")
+        found = []
+        for file, type in self.files():
+            _, lines = self.replay(file, "--queries", file, "--k", "4", "--answers", answers)
+            self.assertEqual([lines[0][key] for key in ("rows", "dim", "type")], [60, 3, type])
+            found.append(pyarrow.ipc.open_file(answers).read_all())
+            self.assertEqual(found[-1], found[0], file)
+        nearest = found[0].filter(pyarrow.compute.equal(found[0]["query"], 9)).slice(0, 2).to_pylist()
+        self.assertEqual([(row["row_id"], row["distance"]) for row in nearest], [(9, 0), (8, 3)])
+
+    def test_columns(self):
+        file = self.write_bytes("v.npy", npy("<f4", self.ROWS))
+        self.replay(file, "--vector", "vector")
+        self.fails(1, "there are: vector (fixed_size_list<item: float>[3])", "replay", file, "--row-id", "id")
+        self.fails(1, "expected dimension 3", "replay", file, "--queries", self.write_bytes("q.csv", b"1,2\n3,4\n"))
+
+    def test_bad_files(self):
+        rows = self.ROWS
+        for name, data, words in (
+            ("short.npy", npy("<f4", rows)[:-1], "expected 60 rows of 12 bytes, got 719 bytes"),
+            ("long.npy", npy("<f4", rows) + b"x", "expected 60 rows of 12 bytes, got 721 bytes"),
+            ("cut.npy", npy("<f4", rows)[:60], "expected a header of"),
+            ("magic.npy", b"\x93NUMPY\1", "expected a header, got 7 bytes"),
+            ("version.npy", npy("<f4", rows, (4, 0)), "expected version 1, 2 or 3, got 4"),
+            ("big.npy", npy("<f4", rows).replace(b"<f4", b">f4"), "'<f4', '<f2' or '<f8' in C order, got {'descr': '>f4'"),
+            ("order.npy", npy("<f4", rows, order="True"), "in C order"),
+            ("flat.npy", npy("<f4", rows, shape="(180,)"), "two dimensions"),
+            ("none.npy", npy("<f4", rows, shape="(60, 0)"), "at least 1"),
+            ("less.npy", npy("<f4", rows, shape="(-60, -3)"), "at least 1"),
+            ("huge.npy", npy("<f4", rows, shape="(4611686018427387904, 4)"), "rows of 16 bytes"),
+            ("wide.npy", npy("<f4", rows, shape="(1, 4294967296)"), "expected an array"),
+            ("zero.fvecs", vecs("f", [[]] * 5), "expected a dimension of at least 1, got 0"),
+            ("less.bvecs", b"\xff\xff\xff\xff1234", "expected a dimension of at least 1, got -1"),
+            ("mixed.fvecs", vecs("f", [[1, 2, 3], [1, 2, 3], [2, 1, 2]]).replace(b"\3\0\0\0\0\0\0@", b"\2\0\0\0\0\0\0@"),
+             "expected dimension 3 as in the first row, got 2 in row 2"),
+            ("short.bvecs", vecs("B", rows)[:-1], "expected rows of 7 bytes for dimension 3, got 419 bytes"),
+            ("empty.fvecs", b"", "expected the dimension"),
+            ("empty.csv", b"", "Empty CSV"),
+            ("words.csv", b"a,b\n1,2\n3,four\n", "expected a number in every row of column 'b', got string"),
+            ("ragged.csv", b"1,2\n3,4\n5\n", "Expected 2 columns, got 1"),
+            ("gaps.csv", b"1,2\n3,\n", "column 'f1', got int64 with 1 nulls"),
+            ("header.csv", b"a,b\n", "column 'a', got null"),
+            ("random.bin", b"\x00" * 100, "expected a Parquet, Arrow IPC or .npy file, or a name that ends in"),
+        ):
+            with self.subTest(name):
+                run = self.fails(1, words, "replay", self.write_bytes(name, data))
+                self.assertIn(name, run.stderr)
 
 
 class Simd(Case):
