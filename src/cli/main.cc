@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <limits>
 #include <string>
 
 #include <fmt/format.h>
@@ -44,6 +45,13 @@ void AddReplay(CLI::App& app, pennon::cli::ReplayOptions& options) {
   add("Questions", "--passes", options.passes, "passes over the queries at each ef; QPS is that of the fastest")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
+  add("Questions", "--deadline", options.deadline_ms,
+      "milliseconds a search has, and a batch for each query; 0: no end")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  add("Questions", "--filter-share", options.filter_share, "share of the rows, chosen at random, that may be found")
+      ->capture_default_str()
+      ->check(CLI::Range(std::numeric_limits<double>::min(), 1.0));
   replay->add_flag("!--no-exact", options.exact, "no exact answers, and so no recall")->group("Questions");
 
   add("Ingest", "--batch", options.ingest.batch, "rows a batch")->capture_default_str()->check(CLI::PositiveNumber);

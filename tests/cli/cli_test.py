@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import signal
 import struct
 import subprocess
@@ -67,6 +68,9 @@ class Errors(Case):
         self.fails(2, "--metric", "replay", DATA, "--metric", "l1")
         self.fails(2, "--k", "replay", DATA, "--k", "0")
         self.fails(2, "--passes", "replay", DATA, "--passes", "0")
+        self.fails(2, "--deadline", "replay", DATA, "--deadline", "-1")
+        for share in ("0", "1.01"):
+            self.fails(2, "--filter-share", "replay", DATA, "--filter-share", share)
         self.fails(2, "--holdout", "replay", DATA, "--holdout", "1", "--queries", DATA)
         self.fails(2, "subcommand")
 
@@ -113,8 +117,8 @@ class Replay(Case):
             "run": "version simd codes m ef_construction metric seed dim type rows",
             "insert": "rows seconds rows_per_s threads batch publish_p50_us publish_p99_us first_tenth_us_per_row"
             " last_tenth_us_per_row",
-            "search": "ef k qps recall p50_us p99_us threads",
-            "search_batch": "ef k qps recall threads",
+            "search": "ef k filter_share qps recall incomplete p50_us p99_us threads",
+            "search_batch": "ef k filter_share qps recall incomplete threads",
             "concurrent": "ef readers searches qps p50_us p99_us idle_p50_us idle_p99_us",
             "memory": "vectors_bytes caller_bytes codes_bytes graph_bytes versions_bytes other_bytes total_bytes"
             " peak_bytes rss_bytes rss_growth_bytes rss_peak_growth_bytes",
@@ -165,6 +169,35 @@ class Replay(Case):
             queries = [row["query"] for row in of["search", ef]]
             self.assertEqual(queries, [query for query in range(100) for _ in range(5)])
             self.assertLess(max(row["row_id"] for row in of["search", ef]), 900)
+
+    def test_deadline(self):
+        for deadline, incomplete in (("1e-6", 100), ("1e6", 0)):
+            words, lines = self.replay(DATA, "--limit", "1000", "--ef", "16", "--deadline", deadline)
+            searches = [line for line in lines if line["what"].startswith("search")]
+            self.assertEqual([line["incomplete"] for line in searches], [incomplete] * 2)
+            self.assertIn(f"incomplete: {incomplete} answers, {incomplete} of the batch\n", words)
+            self.assertEqual(searches[0]["recall"] == 0, incomplete == 100)
+        words, _ = self.replay(DATA, "--limit", "1000")
+        self.assertNotIn("incomplete", words)
+
+    def test_filter_share(self):
+        found = {}
+        for share in ("1", "0.3", "0.001"):
+            answers = self.path("answers.arrow")
+            _, lines = self.replay(DATA, "--limit", "2000", "--ef", "100", "--filter-share", share, "--answers", answers)
+            searches = [line for line in lines if line["what"].startswith("search")]
+            self.assertEqual([line["filter_share"] for line in searches], [float(share)] * 2)
+            for line in searches:
+                self.assertGreater(line["recall"], 0.95)
+            found[share] = set(pyarrow.ipc.open_file(answers).read_all()["row_id"].to_pylist())
+        self.assertTrue(0.25 * 1800 < len(found["0.3"]) < 0.35 * 1800, len(found["0.3"]))
+        self.assertGreater(len(found["1"]), 0.5 * 1800)
+        self.assertLess(len(found["0.001"]), 8)
+
+    def test_progress_tells_the_time_left(self):
+        run = pennon("replay", DATA, "--limit", "900", "--holdout", "0", "--batch", "225", "--rate", "900")
+        self.assertEqual(len(re.findall(r" searches, 00:0\d left\n", run.stderr)), 3, run.stderr)
+        self.assertRegex(run.stderr, r" searches\n$")
 
     def test_no_readers(self):
         _, lines = self.replay(DATA, "--limit", "300", "--readers", "0")
