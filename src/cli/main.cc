@@ -61,7 +61,7 @@ void AddReplay(CLI::App& app, pennon::cli::ReplayOptions& options) {
   add("Ingest", "--limit", options.limit, "rows of DATA to use; 0: all")
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);
-  add("Ingest", "--threads", options.ingest.threads, "insert threads; 0: one a processor")
+  add("Ingest", "--threads", options.ingest.threads, "insert threads; 0: as many as this process may use")
       ->capture_default_str()
       ->check(CLI::Range(0, 1024));
   add("Ingest", "--readers", options.ingest.readers, "threads that search meanwhile")

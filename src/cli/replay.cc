@@ -3,7 +3,6 @@
 #include <memory>
 #include <optional>
 #include <random>
-#include <thread>
 
 #include <arrow/builder.h>
 #include <arrow/io/file.h>
@@ -200,9 +199,7 @@ Status Sweep(const LiveIndex& index, const Input& input, const Ingest& ingest, c
 
 Status Replay(const ReplayOptions& given) {
   ReplayOptions options = given;
-  if (options.ingest.threads == 0) {
-    options.ingest.threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  }
+  if (options.ingest.threads == 0) options.ingest.threads = DefaultThreads();
   options.ingest.ef = options.ef.front();
   ARROW_ASSIGN_OR_RAISE(const Input input, Input::Read(options));
   ARROW_ASSIGN_OR_RAISE(

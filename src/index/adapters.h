@@ -1,12 +1,8 @@
 // The rooms below as the public API sees them: probes over rows, and failures as Status.
 #pragma once
 
-#include <sched.h>
-
-#include <algorithm>
 #include <exception>
 #include <new>
-#include <thread>
 
 #include <arrow/status.h>
 
@@ -32,11 +28,8 @@ auto Guard(Function&& function) -> decltype(function()) {
   }
 }
 
-inline size_t DefaultThreads() {
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) return static_cast<size_t>(std::max(1, CPU_COUNT(&set)));
-  return std::max(1u, std::thread::hardware_concurrency());
-}
+// Of an option's.
+inline size_t ThreadsOf(int threads) { return static_cast<size_t>(threads == 0 ? DefaultThreads() : threads); }
 
 inline DistanceKind KindOf(Metric metric) {
   switch (metric) {

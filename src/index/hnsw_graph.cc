@@ -144,7 +144,7 @@ Status HnswGraph::InsertBatch(uint32_t first, uint32_t last, const VectorSourceR
       return Status::Invalid("vector source has ", ref.size(), " rows but the insert needs ", last);
     }
     const Source source(ref);
-    const size_t workers = threads == 0 ? DefaultThreads() : static_cast<size_t>(threads);
+    const size_t workers = ThreadsOf(threads);
     const graph::Outcome outcome =
         impl_->graph.Link(last - first, source.Scorer(), workers, [&] { return !source.status().ok(); });
     if (outcome == graph::Outcome::kStopped) return source.status();

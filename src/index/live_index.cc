@@ -224,7 +224,7 @@ Result<LiveIndex::IdRange> LiveIndex::Impl::Append(const std::shared_ptr<arrow::
     rows.Restore(mark);
     return Status::OutOfMemory("append: no memory for the codes of ", added, " rows");
   }
-  const size_t threads = append.threads == 0 ? DefaultThreads() : static_cast<size_t>(append.threads);
+  const size_t threads = ThreadsOf(append.threads);
   graph::Scorer scorer = MakeScorer(by_codes ? coded_rows : exact_rows);
   scorer.largest_norm = rows.largest_norm();
   const Ending ending(append);
@@ -347,8 +347,7 @@ Result<std::vector<Answer>> LiveIndex::Impl::SearchBatch(const graph::Graph::Rea
   if (!batch.filters.empty() && !search.filter.all()) {
     return Status::Invalid("filters: expected none, as there is one for all queries");
   }
-  const size_t threads =
-      std::max(std::min(batch.threads == 0 ? DefaultThreads() : static_cast<size_t>(batch.threads), n), size_t{1});
+  const size_t threads = std::max(std::min(ThreadsOf(batch.threads), n), size_t{1});
   std::vector<Answer> answers(n);
   struct Worker {
     std::vector<float> scratch;
