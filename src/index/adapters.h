@@ -10,6 +10,7 @@
 #include "pennon/params.h"
 #include "vectors/code_store.h"
 #include "vectors/row_store.h"
+#include "vectors/status.h"
 
 namespace pennon {
 
@@ -164,7 +165,7 @@ inline arrow::Status ToStatus(graph::Outcome outcome, size_t threads, const char
     case graph::Outcome::kOk: return arrow::Status::OK();
     case graph::Outcome::kStopped: return arrow::Status::Cancelled("append: ", why_stopped);
     case graph::Outcome::kNoThreads:
-      return arrow::Status::UnknownError("append: the system gives no ", threads, " threads");
+      return arrow::Status::UnknownError("append: the system gives no ", Plain(threads), " threads");
     case graph::Outcome::kOutOfMemory: break;
   }
   return arrow::Status::OutOfMemory("append: no memory to link the rows");

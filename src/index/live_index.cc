@@ -32,15 +32,15 @@ using arrow::Status;
 Status CheckRowIds(const arrow::Array& row_ids) {
   const arrow::Type::type type = row_ids.type_id();
   if (type != arrow::Type::UINT64 && type != arrow::Type::INT64) {
-    return Status::Invalid("row ids: expected uint64 or int64, got ", row_ids.type()->ToString());
+    return Invalid("row ids: expected uint64 or int64, got ", row_ids.type()->ToString());
   }
-  if (row_ids.null_count() > 0) return Status::Invalid("row ids: expected no nulls, got ", row_ids.null_count());
+  if (row_ids.null_count() > 0) return Invalid("row ids: expected no nulls, got ", row_ids.null_count());
   if (type == arrow::Type::INT64) {
     const int64_t* ids = row_ids.data()->GetValues<int64_t>(1);
     const int64_t* end = ids + row_ids.length();
     const int64_t* negative = std::find_if(ids, end, [](int64_t id) { return id < 0; });
     if (negative != end) {
-      return Status::Invalid("row ids: expected 0 or more, got ", *negative, " at offset ", negative - ids);
+      return Invalid("row ids: expected 0 or more, got ", *negative, " at offset ", negative - ids);
     }
   }
   return Status::OK();
@@ -179,31 +179,29 @@ Status NoMemory() { return Status::OutOfMemory("search: no memory for its scratc
 
 Result<LiveIndex::IdRange> LiveIndex::Impl::Append(const std::shared_ptr<arrow::Array>& array,
                                                    const AppendOptions& append) {
-  if (array == nullptr) return Status::Invalid("vectors: expected an array, got null");
-  if (append.threads < 0) return Status::Invalid("threads: expected 0 or more, got ", append.threads);
+  if (array == nullptr) return Invalid("vectors: expected an array, got null");
+  if (append.threads < 0) return Invalid("threads: expected 0 or more, got ", append.threads);
   if (append.row_ids && append.first_row_id) {
-    return Status::Invalid("row ids: expected row_ids or first_row_id, got both");
+    return Invalid("row ids: expected row_ids or first_row_id, got both");
   }
   std::lock_guard lock(writer);
   ARROW_RETURN_NOT_OK(rows.Check(*array, "vectors"));
   if (append.row_ids) {
     ARROW_RETURN_NOT_OK(CheckRowIds(*append.row_ids));
     if (append.row_ids->length() != array->length()) {
-      return Status::Invalid("row ids: expected one for each of ", array->length(), " vectors, got ",
-                             append.row_ids->length());
+      return Invalid("row ids: expected one for each of ", array->length(), " vectors, got ", append.row_ids->length());
     }
   }
   const auto& vectors = static_cast<const arrow::FixedSizeListArray&>(*array);
   const auto added = static_cast<uint64_t>(vectors.length() - vectors.null_count());
   const uint32_t first = rows.size();
   if (first + added > options.max_rows) {
-    return Status::CapacityError("rows: the limit is ", options.max_rows, ", the index has ", first,
-                                 " and the batch brings ", added);
+    return CapacityError("rows: the limit is ", options.max_rows, ", the index has ", first, " and the batch brings ",
+                         added);
   }
   const uint64_t first_row_id = append.first_row_id.value_or(next_row_id);
   if (!append.row_ids && first_row_id + static_cast<uint64_t>(vectors.length()) < first_row_id) {
-    return Status::Invalid("first_row_id: expected room for ", vectors.length(), " row ids below 2^64, got ",
-                           first_row_id);
+    return Invalid("first_row_id: expected room for ", vectors.length(), " row ids below 2^64, got ", first_row_id);
   }
   uint64_t next = first_row_id + static_cast<uint64_t>(vectors.length());
   std::function<uint64_t(int64_t)> row_id = [&](int64_t i) { return first_row_id + static_cast<uint64_t>(i); };
@@ -222,7 +220,7 @@ Result<LiveIndex::IdRange> LiveIndex::Impl::Append(const std::shared_ptr<arrow::
   const bool by_codes = coded(rows.size());
   if (by_codes && !codes.Append(rows)) {
     rows.Restore(mark);
-    return Status::OutOfMemory("append: no memory for the codes of ", added, " rows");
+    return Status::OutOfMemory("append: no memory for the codes of ", Plain(added), " rows");
   }
   const size_t threads = ThreadsOf(append.threads);
   graph::Scorer scorer = MakeScorer(by_codes ? coded_rows : exact_rows);
@@ -325,7 +323,7 @@ Result<Answer> LiveIndex::Impl::SearchChecked(const graph::Graph::Reader& reader
 Result<Answer> LiveIndex::Impl::Search(const graph::Graph::Reader& reader, std::span<const float> query,
                                        const SearchOptions& search) const {
   if (!reader) return NoMemory();
-  if (search.k < 0) return Status::Invalid("k: expected 0 or more, got ", search.k);
+  if (search.k < 0) return Invalid("k: expected 0 or more, got ", search.k);
   ARROW_RETURN_NOT_OK(rows.CheckQuery(query));
   return SearchChecked(reader, rows.MakeQuery(query.data()), search, search.filter);
 }
@@ -333,19 +331,19 @@ Result<Answer> LiveIndex::Impl::Search(const graph::Graph::Reader& reader, std::
 Result<std::vector<Answer>> LiveIndex::Impl::SearchBatch(const graph::Graph::Reader& reader, const arrow::Array& array,
                                                          const SearchOptions& search, const BatchOptions& batch) const {
   if (!reader) return NoMemory();
-  if (search.k < 0) return Status::Invalid("k: expected 0 or more, got ", search.k);
-  if (batch.threads < 0) return Status::Invalid("threads: expected 0 or more, got ", batch.threads);
+  if (search.k < 0) return Invalid("k: expected 0 or more, got ", search.k);
+  if (batch.threads < 0) return Invalid("threads: expected 0 or more, got ", batch.threads);
   ARROW_RETURN_NOT_OK(rows.Check(array, "queries"));
   const auto& queries = static_cast<const arrow::FixedSizeListArray&>(array);
   const auto n = static_cast<size_t>(queries.length());
   for (int64_t i = 0; i < queries.length(); ++i) {
-    if (queries.IsNull(i)) return Status::Invalid("queries: expected no nulls, got one at offset ", i);
+    if (queries.IsNull(i)) return Invalid("queries: expected no nulls, got one at offset ", i);
   }
   if (!batch.filters.empty() && batch.filters.size() != n) {
-    return Status::Invalid("filters: expected one for each of ", n, " queries, got ", batch.filters.size());
+    return Invalid("filters: expected one for each of ", n, " queries, got ", batch.filters.size());
   }
   if (!batch.filters.empty() && !search.filter.all()) {
-    return Status::Invalid("filters: expected none, as there is one for all queries");
+    return Invalid("filters: expected none, as there is one for all queries");
   }
   const size_t threads = std::max(std::min(ThreadsOf(batch.threads), n), size_t{1});
   std::vector<Answer> answers(n);
@@ -356,7 +354,8 @@ Result<std::vector<Answer>> LiveIndex::Impl::SearchBatch(const graph::Graph::Rea
   };
   std::vector<Worker> workers(threads, {std::vector<float>(static_cast<size_t>(options.dim)), n, Status::OK()});
   graph::ThreadPool pool;
-  if (!pool.SetThreads(threads)) return Status::UnknownError("search: the system gives no ", threads, " threads");
+  if (!pool.SetThreads(threads))
+    return Status::UnknownError("search: the system gives no ", Plain(threads), " threads");
   pool.For(n, [&](size_t worker, size_t i) {
     Worker& by = workers[worker];
     if (!by.failure.ok()) return;
@@ -450,15 +449,14 @@ LiveIndex::~LiveIndex() = default;
 
 Result<LiveIndex> LiveIndex::Make(const LiveIndexOptions& options) {
   return Guard([&]() -> Result<LiveIndex> {
-    if (options.dim < 1) return Status::Invalid("dim: expected at least 1, got ", options.dim);
+    if (options.dim < 1) return Invalid("dim: expected at least 1, got ", options.dim);
     if (options.max_rows > 0xFFFFFFFFu) {
-      return Status::Invalid("max_rows: expected at most 2^32 - 1, got ", options.max_rows);
+      return Invalid("max_rows: expected at most 2^32 - 1, got ", options.max_rows);
     }
     ARROW_RETURN_NOT_OK(options.build.Validate());
     if (!UnknownSimd().empty()) {
-      return Status::Invalid("PENNON_SIMD: '", UnknownSimd(),
-                             "' is unknown or not supported by this processor; best is ",
-                             AvailableKernels().back()->name);
+      return Invalid("PENNON_SIMD: '", UnknownSimd(), "' is unknown or not supported by this processor; best is ",
+                     AvailableKernels().back()->name);
     }
     auto impl = std::make_shared<Impl>(options);
     if (!impl->graph.Init()) return Status::OutOfMemory("no memory for an index");
@@ -481,19 +479,18 @@ Result<LiveIndex::IdRange> LiveIndex::Append(const arrow::RecordBatch& batch, co
       const bool wanted =
           name.empty() ? batch.column(i)->type_id() == arrow::Type::FIXED_SIZE_LIST : batch.column_name(i) == name;
       if (!wanted) continue;
-      if (column >= 0) return Status::Invalid("vector_column: expected one column, found two; name one in the options");
+      if (column >= 0) return Invalid("vector_column: expected one column, found two; name one in the options");
       column = i;
     }
     if (column < 0) {
-      return Status::Invalid("vector_column: no column ", name.empty() ? "of type FixedSizeList" : "'" + name + "'",
-                             " in ", batch.schema()->ToString());
+      return Invalid("vector_column: no column ", name.empty() ? "of type FixedSizeList" : "'" + name + "'", " in ",
+                     batch.schema()->ToString());
     }
     AppendOptions resolved = options;
     if (!impl_->options.row_id_column.empty() && !options.row_ids && !options.first_row_id) {
       resolved.row_ids = batch.GetColumnByName(impl_->options.row_id_column);
       if (!resolved.row_ids) {
-        return Status::Invalid("row_id_column: no column '", impl_->options.row_id_column, "' in ",
-                               batch.schema()->ToString());
+        return Invalid("row_id_column: no column '", impl_->options.row_id_column, "' in ", batch.schema()->ToString());
       }
     }
     return Append(batch.column(column), resolved);
