@@ -1,7 +1,8 @@
 // LiveIndex: an approximate nearest-neighbour index over vectors that arrive as Arrow arrays.
 //
 // Threads. Every method of LiveIndex and Snapshot may be called from any thread at any time. Append calls are
-// serialised; searches take no lock that a writer can hold and never wait for one.
+// serialised; searches take no lock that a writer can hold and never wait for one. A child of fork may destroy what it
+// inherits, if no append was running, and nothing else.
 //
 // Visibility. An append becomes visible whole, at one instant, after all its rows are linked; one that fails or is
 // cancelled leaves the index as it was. A Snapshot answers the same query with the same bits for as long as it is
