@@ -19,6 +19,7 @@
 #include <span>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <arrow/array.h>
@@ -29,6 +30,11 @@
 #include "pennon/params.h"
 
 namespace pennon {
+
+// Called by Append, with no lock held: with why it failed (warning), that codes were made, whether walks go by them
+// from now on (info). What it throws is lost.
+enum class LogLevel { kInfo, kWarning };
+using Logger = std::function<void(LogLevel level, std::string_view message)>;
 
 struct LiveIndexOptions {
   int32_t dim = 0;  // of every vector; at least 1
@@ -41,6 +47,7 @@ struct LiveIndexOptions {
   // Column of a RecordBatch that holds the row ids (int64 or uint64, no nulls); empty: see AppendOptions.
   std::string row_id_column = {};
   arrow::MemoryPool* pool = nullptr;  // null: arrow::default_memory_pool(); must outlive index and snapshots
+  Logger logger = {};
 };
 
 // When a call is to end early; none: never.

@@ -146,6 +146,7 @@ class Graph {
   void Abort() noexcept;
   // Writer: frees what no reader needs any more.
   void Trim() noexcept;
+  const Survey& survey() const { return current_.load(std::memory_order_relaxed)->survey; }
   uint64_t build_distances() const { return build_distances_.load(std::memory_order_relaxed); }
   uint64_t live_versions() const { return live_versions_.load(std::memory_order_relaxed); }
   // Rows linked, published or not.

@@ -113,7 +113,15 @@ struct LiveIndex::Impl {
         exact_rows{rows, nullptr},
         graph(GraphParams(o.build), graph_memory, scratch_memory) {}
 
-  Result<IdRange> Append(const std::shared_ptr<arrow::Array>& vectors, const AppendOptions& append);
+  // What the log says of an append that succeeded.
+  struct News {
+    bool codes_made = false;
+    std::optional<bool> by_codes;  // how walks go, if it is new
+  };
+  Result<IdRange> Append(const std::shared_ptr<arrow::Array>& vectors, const AppendOptions& append, News& news);
+  // append(news), guarded, counted and logged.
+  template <typename Function>
+  Result<IdRange> Report(Function&& append);
   Result<Answer> Search(const graph::Graph::Reader& reader, std::span<const float> query,
                         const SearchOptions& search) const;
   Result<Answer> SearchChecked(const graph::Graph::Reader& reader, const ScoredVector& query,
@@ -177,8 +185,26 @@ Status NoMemory() { return Status::OutOfMemory("search: no memory for its scratc
 
 }  // namespace
 
+template <typename Function>
+Result<LiveIndex::IdRange> LiveIndex::Impl::Report(Function&& append) {
+  News news;
+  auto result = Guard([&] { return append(news); });
+  if (!result.ok()) ++appends_failed;
+  if (!options.logger) return result;
+  try {
+    if (!result.ok()) options.logger(LogLevel::kWarning, result.status().message());
+    const auto inform = [&](const char* what) {
+      options.logger(LogLevel::kInfo, "at " + std::to_string(result->last) + " rows: " + what);
+    };
+    if (news.codes_made) inform("codes were made");
+    if (news.by_codes) inform(*news.by_codes ? "walks go by codes" : "walks go by exact distances");
+  } catch (...) {  // the append is as it is
+  }
+  return result;
+}
+
 Result<LiveIndex::IdRange> LiveIndex::Impl::Append(const std::shared_ptr<arrow::Array>& array,
-                                                   const AppendOptions& append) {
+                                                   const AppendOptions& append, News& news) {
   if (array == nullptr) return Invalid("vectors: expected an array, got null");
   if (append.threads < 0) return Invalid("threads: expected 0 or more, got ", append.threads);
   if (append.row_ids && append.first_row_id) {
@@ -233,12 +259,18 @@ Result<LiveIndex::IdRange> LiveIndex::Impl::Append(const std::shared_ptr<arrow::
     rows.Restore(mark);
     return ToStatus(outcome, threads, ending.reason());
   }
+  const graph::Survey before = graph.survey();
   const auto start = std::chrono::steady_clock::now();
   graph.Publish();
   last_publish_nanos =
       std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - start).count();
   ++versions_published;
   next_row_id = next;
+  const graph::Survey& now = graph.survey();
+  news.codes_made = by_codes && codes_before == 0;
+  if (by_codes && (now.mode.coded != before.mode.coded || (now.rows > 0 && before.rows == 0))) {
+    news.by_codes = now.mode.coded;
+  }
   return IdRange{first, first + static_cast<uint32_t>(added)};
 }
 
@@ -466,13 +498,11 @@ Result<LiveIndex> LiveIndex::Make(const LiveIndexOptions& options) {
 
 Result<LiveIndex::IdRange> LiveIndex::Append(const std::shared_ptr<arrow::Array>& vectors,
                                              const AppendOptions& options) {
-  auto result = Guard([&] { return impl_->Append(vectors, options); });
-  if (!result.ok()) ++impl_->appends_failed;
-  return result;
+  return impl_->Report([&](Impl::News& news) { return impl_->Append(vectors, options, news); });
 }
 
 Result<LiveIndex::IdRange> LiveIndex::Append(const arrow::RecordBatch& batch, const AppendOptions& options) {
-  return Guard([&]() -> Result<IdRange> {
+  return impl_->Report([&](Impl::News& news) -> Result<IdRange> {
     const std::string& name = impl_->options.vector_column;
     int column = -1;
     for (int i = 0; i < batch.num_columns(); ++i) {
@@ -493,7 +523,7 @@ Result<LiveIndex::IdRange> LiveIndex::Append(const arrow::RecordBatch& batch, co
         return Invalid("row_id_column: no column '", impl_->options.row_id_column, "' in ", batch.schema()->ToString());
       }
     }
-    return Append(batch.column(column), resolved);
+    return impl_->Append(batch.column(column), resolved, news);
   });
 }
 
