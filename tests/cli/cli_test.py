@@ -357,6 +357,17 @@ class Endings(Case):
         self.assertNotIn("pennon: ", run.stderr)
         self.assertEqual(len(run.stdout.splitlines()), 1)
 
+    def test_a_german_locale_changes_no_number(self):
+        if subprocess.run(["localedef", "-i", "de_DE", "-f", "UTF-8", self.path("de_DE.UTF-8")], capture_output=True).returncode > 1:
+            self.skipTest("the locale de_DE.UTF-8 cannot be made here")
+        out = self.path("out.jsonl")
+        run = pennon("replay", DATA, "--limit", "2000", "--filter-share", "0.5", "--json", out,
+                     env={**os.environ, "LC_ALL": "de_DE.UTF-8", "LOCPATH": self.folder.name})
+        self.assertEqual(run.returncode, 0, run.stderr)
+        self.assertIn("inserted 1,800 rows", run.stdout)
+        with open(out) as lines:
+            self.assertIn(0.5, [json.loads(line).get("filter_share") for line in lines])
+
     def test_help(self):
         self.assertIn("replay", pennon("--help").stdout)
         self.assertIn("--holdout", pennon("replay", "--help").stdout)
