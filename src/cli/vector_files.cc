@@ -197,12 +197,11 @@ TableResult ReadCsv(const std::shared_ptr<RandomAccessFile>& file) {
   std::string_view first(*head);
   if (first.starts_with("\xEF\xBB\xBF")) first.remove_prefix(3);
   first.remove_prefix(std::min(first.find_first_not_of(" \t\""), first.size()));
-  const char* const last = first.data() + first.size();
   double number = 0;
-  const auto [end, error] = std::from_chars(first.data(), last, number);
+  const auto [end, error] = std::from_chars(first.data(), first.data() + first.size(), number);
   auto read = arrow::csv::ReadOptions::Defaults();
-  read.autogenerate_column_names =
-      error != std::errc::invalid_argument && (end == last || std::strchr(", \t\r\n\"", *end) != nullptr);
+  read.autogenerate_column_names = error != std::errc::invalid_argument &&
+                                   (end == first.data() + first.size() || std::strchr(", \t\r\n\"", *end) != nullptr);
   ARROW_ASSIGN_OR_RAISE(auto reader, arrow::csv::TableReader::Make(arrow::io::default_io_context(), file, read,
                                                                    arrow::csv::ParseOptions::Defaults(),
                                                                    arrow::csv::ConvertOptions::Defaults()));

@@ -198,7 +198,8 @@ Result<LiveIndex::IdRange> LiveIndex::Impl::Report(Function&& append) {
     };
     if (news.codes_made) inform("codes were made");
     if (news.by_codes) inform(*news.by_codes ? "walks go by codes" : "walks go by exact distances");
-  } catch (...) {  // the append is as it is
+  } catch (...) {
+    return result;  // the append is as it is
   }
   return result;
 }

@@ -1,4 +1,4 @@
-// ctest: labels=contract-1,contract-11,asan,tsan timeout=120
+// ctest: labels=contract-1,contract-11,asan,tsan timeout=300
 // Filters, vector sources and memory pools are the user's: what they throw becomes a Status, what they fail at leaves
 // everything as it was, and they may call back.
 #include <atomic>
