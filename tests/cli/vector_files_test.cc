@@ -1,4 +1,4 @@
-// ctest: labels=contract-11,asan timeout=120
+// ctest: labels=contract-11,asan timeout=300
 // Files of vectors that were cut or damaged: an error, or sound vectors, and no memory that the file's size does not
 // bear out.
 #include <unistd.h>
