@@ -11,7 +11,7 @@ MAY_SEE = {
     "include/pennon": ["arrow"],
     "src/memory": [],
     "src/kernels": ["immintrin.h", "arm_neon.h"],
-    "src/graph": ["src/memory", "src/kernels", "pthread.h"],
+    "src/graph": ["src/memory", "src/kernels", "pthread.h", "unistd.h", "sys"],
     "src/vectors": ["src/memory", "src/kernels", "arrow"],
     "src/index": ["include/pennon", "src/memory", "src/kernels", "src/graph", "src/vectors", "arrow", "nlohmann", "sched.h"],
     "src/cli": ["include/pennon", "arrow", "parquet", "nlohmann", "CLI", "fmt", "unistd.h"],

@@ -1,7 +1,8 @@
 // LiveIndex: an approximate nearest-neighbour index over vectors that arrive as Arrow arrays.
 //
 // Threads. Every method of LiveIndex and Snapshot may be called from any thread at any time. Append calls are
-// serialised; searches take no lock that a writer can hold and never wait for one.
+// serialised; searches take no lock that a writer can hold and never wait for one. A child of fork may destroy what it
+// inherits, if no append was running, and nothing else.
 //
 // Visibility. An append becomes visible whole, at one instant, after all its rows are linked; one that fails or is
 // cancelled leaves the index as it was. A Snapshot answers the same query with the same bits for as long as it is
@@ -18,6 +19,7 @@
 #include <span>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <arrow/array.h>
@@ -30,6 +32,11 @@
 #include "pennon/version.h"
 
 namespace pennon::inline PENNON_ABI {
+
+// Called by Append, with no lock held: with why it failed (warning), that codes were made, whether walks go by them
+// from now on (info). What it throws is lost.
+enum class LogLevel { kInfo, kWarning };
+using Logger = std::function<void(LogLevel level, std::string_view message)>;
 
 struct LiveIndexOptions {
   int32_t dim = 0;  // of every vector; at least 1
@@ -45,6 +52,7 @@ struct LiveIndexOptions {
   // Column of a RecordBatch that holds the row ids (int64 or uint64, no nulls); empty: see AppendOptions.
   std::string row_id_column = {};
   arrow::MemoryPool* pool = nullptr;  // null: arrow::default_memory_pool(); must outlive index and snapshots
+  Logger logger = {};
 };
 
 // When a call is to end early; none: never.
@@ -172,7 +180,7 @@ struct EstimateOptions {
 };
 // What an index of so many rows will take once they are in, with nothing held of older versions and one search at a
 // time: total() within a tenth from 10,000 rows on, within 256 KiB below. peak_bytes is not told.
-arrow::Result<MemoryUsage> EstimateMemory(const LiveIndexOptions& options, uint64_t rows,
+PENNON_EXPORT arrow::Result<MemoryUsage> EstimateMemory(const LiveIndexOptions& options, uint64_t rows,
                                           const EstimateOptions& estimate = {});
 
 // ok: every row is reachable from every row over level 0, and all lists are well formed.

@@ -40,6 +40,10 @@ struct PENNON_EXPORT BuildParams {
   bool operator==(const BuildParams&) const = default;
 };
 
+// The threads that 0 stands for: as many as there are processors that the calling thread may run on, but no more than
+// the time that its control group may use, rounded up. That is read once.
+PENNON_EXPORT int DefaultThreads() noexcept;
+
 // k: results wanted; k = 0 gives an empty result, k < 0 is Invalid. ef: beam width; max(k, ef) is used.
 struct SearchParams {
   int64_t k = 10;

@@ -21,6 +21,8 @@ struct ReplayOptions {
   std::optional<int64_t> holdout;
   std::vector<int64_t> ef = {16, 32, 64, 128};
   int passes = 1;
+  double deadline_ms = 0;
+  double filter_share = 1;
   bool exact = true;
   int64_t limit = 0;
   int64_t chunk = 0;

@@ -1,10 +1,14 @@
 #include "cli/data_file.h"
 
+#include <filesystem>
+
 #include <arrow/builder.h>
 #include <arrow/io/file.h>
 #include <arrow/ipc/reader.h>
 #include <arrow/util/float16.h>
 #include <parquet/arrow/reader.h>
+
+#include "cli/vector_files.h"
 
 namespace pennon::cli {
 
@@ -24,7 +28,12 @@ Result<std::shared_ptr<arrow::Table>> ReadTable(const std::string& path) {
     ARROW_ASSIGN_OR_RAISE(auto reader, arrow::ipc::RecordBatchFileReader::Open(file));
     return reader->ToTable();
   }
-  return Status::Invalid("neither a Parquet nor an Arrow IPC file");
+  if (head->ToString() == "\x93NUMPY") return ReadNpy(*file);
+  const std::string extension = std::filesystem::path(path).extension().string();
+  if (extension == ".fvecs") return ReadFvecs(*file);
+  if (extension == ".bvecs") return ReadBvecs(*file);
+  if (extension == ".csv") return ReadCsv(file);
+  return Status::Invalid("expected a Parquet, Arrow IPC or .npy file, or a name that ends in .fvecs, .bvecs or .csv");
 }
 
 }  // namespace

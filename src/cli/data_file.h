@@ -1,4 +1,5 @@
-// A Parquet or Arrow IPC file as a table, and its columns by name. Errors name the file and list its columns.
+// A file as a table, and its columns by name: Parquet or Arrow IPC, or what vector_files.h reads. Errors name the file
+// and list its columns.
 #pragma once
 
 #include <memory>

@@ -1,7 +1,6 @@
 // `pennon demo`: the project's sample through a live index, and questions in plain words.
 #include <algorithm>
 #include <optional>
-#include <thread>
 
 #include <arrow/scalar.h>
 #include <fmt/format.h>
@@ -71,7 +70,7 @@ Status Demo(const std::string& data, const std::string& questions) {
     Ingest ingest;
     Asked idle;
   };
-  const int threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  const int threads = DefaultThreads();
   Run runs[] = {{.options = {.batch = 200, .rate = 2000, .threads = threads}, .ingest = {}, .idle = {}},
                 {.options = {.threads = threads}, .ingest = {}, .idle = {}}};
   std::optional<LiveIndex> index;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <mutex>
 #include <string>
@@ -20,6 +21,11 @@ using Clock = std::chrono::steady_clock;
 
 double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
+std::string Time(int64_t seconds) {
+  return (seconds < 3600 ? "" : fmt::format("{}:", seconds / 3600)) +
+         fmt::format("{:02}:{:02}", seconds / 60 % 60, seconds % 60);
+}
+
 // Redrawn in place on a terminal; a line each quarter elsewhere, so that a log shows life.
 class Progress {
  public:
@@ -33,9 +39,11 @@ class Progress {
     quarter_ = quarter;
     constexpr int kWidth = 32;
     const auto filled = static_cast<size_t>(kWidth * done / total_);
-    fmt::print(stderr, "{}[{}{}] {} of {} rows, {:.0f} rows/s, {} searches{}", terminal_ ? "\r" : "",
-               std::string(filled, '#'), std::string(kWidth - filled, '.'), done, total_,
-               static_cast<double>(done) / elapsed, searches, terminal_ && done < total_ ? "  " : "\n");
+    const double rows_per_s = static_cast<double>(done) / elapsed;
+    const auto left = static_cast<int64_t>(std::ceil(static_cast<double>(total_ - done) / rows_per_s));
+    fmt::print(stderr, "{}[{}{}] {} of {} rows, {:.0f} rows/s, {} searches{}{}", terminal_ ? "\r" : "",
+               std::string(filled, '#'), std::string(kWidth - filled, '.'), done, total_, rows_per_s, searches,
+               done < total_ ? fmt::format(", {} left", Time(left)) : "", terminal_ && done < total_ ? "  " : "\n");
     std::fflush(stderr);
   }
 
@@ -46,6 +54,13 @@ class Progress {
   double next_ = 0;
   int64_t quarter_ = 0;
 };
+
+// From now on; 0: none.
+Deadline After(double ms) {
+  if (ms == 0) return std::nullopt;
+  return Clock::now() +
+         std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double, std::milli>(std::min(1e9, ms)));
+}
 
 void SleepUntil(Clock::time_point end) {
   constexpr auto kStep = std::chrono::milliseconds(50);
@@ -128,7 +143,12 @@ std::vector<double> Ingest::LastTenthSearchTimes() const {
   return SearchTimes(from, rows + 1);
 }
 
-arrow::Result<Asked> AskAll(const LiveIndex& index, const Queries& queries, const SearchOptions& options, int passes) {
+int64_t Asked::incomplete() const {
+  return std::count_if(answers.begin(), answers.end(), [](const Answer& answer) { return !answer.complete; });
+}
+
+arrow::Result<Asked> AskAll(const LiveIndex& index, const Queries& queries, SearchOptions options, int passes,
+                            double deadline_ms) {
   Asked asked;
   for (int pass = 0; pass < passes && interrupted == 0; ++pass) {
     std::vector<Answer> answers;
@@ -137,6 +157,7 @@ arrow::Result<Asked> AskAll(const LiveIndex& index, const Queries& queries, cons
     for (const auto& query : queries.vectors) {
       if (interrupted != 0) break;
       const auto before = Clock::now();
+      options.deadline = After(deadline_ms);
       ARROW_ASSIGN_OR_RAISE(auto answer, index.Search(query, options));
       asked.us.push_back(1e6 * SecondsSince(before));
       answers.push_back(std::move(answer));
@@ -148,11 +169,12 @@ arrow::Result<Asked> AskAll(const LiveIndex& index, const Queries& queries, cons
   return asked;
 }
 
-arrow::Result<Asked> AskBatch(const LiveIndex& index, const Queries& queries, const SearchOptions& options,
-                              int passes) {
+arrow::Result<Asked> AskBatch(const LiveIndex& index, const Queries& queries, SearchOptions options, int passes,
+                              double deadline_ms) {
   Asked asked;
   for (int pass = 0; pass < passes && interrupted == 0; ++pass) {
     const auto start = Clock::now();
+    options.deadline = After(deadline_ms * static_cast<double>(queries.vectors.size()));
     ARROW_ASSIGN_OR_RAISE(asked.answers, index.SearchBatch(*queries.array, options));
     const double seconds = SecondsSince(start);
     asked.us.push_back(1e6 * seconds);

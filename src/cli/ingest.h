@@ -56,13 +56,15 @@ arrow::Result<Ingest> RunIngest(LiveIndex& index, const arrow::Array& vectors, c
 struct Asked {
   double seconds = 0;           // of the fastest pass
   std::vector<double> us;       // of every call in every pass
-  std::vector<Answer> answers;  // fewer than queries if interrupted
+  std::vector<Answer> answers;  // of the last pass; fewer than queries if interrupted
+
+  int64_t incomplete() const;
 };
-// One call a query.
-arrow::Result<Asked> AskAll(const LiveIndex& index, const Queries& queries, const SearchOptions& options,
-                            int passes = 1);
-// One call for all.
-arrow::Result<Asked> AskBatch(const LiveIndex& index, const Queries& queries, const SearchOptions& options,
-                              int passes = 1);
+// One call a query. deadline_ms: for each; 0: none.
+arrow::Result<Asked> AskAll(const LiveIndex& index, const Queries& queries, SearchOptions options, int passes = 1,
+                            double deadline_ms = 0);
+// One call for all, which has as many deadlines' time.
+arrow::Result<Asked> AskBatch(const LiveIndex& index, const Queries& queries, SearchOptions options, int passes = 1,
+                              double deadline_ms = 0);
 
 }  // namespace pennon::cli

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <limits>
 #include <string>
 
 #include <fmt/format.h>
@@ -20,9 +21,8 @@ void OnInterrupt(int) {
 }
 
 void AddReplay(CLI::App& app, pennon::cli::ReplayOptions& options) {
-  CLI::App* replay =
-      app.add_subcommand("replay", "Stream a Parquet or Arrow IPC file into a live index while readers search it");
-  replay->add_option("DATA", options.data, "Parquet or Arrow IPC file")->required();
+  CLI::App* replay = app.add_subcommand("replay", "Stream a file of vectors into a live index while readers search it");
+  replay->add_option("DATA", options.data, "Parquet, Arrow IPC, .npy, .fvecs, .bvecs or .csv file")->required();
 
   const auto add = [replay](const char* group, const char* name, auto& value, const char* help) {
     return replay->add_option(name, value, help)->group(group);
@@ -45,6 +45,13 @@ void AddReplay(CLI::App& app, pennon::cli::ReplayOptions& options) {
   add("Questions", "--passes", options.passes, "passes over the queries at each ef; QPS is that of the fastest")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
+  add("Questions", "--deadline", options.deadline_ms,
+      "milliseconds a search has, and a batch for each query; 0: no end")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  add("Questions", "--filter-share", options.filter_share, "share of the rows, chosen at random, that may be found")
+      ->capture_default_str()
+      ->check(CLI::Range(std::numeric_limits<double>::min(), 1.0));
   replay->add_flag("!--no-exact", options.exact, "no exact answers, and so no recall")->group("Questions");
 
   add("Ingest", "--batch", options.ingest.batch, "rows a batch")->capture_default_str()->check(CLI::PositiveNumber);
@@ -54,7 +61,7 @@ void AddReplay(CLI::App& app, pennon::cli::ReplayOptions& options) {
   add("Ingest", "--limit", options.limit, "rows of DATA to use; 0: all")
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);
-  add("Ingest", "--threads", options.ingest.threads, "insert threads; 0: one a processor")
+  add("Ingest", "--threads", options.ingest.threads, "insert threads; 0: as many as this process may use")
       ->capture_default_str()
       ->check(CLI::Range(0, 1024));
   add("Ingest", "--readers", options.ingest.readers, "threads that search meanwhile")

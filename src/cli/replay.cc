@@ -2,8 +2,9 @@
 #include <algorithm>
 #include <memory>
 #include <optional>
-#include <thread>
+#include <random>
 
+#include <arrow/builder.h>
 #include <arrow/io/file.h>
 #include <arrow/ipc/writer.h>
 #include <arrow/scalar.h>
@@ -78,6 +79,18 @@ Result<Input> Input::Read(const ReplayOptions& options) {
   return input;
 }
 
+// Passes that share of the index's rows, the same ones every time.
+Result<RowFilter> RandomFilter(const LiveIndex& index, double share) {
+  if (share == 1) return RowFilter();
+  std::mt19937 random(1);
+  arrow::BooleanBuilder bits;
+  for (uint32_t row = 0; row < index.size(); ++row) {
+    ARROW_RETURN_NOT_OK(bits.Append(static_cast<double>(random()) < share * 0x1p32));
+  }
+  ARROW_ASSIGN_OR_RAISE(auto array, bits.Finish());
+  return RowFilter::IdBitmap(std::static_pointer_cast<arrow::BooleanArray>(array));
+}
+
 // The first queries' results in words. Null vectors have no id, so ids are positions among the others.
 Status PrintTexts(const Input& input, const std::vector<Answer>& answers) {
   std::vector<int64_t> positions;
@@ -124,20 +137,21 @@ Status Sweep(const LiveIndex& index, const Input& input, const Ingest& ingest, c
              JsonLines& json, AnswersFile& answers_file) {
   const int64_t k = options.ingest.k;
   const size_t count = input.queries.vectors.size();
+  ARROW_ASSIGN_OR_RAISE(const RowFilter filter, RandomFilter(index, options.filter_share));
   std::optional<Asked> exact;
   if (options.exact) {
     fmt::print("\nexact answers to {} queries ...\n", Grouped(static_cast<double>(count)));
-    ARROW_ASSIGN_OR_RAISE(exact, AskAll(index, input.queries, {.k = k, .exact = true}));
+    ARROW_ASSIGN_OR_RAISE(exact, AskAll(index, input.queries, {.k = k, .filter = filter, .exact = true}));
   }
   // Not counted: the first pass finds caches cold and scratch missing.
-  ARROW_RETURN_NOT_OK(AskAll(index, input.queries, {.k = k, .ef = options.ef.front()}).status());
+  ARROW_RETURN_NOT_OK(AskAll(index, input.queries, {.k = k, .ef = options.ef.front(), .filter = filter}).status());
   fmt::print("{:>6} {:>10} {:>10} {:>10} {:>10} {:>12}\n", "ef", fmt::format("recall@{}", k), "QPS", "p50 us", "p99 us",
              "batch QPS");
   std::optional<Asked> first;
   for (const int64_t ef : options.ef) {
-    const SearchOptions search{.k = k, .ef = ef};
-    ARROW_ASSIGN_OR_RAISE(auto one, AskAll(index, input.queries, search, options.passes));
-    ARROW_ASSIGN_OR_RAISE(auto batch, AskBatch(index, input.queries, search, options.passes));
+    const SearchOptions search{.k = k, .ef = ef, .filter = filter};
+    ARROW_ASSIGN_OR_RAISE(auto one, AskAll(index, input.queries, search, options.passes, options.deadline_ms));
+    ARROW_ASSIGN_OR_RAISE(auto batch, AskBatch(index, input.queries, search, options.passes, options.deadline_ms));
     if (interrupted != 0) break;
     ARROW_RETURN_NOT_OK(answers_file.Write("search", ef, one.answers));
     ARROW_RETURN_NOT_OK(answers_file.Write("search_batch", ef, batch.answers));
@@ -154,19 +168,26 @@ Status Sweep(const LiveIndex& index, const Input& input, const Ingest& ingest, c
     ARROW_RETURN_NOT_OK(json.Write({{"what", "search"},
                                     {"ef", ef},
                                     {"k", k},
+                                    {"filter_share", options.filter_share},
                                     {"qps", qps},
                                     {"recall", recall},
+                                    {"incomplete", one.incomplete()},
                                     {"p50_us", p50},
                                     {"p99_us", p99},
                                     {"threads", 1}}));
     ARROW_RETURN_NOT_OK(json.Write({{"what", "search_batch"},
                                     {"ef", ef},
                                     {"k", k},
+                                    {"filter_share", options.filter_share},
                                     {"qps", batch_qps},
                                     {"recall", batch_recall},
+                                    {"incomplete", batch.incomplete()},
                                     {"threads", 1}}));
     fmt::print("{:>6} {:>10} {:>10} {:>10.0f} {:>10.0f} {:>12}\n", ef,
                exact ? fmt::format("{:.4f}", recall.get<double>()) : "-", Grouped(qps), p50, p99, Grouped(batch_qps));
+    if (options.deadline_ms > 0) {
+      fmt::print("       incomplete: {} answers, {} of the batch\n", one.incomplete(), batch.incomplete());
+    }
     if (!first) first = std::move(one);
   }
   if (!first) return Status::OK();
@@ -178,9 +199,7 @@ Status Sweep(const LiveIndex& index, const Input& input, const Ingest& ingest, c
 
 Status Replay(const ReplayOptions& given) {
   ReplayOptions options = given;
-  if (options.ingest.threads == 0) {
-    options.ingest.threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  }
+  if (options.ingest.threads == 0) options.ingest.threads = DefaultThreads();
   options.ingest.ef = options.ef.front();
   ARROW_ASSIGN_OR_RAISE(const Input input, Input::Read(options));
   ARROW_ASSIGN_OR_RAISE(

@@ -167,6 +167,7 @@ class Graph {
   void Trim() noexcept;
   // Writer: gives back the scratch that is not in use.
   void ReleaseScratch() noexcept;
+  const Survey& survey() const { return current_.load(std::memory_order_relaxed)->survey; }
   uint64_t build_distances() const { return build_distances_.load(std::memory_order_relaxed); }
   uint64_t live_versions() const { return live_versions_.load(std::memory_order_relaxed); }
   // Rows linked, published or not.

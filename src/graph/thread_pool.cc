@@ -4,8 +4,10 @@
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <new>
 
 #include <pthread.h>
+#include <unistd.h>
 
 namespace pennon::graph {
 namespace {
@@ -23,24 +25,24 @@ void Pause() {
 }  // namespace
 
 ThreadPool::~ThreadPool() {
-  {
-    std::lock_guard lock(mutex_);
-    stop_ = true;
-    round_.fetch_add(1, std::memory_order_release);
-  }
-  wake_.notify_all();
+  // Threads that are not here can neither be joined nor destroyed.
+  if (process_ != getpid()) new (&workers_) std::vector<std::thread>;
+  stop_ = true;
+  ++round_;
+  round_.notify_all();
   for (std::thread& worker : workers_) worker.join();
 }
 
 bool ThreadPool::SetThreads(size_t threads) noexcept {
   try {
     workers_.reserve(threads);
+    process_ = getpid();
     sigset_t all;
     sigset_t before;
     sigfillset(&all);
     while (workers_.size() + 1 < threads) {
       const size_t worker = workers_.size() + 1;
-      const uint64_t seen = round_.load(std::memory_order_relaxed);
+      const uint32_t seen = round_.load(std::memory_order_relaxed);
       pthread_sigmask(SIG_SETMASK, &all, &before);
       try {
         workers_.emplace_back([this, worker, seen] { Loop(worker, seen); });
@@ -64,11 +66,8 @@ void ThreadPool::Run(size_t n, Call call, void* object) {
   object_ = object;
   next_.store(active_, std::memory_order_relaxed);
   running_.store(workers_.size(), std::memory_order_relaxed);
-  {
-    std::lock_guard lock(mutex_);
-    round_.fetch_add(1, std::memory_order_release);
-  }
-  wake_.notify_all();
+  ++round_;
+  round_.notify_all();
   Work(0);
   for (int spin = 0; running_.load(std::memory_order_acquire) != 0; ++spin) {
     if (spin < kSpins) {
@@ -84,16 +83,13 @@ void ThreadPool::Work(size_t worker) {
   for (size_t i = worker; i < n_; i = next_.fetch_add(1, std::memory_order_relaxed)) call_(object_, worker, i);
 }
 
-void ThreadPool::Loop(size_t worker, uint64_t seen) {
+void ThreadPool::Loop(size_t worker, uint32_t seen) {
   char name[16];
   std::snprintf(name, sizeof(name), "pennon-%u", static_cast<unsigned>(worker % 100'000));
   pthread_setname_np(pthread_self(), name);
   for (;;) {
     for (int spin = 0; spin < kSpins && round_.load(std::memory_order_acquire) == seen; ++spin) Pause();
-    if (round_.load(std::memory_order_acquire) == seen) {
-      std::unique_lock lock(mutex_);
-      wake_.wait(lock, [&] { return round_.load(std::memory_order_acquire) != seen; });
-    }
+    round_.wait(seen);
     ++seen;
     if (stop_) return;
     Work(worker);

@@ -1,13 +1,15 @@
 // The threads that link a wave, or answer a batch of queries. One caller at a time.
 //
 // Workers spin a little between waves, since two barriers a wave cost more than the work of a small one otherwise.
+//
+// A child of fork has no workers: there it can only be destroyed, which touches nothing that they may have held.
 #pragma once
 
+#include <sys/types.h>
+
 #include <atomic>
-#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
-#include <mutex>
 #include <thread>
 #include <type_traits>
 #include <vector>
@@ -41,10 +43,11 @@ class ThreadPool {
   using Call = void (*)(void* object, size_t worker, size_t i);
   void Run(size_t n, Call call, void* object);
   void Work(size_t worker);
-  void Loop(size_t worker, uint64_t seen);
+  void Loop(size_t worker, uint32_t seen);
 
   size_t threads_ = 1;
   std::vector<std::thread> workers_;
+  pid_t process_ = 0;  // that started them
 
   // Written by the caller before the round is raised, read by workers after they saw it.
   size_t active_ = 1;
@@ -55,9 +58,7 @@ class ThreadPool {
 
   std::atomic<size_t> next_{0};
   std::atomic<size_t> running_{0};
-  std::atomic<uint64_t> round_{0};
-  std::mutex mutex_;  // for sleeping only
-  std::condition_variable wake_;
+  std::atomic<uint32_t> round_{0};  // workers sleep on it; four bytes, so that nothing lies between it and the kernel
 };
 
 }  // namespace pennon::graph

@@ -1,12 +1,9 @@
 // The rooms below as the public API sees them: probes over rows, and failures as Status.
 #pragma once
 
-#include <sched.h>
-
 #include <algorithm>
 #include <exception>
 #include <new>
-#include <thread>
 
 #include <arrow/array.h>
 #include <arrow/status.h>
@@ -16,6 +13,7 @@
 #include "pennon/params.h"
 #include "vectors/code_store.h"
 #include "vectors/row_store.h"
+#include "vectors/status.h"
 
 namespace pennon {
 
@@ -37,15 +35,15 @@ auto Guard(Function&& function) -> decltype(function()) {
 inline arrow::Status CheckRowIds(const arrow::Array& row_ids) {
   const arrow::Type::type type = row_ids.type_id();
   if (type != arrow::Type::UINT64 && type != arrow::Type::INT64) {
-    return arrow::Status::Invalid("row ids: expected uint64 or int64, got ", row_ids.type()->ToString());
+    return Invalid("row ids: expected uint64 or int64, got ", row_ids.type()->ToString());
   }
-  if (row_ids.null_count() > 0) return arrow::Status::Invalid("row ids: expected no nulls, got ", row_ids.null_count());
+  if (row_ids.null_count() > 0) return Invalid("row ids: expected no nulls, got ", row_ids.null_count());
   if (type == arrow::Type::INT64) {
     const int64_t* ids = row_ids.data()->GetValues<int64_t>(1);
     const int64_t* end = ids + row_ids.length();
     const int64_t* negative = std::find_if(ids, end, [](int64_t id) { return id < 0; });
     if (negative != end) {
-      return arrow::Status::Invalid("row ids: expected 0 or more, got ", *negative, " at offset ", negative - ids);
+      return Invalid("row ids: expected 0 or more, got ", *negative, " at offset ", negative - ids);
     }
   }
   return arrow::Status::OK();
@@ -54,11 +52,8 @@ inline arrow::Status CheckRowIds(const arrow::Array& row_ids) {
 // Of checked ones; both types have the same bits.
 inline const uint64_t* RowIdValues(const arrow::Array& row_ids) { return row_ids.data()->GetValues<uint64_t>(1); }
 
-inline size_t DefaultThreads() {
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) return static_cast<size_t>(std::max(1, CPU_COUNT(&set)));
-  return std::max(1u, std::thread::hardware_concurrency());
-}
+// Of an option's.
+inline size_t ThreadsOf(int threads) { return static_cast<size_t>(threads == 0 ? DefaultThreads() : threads); }
 
 inline DistanceKind KindOf(Metric metric) {
   switch (metric) {
@@ -193,7 +188,7 @@ inline arrow::Status ToStatus(graph::Outcome outcome, size_t threads, const char
     case graph::Outcome::kOk: return arrow::Status::OK();
     case graph::Outcome::kStopped: return arrow::Status::Cancelled("append: ", why_stopped);
     case graph::Outcome::kNoThreads:
-      return arrow::Status::UnknownError("append: the system gives no ", threads, " threads");
+      return arrow::Status::UnknownError("append: the system gives no ", Plain(threads), " threads");
     case graph::Outcome::kOutOfMemory: break;
   }
   return arrow::Status::OutOfMemory("append: no memory to link the rows");

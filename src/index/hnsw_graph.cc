@@ -36,7 +36,7 @@ class Source {
       case kThrown: return Status::UnknownError("vector source: a call threw an exception");
       case kNaN: break;
     }
-    return Status::Invalid("vector source: a distance is NaN");
+    return Invalid("vector source: a distance is NaN");
   }
 
  private:
@@ -103,7 +103,7 @@ Result<HnswGraph> HnswGraph::Make(const BuildParams& params, const HnswGraphOpti
   return Guard([&]() -> Result<HnswGraph> {
     ARROW_RETURN_NOT_OK(params.Validate());
     if (options.capacity < 1 || options.capacity > 0xFFFFFFFFu) {
-      return Status::Invalid("capacity must be between 1 and 2^32 - 1, got ", options.capacity);
+      return Invalid("capacity must be between 1 and 2^32 - 1, got ", options.capacity);
     }
     auto impl = std::make_unique<Impl>(params, options);
     if (!impl->graph.Init()) return Status::OutOfMemory("no memory for a graph");
@@ -116,7 +116,7 @@ Result<HnswGraph> HnswGraph::FromLanceHnswBatch(const arrow::RecordBatch& batch,
     ARROW_ASSIGN_OR_RAISE(const LanceHnsw lance, ReadLanceHnswBatch(batch));
     ARROW_ASSIGN_OR_RAISE(HnswGraph graph, Make(lance.params, options));
     if (lance.rows > options.capacity) {
-      return Status::CapacityError("rows: the limit is ", options.capacity, ", the batch has ", lance.rows);
+      return CapacityError("rows: the limit is ", options.capacity, ", the batch has ", lance.rows);
     }
     ARROW_RETURN_NOT_OK(ImportLanceHnsw(lance, graph.impl_->graph));
     return graph;
@@ -130,21 +130,21 @@ const BuildParams& HnswGraph::params() const { return impl_->params; }
 Status HnswGraph::InsertBatch(uint32_t first, uint32_t last, const VectorSourceRef& ref, int threads) {
   return Guard([&] {
     std::lock_guard lock(impl_->writer);
-    if (threads < 0) return Status::Invalid("threads: expected 0 or more, got ", threads);
+    if (threads < 0) return Invalid("threads: expected 0 or more, got ", threads);
     if (first == last) return Status::OK();
     const uint32_t expected = impl_->graph.linked();
     if (first != expected || last < first) {
-      return Status::Invalid("insert range must start at indexed_size: range [", first, ", ", last, "), indexed_size ",
-                             expected);
+      return Invalid("insert range must start at indexed_size: range [", first, ", ", last, "), indexed_size ",
+                     expected);
     }
     if (last > impl_->options.capacity) {
-      return Status::CapacityError("rows: the limit is ", impl_->options.capacity, ", the insert needs ", last);
+      return CapacityError("rows: the limit is ", impl_->options.capacity, ", the insert needs ", last);
     }
     if (ref.size() < last) {
-      return Status::Invalid("vector source has ", ref.size(), " rows but the insert needs ", last);
+      return Invalid("vector source has ", ref.size(), " rows but the insert needs ", last);
     }
     const Source source(ref);
-    const size_t workers = threads == 0 ? DefaultThreads() : static_cast<size_t>(threads);
+    const size_t workers = ThreadsOf(threads);
     const graph::Outcome outcome =
         impl_->graph.Link(last - first, source.Scorer(), workers, [&] { return !source.status().ok(); });
     if (outcome == graph::Outcome::kStopped) return source.status();
@@ -161,13 +161,13 @@ Status HnswGraph::InsertBatch(uint32_t first, uint32_t last, const VectorSourceR
 Result<std::vector<SearchResult>> HnswGraph::Search(std::span<const float> query, const SearchParams& params,
                                                     const VectorSourceRef& ref) const {
   return Guard([&]() -> Result<std::vector<SearchResult>> {
-    if (params.k < 0) return Status::Invalid("k: expected 0 or more, got ", params.k);
+    if (params.k < 0) return Invalid("k: expected 0 or more, got ", params.k);
     if (params.k == 0) return std::vector<SearchResult>();
     if (query.size() != ref.dim()) {
-      return Status::Invalid("query dimension mismatch: expected ", ref.dim(), ", got ", query.size());
+      return Invalid("query dimension mismatch: expected ", ref.dim(), ", got ", query.size());
     }
     for (float value : query) {
-      if (!std::isfinite(value)) return Status::Invalid("query: expected finite values, got ", value);
+      if (!std::isfinite(value)) return Invalid("query: expected finite values, got ", value);
     }
     const graph::Graph::Reader reader(impl_->graph);
     if (!reader) return Status::OutOfMemory("search: no memory for its scratch");
@@ -200,7 +200,7 @@ Result<std::shared_ptr<arrow::RecordBatch>> HnswGraph::ToLanceHnswBatch(const Ve
     const graph::Graph::Reader reader(impl_->graph);
     if (!reader) return Status::OutOfMemory("export: no memory for its scratch");
     if (ref.size() < reader.version().rows) {
-      return Status::Invalid("vector source has ", ref.size(), " rows but the graph has ", reader.version().rows);
+      return Invalid("vector source has ", ref.size(), " rows but the graph has ", reader.version().rows);
     }
     const Source source(ref);
     ARROW_ASSIGN_OR_RAISE(auto batch,
@@ -218,7 +218,7 @@ Status HnswGraph::Verify() const {
       return Status::OutOfMemory("verify: no memory for its scratch");
     }
     if (report.problem == nullptr) return Status::OK();
-    return Status::Invalid("verify: ", report.problem, " (row ", report.row, ")");
+    return Invalid("verify: ", report.problem, " (row ", report.row, ")");
   });
 }
 

@@ -10,6 +10,8 @@
 #include <arrow/util/key_value_metadata.h>
 #include <nlohmann/json.hpp>
 
+#include "vectors/status.h"
+
 namespace pennon {
 namespace {
 
@@ -20,8 +22,8 @@ using Json = nlohmann::json;
 constexpr char kKey[] = "lance:hnsw";
 
 template <typename... Words>
-Status Bad(Words&&... words) {
-  return Status::Invalid("lance:hnsw batch: ", std::forward<Words>(words)...);
+Status Bad(const Words&... words) {
+  return Invalid("lance:hnsw batch: ", words...);
 }
 
 Result<int64_t> Integer(const Json& json, const char* name, int64_t most) {
@@ -268,7 +270,7 @@ Status ImportLanceHnsw(const LanceHnsw& lance, graph::Graph& graph) {
           push(id);
         }
       });
-  if (outcome != graph::Outcome::kOk) return Status::OutOfMemory("import: no memory for ", lance.rows, " rows");
+  if (outcome != graph::Outcome::kOk) return Status::OutOfMemory("import: no memory for ", Plain(lance.rows), " rows");
   return Status::OK();
 }
 

@@ -47,8 +47,17 @@ struct [[gnu::visibility("hidden")]] LiveIndex::Impl {
         exact_rows{rows, nullptr},
         graph(GraphParams(o.build), graph_memory, scratch_memory) {}
 
-  Result<IdRange> Append(const std::shared_ptr<arrow::Array>& vectors, const AppendOptions& append);
-  Result<IdRange> AppendWithinLimit(const std::shared_ptr<arrow::Array>& vectors, const AppendOptions& append);
+  // What the log says of an append that succeeded.
+  struct News {
+    bool codes_made = false;
+    std::optional<bool> by_codes;  // how walks go, if it is new
+  };
+  Result<IdRange> Append(const std::shared_ptr<arrow::Array>& vectors, const AppendOptions& append, News& news);
+  Result<IdRange> AppendWithinLimit(const std::shared_ptr<arrow::Array>& vectors, const AppendOptions& append,
+                                    News& news);
+  // append(news), guarded, counted and logged.
+  template <typename Function>
+  Result<IdRange> Report(Function&& append);
   Searched searched() const { return {graph, exact_rows, coded_rows}; }
   Result<Answer> Search(const graph::Graph::Reader& reader, std::span<const float> query, const SearchOptions& search,
                         Explanation* explanation = nullptr) const;
@@ -90,62 +99,79 @@ namespace {
 Status NoMemory() { return Status::OutOfMemory("search: no memory for its scratch"); }
 
 Status CheckOptions(const LiveIndexOptions& options) {
-  if (options.dim < 1) return Status::Invalid("dim: expected at least 1, got ", options.dim);
+  if (options.dim < 1) return Invalid("dim: expected at least 1, got ", options.dim);
   if (options.max_rows > 0xFFFFFFFFu) {
-    return Status::Invalid("max_rows: expected at most 2^32 - 1, got ", options.max_rows);
+    return Invalid("max_rows: expected at most 2^32 - 1, got ", options.max_rows);
   }
-  if (options.memory_limit < 0) return Status::Invalid("memory_limit: expected 0 or more, got ", options.memory_limit);
+  if (options.memory_limit < 0) return Invalid("memory_limit: expected 0 or more, got ", options.memory_limit);
   return options.build.Validate();
 }
 
 Status CheckThreads(int threads) {
-  return threads < 0 ? Status::Invalid("threads: expected 0 or more, got ", threads) : Status::OK();
+  return threads < 0 ? Invalid("threads: expected 0 or more, got ", threads) : Status::OK();
 }
 
-Status CheckK(int64_t k) { return k < 0 ? Status::Invalid("k: expected 0 or more, got ", k) : Status::OK(); }
+Status CheckK(int64_t k) { return k < 0 ? Invalid("k: expected 0 or more, got ", k) : Status::OK(); }
 
 size_t EfOf(const SearchOptions& search) { return static_cast<size_t>(std::max({search.k, search.ef, int64_t{1}})); }
 
 }  // namespace
 
+template <typename Function>
+Result<LiveIndex::IdRange> LiveIndex::Impl::Report(Function&& append) {
+  News news;
+  auto result = Guard([&] { return append(news); });
+  if (!result.ok()) ++appends_failed;
+  if (!options.logger) return result;
+  try {
+    if (!result.ok()) options.logger(LogLevel::kWarning, result.status().message());
+    const auto inform = [&](const char* what) {
+      options.logger(LogLevel::kInfo, "at " + std::to_string(result->last) + " rows: " + what);
+    };
+    if (news.codes_made) inform("codes were made");
+    if (news.by_codes) inform(*news.by_codes ? "walks go by codes" : "walks go by exact distances");
+  } catch (...) {
+    return result;  // the append is as it is
+  }
+  return result;
+}
+
 Result<LiveIndex::IdRange> LiveIndex::Impl::Append(const std::shared_ptr<arrow::Array>& array,
-                                                   const AppendOptions& append) {
+                                                   const AppendOptions& append, News& news) {
   std::lock_guard lock(writer);
   const int64_t before = totals.bytes;
   totals.refused = 0;
-  auto result = AppendWithinLimit(array, append);
+  auto result = AppendWithinLimit(array, append, news);
   const int64_t needed = totals.refused;
   if (!result.status().IsOutOfMemory() || needed == 0) return result;
-  return Status::CapacityError("memory: the limit is ", totals.limit, " bytes, the index takes ", before,
+  return CapacityError("memory: the limit is ", totals.limit, " bytes, the index takes ", before,
                                " and with the batch it would take at least ", needed);
 }
 
 Result<LiveIndex::IdRange> LiveIndex::Impl::AppendWithinLimit(const std::shared_ptr<arrow::Array>& array,
-                                                              const AppendOptions& append) {
-  if (array == nullptr) return Status::Invalid("vectors: expected an array, got null");
+                                                              const AppendOptions& append, News& news) {
+  if (array == nullptr) return Invalid("vectors: expected an array, got null");
   ARROW_RETURN_NOT_OK(CheckThreads(append.threads));
   if (append.row_ids && append.first_row_id) {
-    return Status::Invalid("row ids: expected row_ids or first_row_id, got both");
+    return Invalid("row ids: expected row_ids or first_row_id, got both");
   }
   ARROW_RETURN_NOT_OK(rows.Check(*array, "vectors"));
   if (append.row_ids) {
     ARROW_RETURN_NOT_OK(CheckRowIds(*append.row_ids));
     if (append.row_ids->length() != array->length()) {
-      return Status::Invalid("row ids: expected one for each of ", array->length(), " vectors, got ",
-                             append.row_ids->length());
+      return Invalid("row ids: expected one for each of ", array->length(), " vectors, got ", append.row_ids->length());
     }
   }
   const auto& vectors = static_cast<const arrow::FixedSizeListArray&>(*array);
   const auto added = static_cast<uint64_t>(vectors.length() - vectors.null_count());
   const uint32_t first = rows.size();
   if (first + added > options.max_rows) {
-    return Status::CapacityError("rows: the limit is ", options.max_rows, ", the index has ", first,
-                                 " and the batch brings ", added);
+    return CapacityError("rows: the limit is ", options.max_rows, ", the index has ", first, " and the batch brings ",
+                         added);
   }
   const uint64_t first_row_id = append.first_row_id.value_or(next_row_id);
   if (!append.row_ids && first_row_id + static_cast<uint64_t>(vectors.length()) < first_row_id) {
-    return Status::Invalid("first_row_id: expected room for ", vectors.length(), " row ids below 2^64, got ",
-                           first_row_id);
+    return Invalid("first_row_id: expected room for ", vectors.length(), " row ids below 2^64, got ", first_row_id);
   }
   uint64_t next = first_row_id + static_cast<uint64_t>(vectors.length());
   std::function<uint64_t(int64_t)> row_id = [&](int64_t i) { return first_row_id + static_cast<uint64_t>(i); };
@@ -164,9 +190,9 @@ Result<LiveIndex::IdRange> LiveIndex::Impl::AppendWithinLimit(const std::shared_
   const bool by_codes = coded(rows.size());
   if (by_codes && !codes.Append(rows)) {
     rows.Restore(mark);
-    return Status::OutOfMemory("append: no memory for the codes of ", added, " rows");
+    return Status::OutOfMemory("append: no memory for the codes of ", Plain(added), " rows");
   }
-  const size_t threads = append.threads == 0 ? DefaultThreads() : static_cast<size_t>(append.threads);
+  const size_t threads = ThreadsOf(append.threads);
   graph::Scorer scorer = MakeScorer(by_codes ? coded_rows : exact_rows);
   scorer.largest_norm = rows.largest_norm();
   const Ending ending(append);
@@ -183,12 +209,18 @@ Result<LiveIndex::IdRange> LiveIndex::Impl::AppendWithinLimit(const std::shared_
     rows.Restore(mark);
     return ToStatus(outcome, threads, ending.reason());
   }
+  const graph::Survey before = graph.survey();
   const auto start = std::chrono::steady_clock::now();
   graph.Publish();
   last_publish_nanos =
       std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - start).count();
   ++versions_published;
   next_row_id = next;
+  const graph::Survey& now = graph.survey();
+  news.codes_made = by_codes && codes_before == 0;
+  if (by_codes && (now.mode.coded != before.mode.coded || (now.rows > 0 && before.rows == 0))) {
+    news.by_codes = now.mode.coded;
+  }
   return IdRange{first, first + static_cast<uint32_t>(added)};
 }
 
@@ -206,7 +238,7 @@ Result<Answer> LiveIndex::Impl::Search(const graph::Graph::Reader& reader, std::
 Result<Answer> LiveIndex::Impl::SearchRange(const graph::Graph::Reader& reader, std::span<const float> query,
                                             float radius, const RangeOptions& range) const {
   if (!reader) return NoMemory();
-  if (std::isnan(radius)) return Status::Invalid("radius: expected a number, got NaN");
+  if (std::isnan(radius)) return Invalid("radius: expected a number, got NaN");
   ARROW_RETURN_NOT_OK(rows.CheckQuery(query));
   const Ending ending(range);
   const Passing passing(range.filter, rows, reader.version().rows);
@@ -223,16 +255,15 @@ Result<std::vector<Answer>> LiveIndex::Impl::SearchBatch(const graph::Graph::Rea
   const auto& queries = static_cast<const arrow::FixedSizeListArray&>(array);
   const auto n = static_cast<size_t>(queries.length());
   for (int64_t i = 0; i < queries.length(); ++i) {
-    if (queries.IsNull(i)) return Status::Invalid("queries: expected no nulls, got one at offset ", i);
+    if (queries.IsNull(i)) return Invalid("queries: expected no nulls, got one at offset ", i);
   }
   if (!batch.filters.empty() && batch.filters.size() != n) {
-    return Status::Invalid("filters: expected one for each of ", n, " queries, got ", batch.filters.size());
+    return Invalid("filters: expected one for each of ", n, " queries, got ", batch.filters.size());
   }
   if (!batch.filters.empty() && !search.filter.all()) {
-    return Status::Invalid("filters: expected none, as there is one for all queries");
+    return Invalid("filters: expected none, as there is one for all queries");
   }
-  const size_t threads =
-      std::max(std::min(batch.threads == 0 ? DefaultThreads() : static_cast<size_t>(batch.threads), n), size_t{1});
+  const size_t threads = std::max(std::min(ThreadsOf(batch.threads), n), size_t{1});
   std::vector<Answer> answers(n);
   const uint32_t visible = reader.version().rows;
   Passing passing_all(search.filter, rows, visible);
@@ -249,7 +280,8 @@ Result<std::vector<Answer>> LiveIndex::Impl::SearchBatch(const graph::Graph::Rea
   };
   std::vector<Worker> workers(threads, {std::vector<float>(static_cast<size_t>(options.dim)), n, Status::OK()});
   graph::ThreadPool pool;
-  if (!pool.SetThreads(threads)) return Status::UnknownError("search: the system gives no ", threads, " threads");
+  if (!pool.SetThreads(threads))
+    return Status::UnknownError("search: the system gives no ", Plain(threads), " threads");
   pool.For(n, [&](size_t worker, size_t i) {
     Worker& by = workers[worker];
     if (!by.failure.ok()) return;
@@ -361,14 +393,13 @@ Result<LiveIndex> LiveIndex::Make(const LiveIndexOptions& options) {
   return Guard([&]() -> Result<LiveIndex> {
     ARROW_RETURN_NOT_OK(CheckOptions(options));
     if (!UnknownSimd().empty()) {
-      return Status::Invalid("PENNON_SIMD: '", UnknownSimd(),
-                             "' is unknown or not supported by this processor; best is ",
-                             AvailableKernels().back()->name);
+      return Invalid("PENNON_SIMD: '", UnknownSimd(), "' is unknown or not supported by this processor; best is ",
+                     AvailableKernels().back()->name);
     }
     auto impl = std::make_shared<Impl>(options);
     if (!impl->graph.Init()) {
       if (impl->totals.refused == 0) return Status::OutOfMemory("no memory for an index");
-      return Status::CapacityError("memory: the limit is ", options.memory_limit,
+      return CapacityError("memory: the limit is ", options.memory_limit,
                                    " bytes, an empty index takes at least ", impl->totals.refused.load());
     }
     return LiveIndex(std::move(impl));
@@ -377,35 +408,32 @@ Result<LiveIndex> LiveIndex::Make(const LiveIndexOptions& options) {
 
 Result<LiveIndex::IdRange> LiveIndex::Append(const std::shared_ptr<arrow::Array>& vectors,
                                              const AppendOptions& options) {
-  auto result = Guard([&] { return impl_->Append(vectors, options); });
-  if (!result.ok()) ++impl_->appends_failed;
-  return result;
+  return impl_->Report([&](Impl::News& news) { return impl_->Append(vectors, options, news); });
 }
 
 Result<LiveIndex::IdRange> LiveIndex::Append(const arrow::RecordBatch& batch, const AppendOptions& options) {
-  return Guard([&]() -> Result<IdRange> {
+  return impl_->Report([&](Impl::News& news) -> Result<IdRange> {
     const std::string& name = impl_->options.vector_column;
     int column = -1;
     for (int i = 0; i < batch.num_columns(); ++i) {
       const bool wanted =
           name.empty() ? batch.column(i)->type_id() == arrow::Type::FIXED_SIZE_LIST : batch.column_name(i) == name;
       if (!wanted) continue;
-      if (column >= 0) return Status::Invalid("vector_column: expected one column, found two; name one in the options");
+      if (column >= 0) return Invalid("vector_column: expected one column, found two; name one in the options");
       column = i;
     }
     if (column < 0) {
-      return Status::Invalid("vector_column: no column ", name.empty() ? "of type FixedSizeList" : "'" + name + "'",
-                             " in ", batch.schema()->ToString());
+      return Invalid("vector_column: no column ", name.empty() ? "of type FixedSizeList" : "'" + name + "'", " in ",
+                     batch.schema()->ToString());
     }
     AppendOptions resolved = options;
     if (!impl_->options.row_id_column.empty() && !options.row_ids && !options.first_row_id) {
       resolved.row_ids = batch.GetColumnByName(impl_->options.row_id_column);
       if (!resolved.row_ids) {
-        return Status::Invalid("row_id_column: no column '", impl_->options.row_id_column, "' in ",
-                               batch.schema()->ToString());
+        return Invalid("row_id_column: no column '", impl_->options.row_id_column, "' in ", batch.schema()->ToString());
       }
     }
-    return Append(batch.column(column), resolved);
+    return impl_->Append(batch.column(column), resolved, news);
   });
 }
 
@@ -473,13 +501,13 @@ Stats LiveIndex::GetStats() const {
 
 Result<MemoryUsage> EstimateMemory(const LiveIndexOptions& options, uint64_t rows, const EstimateOptions& estimate) {
   ARROW_RETURN_NOT_OK(CheckOptions(options));
-  if (rows > options.max_rows) return Status::Invalid("rows: expected at most ", options.max_rows, ", got ", rows);
-  if (estimate.batch_rows < 1) return Status::Invalid("batch_rows: expected at least 1, got 0");
+  if (rows > options.max_rows) return Invalid("rows: expected at most ", options.max_rows, ", got ", rows);
+  if (estimate.batch_rows < 1) return Invalid("batch_rows: expected at least 1, got 0");
   ARROW_RETURN_NOT_OK(CheckThreads(estimate.threads));
   const uint64_t codes = options.codes == Codes::kNone ? 0 : CodeStore::EstimateBytes(options.dim, rows);
   const graph::Params params = GraphParams(options.build);
   const graph::Graph::Bytes lists = graph::Graph::EstimateBytes(params, rows, estimate.batch_rows);
-  const size_t threads = estimate.threads == 0 ? DefaultThreads() : static_cast<size_t>(estimate.threads);
+  const size_t threads = ThreadsOf(estimate.threads);
   const auto query_bytes = 3 * static_cast<uint64_t>(options.dim) * sizeof(float);
   MemoryUsage usage;
   usage.vectors_bytes = static_cast<int64_t>(

@@ -50,7 +50,7 @@ Result<Answer> Pager::Refill(size_t k, const Deadline& deadline, const std::stop
 
 Result<Answer> Pager::Next(int64_t k, const Deadline& deadline, const std::stop_token& stop_token) {
   return Guard([&]() -> Result<Answer> {
-    if (k < 1) return Status::Invalid("k: expected at least 1, got ", k);
+    if (k < 1) return Invalid("k: expected at least 1, got ", k);
     const size_t wanted = std::min(static_cast<size_t>(k), given_.size());
     Answer page;
     if (!all_ && next_ + wanted > near_) {

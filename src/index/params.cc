@@ -1,5 +1,7 @@
 #include "pennon/params.h"
 
+#include "vectors/status.h"
+
 namespace pennon::inline PENNON_ABI {
 
 std::string_view ToString(Metric metric) {
@@ -20,11 +22,11 @@ BuildParams BuildParams::MemWalDefault() {
 
 arrow::Status BuildParams::Validate() const {
   if (max_level < 1 || max_level > 64) {
-    return arrow::Status::Invalid("max_level must be between 1 and 64, got ", max_level);
+    return Invalid("max_level must be between 1 and 64, got ", max_level);
   }
-  if (m < 2 || m > 4096) return arrow::Status::Invalid("m must be between 2 and 4096, got ", m);
+  if (m < 2 || m > 4096) return Invalid("m must be between 2 and 4096, got ", m);
   if (ef_construction < m) {
-    return arrow::Status::Invalid("ef_construction must be >= m, got ef_construction=", ef_construction, " and m=", m);
+    return Invalid("ef_construction must be >= m, got ef_construction=", ef_construction, " and m=", m);
   }
   return arrow::Status::OK();
 }

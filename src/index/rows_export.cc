@@ -5,6 +5,8 @@
 #include <arrow/builder.h>
 #include <arrow/type.h>
 
+#include "vectors/status.h"
+
 namespace pennon {
 
 arrow::Result<std::shared_ptr<arrow::RecordBatch>> RowsToRecordBatch(const RowStore& store, uint32_t rows,
@@ -19,8 +21,8 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> RowsToRecordBatch(const RowSt
     uint64_t row_id = store.row_id(row);
     if (reverse_row_ids_of) {
       if (row_id >= *reverse_row_ids_of) {
-        return arrow::Status::Invalid("reverse_row_ids_of: expected more than every row id, got ", *reverse_row_ids_of,
-                                      " with row id ", row_id);
+        return Invalid("reverse_row_ids_of: expected more than every row id, got ", *reverse_row_ids_of,
+                       " with row id ", row_id);
       }
       row_id = *reverse_row_ids_of - 1 - row_id;
     }

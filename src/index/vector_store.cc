@@ -54,8 +54,8 @@ void VectorStoreSnapshot::DistancesBetween(uint32_t id, std::span<const uint32_t
 }
 
 arrow::Status VectorStoreSnapshot::CopyVector(uint32_t id, std::span<float> out) const {
-  if (id >= size_) return arrow::Status::Invalid("id: expected less than ", size_, ", got ", id);
-  if (out.size() != dim()) return arrow::Status::Invalid("out: expected room for ", dim(), " floats, got ", out.size());
+  if (id >= size_) return Invalid("id: expected less than ", size_, ", got ", id);
+  if (out.size() != dim()) return Invalid("out: expected room for ", dim(), " floats, got ", out.size());
   const float* values = impl_->rows.Load(id, out.data()).values;
   if (values != out.data()) std::copy_n(values, out.size(), out.data());
   return arrow::Status::OK();
@@ -69,7 +69,7 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> VectorStoreSnapshot::ToRecord
 
 arrow::Result<VectorStore> VectorStore::Make(int32_t dim, Metric metric, arrow::MemoryPool* pool) {
   return Guard([&]() -> arrow::Result<VectorStore> {
-    if (dim < 1) return arrow::Status::Invalid("dim: expected at least 1, got ", dim);
+    if (dim < 1) return Invalid("dim: expected at least 1, got ", dim);
     if (pool == nullptr) pool = arrow::default_memory_pool();
     return VectorStore(std::make_shared<VectorStoreSnapshot::Impl>(dim, metric, pool));
   });
@@ -78,7 +78,7 @@ arrow::Result<VectorStore> VectorStore::Make(int32_t dim, Metric metric, arrow::
 arrow::Result<VectorStore::IdRange> VectorStore::AppendBatch(const std::shared_ptr<arrow::Array>& array,
                                                              uint64_t first_row_id) {
   return Guard([&]() -> arrow::Result<IdRange> {
-    if (array == nullptr) return arrow::Status::Invalid("vectors: expected an array, got null");
+    if (array == nullptr) return Invalid("vectors: expected an array, got null");
     RowStore& rows = impl_->rows;
     std::lock_guard lock(impl_->writer);
     ARROW_RETURN_NOT_OK(rows.Check(*array, "vectors"));
@@ -86,8 +86,7 @@ arrow::Result<VectorStore::IdRange> VectorStore::AppendBatch(const std::shared_p
     const uint32_t first = rows.size();
     const int64_t added = vectors.length() - vectors.null_count();
     if (first + added > int64_t{0xFFFFFFFF}) {
-      return arrow::Status::CapacityError("rows: the limit is 2^32 - 1, the store has ", first,
-                                          " and the batch brings ", added);
+      return CapacityError("rows: the limit is 2^32 - 1, the store has ", first, " and the batch brings ", added);
     }
     ARROW_RETURN_NOT_OK(rows.Append(vectors, [&](int64_t i) { return first_row_id + static_cast<uint64_t>(i); }));
     impl_->visible.store(rows.size(), std::memory_order_release);

@@ -11,6 +11,7 @@
 #include <arrow/util/float16.h>
 
 #include "kernels/kernels.h"
+#include "vectors/status.h"
 
 namespace pennon {
 namespace {
@@ -71,12 +72,11 @@ double SquaredNorm(const void* vector, bool half, int32_t dim) {
 arrow::Status CheckVector(const void* vector, bool half, int32_t dim, const char* what, int64_t offset) {
   const double norm = SquaredNorm(vector, half, dim);
   if (!std::isfinite(norm)) {
-    return arrow::Status::Invalid(what, ": the vector at offset ", offset,
-                                  " holds NaN or infinity; expected finite values");
+    return Invalid(what, ": the vector at offset ", offset, " holds NaN or infinity; expected finite values");
   }
   if (norm > double{FLT_MAX} / 4) {
-    return arrow::Status::Invalid(what, ": the vector at offset ", offset, " has the squared norm ", norm,
-                                  "; expected at most FLT_MAX / 4");
+    return Invalid(what, ": the vector at offset ", offset, " has the squared norm ", norm,
+                   "; expected at most FLT_MAX / 4");
   }
   return arrow::Status::OK();
 }
@@ -102,11 +102,10 @@ arrow::Status RowStore::Check(const arrow::Array& array, const char* what) const
       type.id() == arrow::Type::FIXED_SIZE_LIST ? static_cast<const arrow::FixedSizeListType*>(&type) : nullptr;
   if (list == nullptr ||
       (list->value_type()->id() != arrow::Type::FLOAT && list->value_type()->id() != arrow::Type::HALF_FLOAT)) {
-    return arrow::Status::Invalid(what, ": expected FixedSizeList<float or halffloat>[", dim_, "], got ",
-                                  type.ToString());
+    return Invalid(what, ": expected FixedSizeList<float or halffloat>[", dim_, "], got ", type.ToString());
   }
   if (list->list_size() != dim_) {
-    return arrow::Status::Invalid(what, ": expected dimension ", dim_, ", got ", list->list_size());
+    return Invalid(what, ": expected dimension ", dim_, ", got ", list->list_size());
   }
   const auto& vectors = static_cast<const arrow::FixedSizeListArray&>(array);
   const arrow::Array& values = *vectors.values();
@@ -117,8 +116,8 @@ arrow::Status RowStore::Check(const arrow::Array& array, const char* what) const
     if (nulls) {
       for (int32_t d = 0; d < dim_; ++d) {
         if (values.IsNull(vectors.value_offset(i) + d)) {
-          return arrow::Status::Invalid(what, ": the vector at offset ", i, " has a null element at ", d,
-                                        "; expected no nulls inside a vector");
+          return Invalid(what, ": the vector at offset ", i, " has a null element at ", d,
+                         "; expected no nulls inside a vector");
         }
       }
     }
@@ -129,7 +128,7 @@ arrow::Status RowStore::Check(const arrow::Array& array, const char* what) const
 
 arrow::Status RowStore::CheckQuery(std::span<const float> query) const {
   if (query.size() != static_cast<size_t>(dim_)) {
-    return arrow::Status::Invalid("query: expected dimension ", dim_, ", got ", query.size());
+    return Invalid("query: expected dimension ", dim_, ", got ", query.size());
   }
   return CheckVector(query.data(), false, dim_, "query", 0);
 }
@@ -231,7 +230,7 @@ arrow::Status RowStore::Append(const arrow::FixedSizeListArray& vectors,
   }
   if (memory) return arrow::Status::OK();
   Restore(mark);
-  return arrow::Status::OutOfMemory("append: no memory for ", rows, " vectors of dimension ", dim_);
+  return arrow::Status::OutOfMemory("append: no memory for ", Plain(rows), " vectors of dimension ", Plain(dim_));
 }
 
 float RowStore::InverseNorm(const void* vector, bool half) const {

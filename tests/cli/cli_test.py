@@ -3,12 +3,15 @@
 import json
 import os
 import pathlib
+import re
 import signal
+import struct
 import subprocess
 import tempfile
 import unittest
 
 import pyarrow
+import pyarrow.compute
 import pyarrow.ipc
 import pyarrow.parquet
 
@@ -37,6 +40,11 @@ class Case(unittest.TestCase):
         pyarrow.parquet.write_table(pyarrow.table(columns), self.path(file))
         return self.path(file)
 
+    def write_bytes(self, file, data):
+        with open(self.path(file), "wb") as out:
+            out.write(data)
+        return self.path(file)
+
     def fails(self, code, words, *args, **kwargs):
         run = pennon(*args, **kwargs)
         self.assertEqual(run.returncode, code, run.stderr)
@@ -60,12 +68,15 @@ class Errors(Case):
         self.fails(2, "--metric", "replay", DATA, "--metric", "l1")
         self.fails(2, "--k", "replay", DATA, "--k", "0")
         self.fails(2, "--passes", "replay", DATA, "--passes", "0")
+        self.fails(2, "--deadline", "replay", DATA, "--deadline", "-1")
+        for share in ("0", "1.01"):
+            self.fails(2, "--filter-share", "replay", DATA, "--filter-share", share)
         self.fails(2, "--holdout", "replay", DATA, "--holdout", "1", "--queries", DATA)
         self.fails(2, "subcommand")
 
     def test_files_and_columns(self):
         self.fails(1, "no-such-file", "replay", "no-such-file")
-        self.fails(1, "neither a Parquet nor an Arrow IPC file", "replay", __file__)
+        self.fails(1, "cli_test.py: expected a Parquet, Arrow IPC or .npy file", "replay", __file__)
         self.fails(1, "embedding (fixed_size_list", "replay", DATA, "--vector", "nope")
         self.fails(1, "expected FixedSizeList", "replay", DATA, "--vector", "name")
         self.fails(1, "expected int64 or uint64", "replay", DATA, "--row-id", "name")
@@ -77,9 +88,7 @@ class Errors(Case):
         self.fails(1, "halffloat", "replay", doubles)
         narrow = self.write("narrow.parquet", v=vectors([[1, 2]]))
         self.fails(1, "expected dimension 384", "replay", DATA, "--queries", narrow)
-        with open(self.path("broken.parquet"), "wb") as broken:
-            broken.write(b"PAR1 and no more")
-        self.fails(1, "broken.parquet", "replay", self.path("broken.parquet"))
+        self.fails(1, "broken.parquet", "replay", self.write_bytes("broken.parquet", b"PAR1 and no more"))
 
     def test_values(self):
         bad = self.write("bad.parquet", v=vectors([[1, 2], [float("nan"), 1]] * 20))
@@ -108,8 +117,8 @@ class Replay(Case):
             "run": "version simd codes m ef_construction metric seed dim type rows",
             "insert": "rows seconds rows_per_s threads batch publish_p50_us publish_p99_us first_tenth_us_per_row"
             " last_tenth_us_per_row",
-            "search": "ef k qps recall p50_us p99_us threads",
-            "search_batch": "ef k qps recall threads",
+            "search": "ef k filter_share qps recall incomplete p50_us p99_us threads",
+            "search_batch": "ef k filter_share qps recall incomplete threads",
             "concurrent": "ef readers searches qps p50_us p99_us idle_p50_us idle_p99_us",
             "memory": "vectors_bytes caller_bytes codes_bytes graph_bytes versions_bytes other_bytes total_bytes"
             " peak_bytes rss_bytes rss_growth_bytes rss_peak_growth_bytes",
@@ -161,6 +170,35 @@ class Replay(Case):
             self.assertEqual(queries, [query for query in range(100) for _ in range(5)])
             self.assertLess(max(row["row_id"] for row in of["search", ef]), 900)
 
+    def test_deadline(self):
+        for deadline, incomplete in (("1e-6", 100), ("1e6", 0)):
+            words, lines = self.replay(DATA, "--limit", "1000", "--ef", "16", "--deadline", deadline)
+            searches = [line for line in lines if line["what"].startswith("search")]
+            self.assertEqual([line["incomplete"] for line in searches], [incomplete] * 2)
+            self.assertIn(f"incomplete: {incomplete} answers, {incomplete} of the batch\n", words)
+            self.assertEqual(searches[0]["recall"] == 0, incomplete == 100)
+        words, _ = self.replay(DATA, "--limit", "1000")
+        self.assertNotIn("incomplete", words)
+
+    def test_filter_share(self):
+        found = {}
+        for share in ("1", "0.3", "0.001"):
+            answers = self.path("answers.arrow")
+            _, lines = self.replay(DATA, "--limit", "2000", "--ef", "100", "--filter-share", share, "--answers", answers)
+            searches = [line for line in lines if line["what"].startswith("search")]
+            self.assertEqual([line["filter_share"] for line in searches], [float(share)] * 2)
+            for line in searches:
+                self.assertGreater(line["recall"], 0.95)
+            found[share] = set(pyarrow.ipc.open_file(answers).read_all()["row_id"].to_pylist())
+        self.assertTrue(0.25 * 1800 < len(found["0.3"]) < 0.35 * 1800, len(found["0.3"]))
+        self.assertGreater(len(found["1"]), 0.5 * 1800)
+        self.assertLess(len(found["0.001"]), 8)
+
+    def test_progress_tells_the_time_left(self):
+        run = pennon("replay", DATA, "--limit", "900", "--holdout", "0", "--batch", "225", "--rate", "900")
+        self.assertEqual(len(re.findall(r" searches, 00:0\d left\n", run.stderr)), 3, run.stderr)
+        self.assertRegex(run.stderr, r" searches\n$")
+
     def test_no_readers(self):
         _, lines = self.replay(DATA, "--limit", "300", "--readers", "0")
         self.assertNotIn("concurrent", {line["what"] for line in lines})
@@ -195,6 +233,86 @@ class Replay(Case):
         offsets = json.loads(batch.schema.metadata[b"lance:hnsw"])["level_offsets"]
         self.assertEqual(offsets[:2], [0, 500])
         self.assertEqual(offsets[-1], batch.num_rows)
+
+
+def npy(descr, rows, version=(1, 0), order="False", shape=None):
+    """A .npy file as NumPy writes it; rows of bytes or numbers."""
+    shape = shape or f"({len(rows)}, {len(rows[0])})"
+    header = f"{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}".encode()
+    size = "<H" if version == (1, 0) else "<I"
+    header += b" " * (-(8 + struct.calcsize(size) + len(header) + 1) % 64) + b"\n"
+    values = b"".join(struct.pack(f"<{len(row)}{ {'2': 'e', '4': 'f', '8': 'd'}[descr[-1]] }", *row) for row in rows)
+    return b"\x93NUMPY" + bytes(version) + struct.pack(size, len(header)) + header + values
+
+
+def vecs(kind, rows):
+    return b"".join(struct.pack(f"<i{len(row)}{kind}", len(row), *row) for row in rows)
+
+
+class VectorFiles(Case):
+    ROWS = [[i, i % 7, 200 - i] for i in range(60)]
+
+    def files(self):
+        rows = self.ROWS
+        lines = "".join(",".join(map(str, row)) + "\n" for row in rows)
+        yield self.write_bytes("f4.npy", npy("<f4", rows)), "float"
+        yield self.write_bytes("f2.npy", npy("<f2", rows, (2, 0))), "halffloat"
+        yield self.write_bytes("f8.npy", npy("<f8", rows, (3, 0))), "float"
+        yield self.write_bytes("any-name", npy("<f4", rows)), "float"
+        yield self.write_bytes("v.fvecs", vecs("f", rows)), "float"
+        yield self.write_bytes("v.bvecs", vecs("B", rows)), "float"
+        yield self.write_bytes("bare.csv", lines.encode()), "float"
+        yield self.write_bytes("bom.csv", b"\xef\xbb\xbf" + lines.replace("\n", "\r\n").encode()), "float"
+        yield self.write_bytes("header.csv", b"0th,b,c\n" + lines.replace(",", ".0,").encode()), "float"
+
+    def test_every_kind_holds_the_same_vectors(self):
+        answers = self.path("answers.arrow")
+        found = []
+        for file, type in self.files():
+            _, lines = self.replay(file, "--queries", file, "--k", "4", "--answers", answers)
+            self.assertEqual([lines[0][key] for key in ("rows", "dim", "type")], [60, 3, type])
+            found.append(pyarrow.ipc.open_file(answers).read_all())
+            self.assertEqual(found[-1], found[0], file)
+        nearest = found[0].filter(pyarrow.compute.equal(found[0]["query"], 9)).slice(0, 2).to_pylist()
+        self.assertEqual([(row["row_id"], row["distance"]) for row in nearest], [(9, 0), (8, 3)])
+
+    def test_columns(self):
+        file = self.write_bytes("v.npy", npy("<f4", self.ROWS))
+        self.replay(file, "--vector", "vector")
+        self.fails(1, "there are: vector (fixed_size_list<item: float>[3])", "replay", file, "--row-id", "id")
+        self.fails(1, "expected dimension 3", "replay", file, "--queries", self.write_bytes("q.csv", b"1,2\n3,4\n"))
+
+    def test_bad_files(self):
+        rows = self.ROWS
+        for name, data, words in (
+            ("short.npy", npy("<f4", rows)[:-1], "expected 60 rows of 12 bytes, got 719 bytes"),
+            ("long.npy", npy("<f4", rows) + b"x", "expected 60 rows of 12 bytes, got 721 bytes"),
+            ("cut.npy", npy("<f4", rows)[:60], "expected a header of"),
+            ("magic.npy", b"\x93NUMPY\1", "expected a header, got 7 bytes"),
+            ("version.npy", npy("<f4", rows, (4, 0)), "expected version 1, 2 or 3, got 4"),
+            ("big.npy", npy("<f4", rows).replace(b"<f4", b">f4"), "'<f4', '<f2' or '<f8' in C order, got {'descr': '>f4'"),
+            ("order.npy", npy("<f4", rows, order="True"), "in C order"),
+            ("flat.npy", npy("<f4", rows, shape="(180,)"), "two dimensions"),
+            ("none.npy", npy("<f4", rows, shape="(60, 0)"), "at least 1"),
+            ("less.npy", npy("<f4", rows, shape="(-60, -3)"), "at least 1"),
+            ("huge.npy", npy("<f4", rows, shape="(4611686018427387904, 4)"), "rows of 16 bytes"),
+            ("wide.npy", npy("<f4", rows, shape="(1, 4294967296)"), "expected an array"),
+            ("zero.fvecs", vecs("f", [[]] * 5), "expected a dimension of at least 1, got 0"),
+            ("less.bvecs", b"\xff\xff\xff\xff1234", "expected a dimension of at least 1, got -1"),
+            ("mixed.fvecs", vecs("f", [[1, 2, 3], [1, 2, 3], [2, 1, 2]]).replace(b"\3\0\0\0\0\0\0@", b"\2\0\0\0\0\0\0@"),
+             "expected dimension 3 as in the first row, got 2 in row 2"),
+            ("short.bvecs", vecs("B", rows)[:-1], "expected rows of 7 bytes for dimension 3, got 419 bytes"),
+            ("empty.fvecs", b"", "expected the dimension"),
+            ("empty.csv", b"", "Empty CSV"),
+            ("words.csv", b"a,b\n1,2\n3,four\n", "expected a number in every row of column 'b', got string"),
+            ("ragged.csv", b"1,2\n3,4\n5\n", "Expected 2 columns, got 1"),
+            ("gaps.csv", b"1,2\n3,\n", "column 'f1', got int64 with 1 nulls"),
+            ("header.csv", b"a,b\n", "column 'a', got null"),
+            ("random.bin", b"\x00" * 100, "expected a Parquet, Arrow IPC or .npy file, or a name that ends in"),
+        ):
+            with self.subTest(name):
+                run = self.fails(1, words, "replay", self.write_bytes(name, data))
+                self.assertIn(name, run.stderr)
 
 
 class Simd(Case):
@@ -238,6 +356,17 @@ class Endings(Case):
                              capture_output=True, text=True, timeout=60)
         self.assertNotIn("pennon: ", run.stderr)
         self.assertEqual(len(run.stdout.splitlines()), 1)
+
+    def test_a_german_locale_changes_no_number(self):
+        if subprocess.run(["localedef", "-i", "de_DE", "-f", "UTF-8", self.path("de_DE.UTF-8")], capture_output=True).returncode > 1:
+            self.skipTest("the locale de_DE.UTF-8 cannot be made here")
+        out = self.path("out.jsonl")
+        run = pennon("replay", DATA, "--limit", "2000", "--filter-share", "0.5", "--json", out,
+                     env={**os.environ, "LC_ALL": "de_DE.UTF-8", "LOCPATH": self.folder.name})
+        self.assertEqual(run.returncode, 0, run.stderr)
+        self.assertIn("inserted 1,800 rows", run.stdout)
+        with open(out) as lines:
+            self.assertIn(0.5, [json.loads(line).get("filter_share") for line in lines])
 
     def test_help(self):
         self.assertIn("replay", pennon("--help").stdout)

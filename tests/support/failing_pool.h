@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <memory>
+#include <stdexcept>
 #include <string>
 
 #include <arrow/memory_pool.h>
@@ -13,16 +14,21 @@ namespace pennon {
 class FailingPool final : public arrow::MemoryPool {
  public:
   std::atomic<int64_t> left{-1};  // allocations until one fails; negative: none does
+  bool throws = false;            // instead of failing
+  bool throws_when_freed = false;
 
   arrow::Status Allocate(int64_t size, int64_t alignment, uint8_t** out) override {
-    if (left == 0) return arrow::Status::OutOfMemory("as asked");
-    if (left > 0) --left;
+    ARROW_RETURN_NOT_OK(Spend());
     return pool_->Allocate(size, alignment, out);
   }
   arrow::Status Reallocate(int64_t old_size, int64_t size, int64_t alignment, uint8_t** out) override {
+    ARROW_RETURN_NOT_OK(Spend());
     return pool_->Reallocate(old_size, size, alignment, out);
   }
-  void Free(uint8_t* memory, int64_t size, int64_t alignment) override { pool_->Free(memory, size, alignment); }
+  void Free(uint8_t* memory, int64_t size, int64_t alignment) override {
+    pool_->Free(memory, size, alignment);
+    if (throws_when_freed) throw std::runtime_error("as asked");
+  }
   int64_t bytes_allocated() const override { return pool_->bytes_allocated(); }
   int64_t max_memory() const override { return pool_->max_memory(); }
   int64_t total_bytes_allocated() const override { return pool_->total_bytes_allocated(); }
@@ -30,6 +36,13 @@ class FailingPool final : public arrow::MemoryPool {
   std::string backend_name() const override { return "failing"; }
 
  private:
+  arrow::Status Spend() {
+    if (left == 0 && throws) throw std::runtime_error("as asked");
+    if (left == 0) return arrow::Status::OutOfMemory("as asked");
+    if (left > 0) --left;
+    return arrow::Status::OK();
+  }
+
   std::unique_ptr<arrow::MemoryPool> pool_ = arrow::MemoryPool::CreateDefault();
 };
 
