@@ -181,7 +181,7 @@ struct EstimateOptions {
 // What an index of so many rows will take once they are in, with nothing held of older versions and one search at a
 // time: total() within a tenth from 10,000 rows on, within 256 KiB below. peak_bytes is not told.
 PENNON_EXPORT arrow::Result<MemoryUsage> EstimateMemory(const LiveIndexOptions& options, uint64_t rows,
-                                          const EstimateOptions& estimate = {});
+                                                        const EstimateOptions& estimate = {});
 
 // ok: every row is reachable from every row over level 0, and all lists are well formed.
 struct VerifyReport {

@@ -25,6 +25,7 @@ struct ReplayOptions {
   double filter_share = 1;
   bool exact = true;
   int64_t limit = 0;
+  uint64_t memory_limit = 0;
   int64_t chunk = 0;
   IngestOptions ingest = {.threads = 0};
   std::string metric = "l2";

@@ -123,7 +123,11 @@ arrow::Result<Ingest> RunIngest(LiveIndex& index, const arrow::Array& vectors, c
   ingest.wall_seconds = SecondsSince(start);
   done = true;
   readers.clear();
-  ARROW_RETURN_NOT_OK(status);
+  if (status.IsCapacityError()) {
+    ingest.refused = status;
+  } else {
+    ARROW_RETURN_NOT_OK(status);
+  }
   ARROW_RETURN_NOT_OK(failure);
   return ingest;
 }

@@ -39,6 +39,7 @@ struct Ingest {
   int64_t rows = 0;
   double seconds = 0;  // inside Append
   double wall_seconds = 0;
+  arrow::Status refused;  // not OK: a batch passed the memory limit, and was the last
   std::vector<Batch> batches;
   std::vector<TimedSearch> searches;
 

@@ -61,6 +61,10 @@ void AddReplay(CLI::App& app, pennon::cli::ReplayOptions& options) {
   add("Ingest", "--limit", options.limit, "rows of DATA to use; 0: all")
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);
+  add("Ingest", "--memory-limit", options.memory_limit,
+      "bytes that the index may take, as in 512MiB; the ingest ends at the batch that would pass it; 0: no limit")
+      ->transform(CLI::AsSizeValue(false))
+      ->check(CLI::Range(uint64_t{0}, uint64_t{INT64_MAX}));
   add("Ingest", "--threads", options.ingest.threads, "insert threads; 0: as many as this process may use")
       ->capture_default_str()
       ->check(CLI::Range(0, 1024));

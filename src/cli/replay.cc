@@ -207,7 +207,8 @@ Status Replay(const ReplayOptions& given) {
       LiveIndex::Make({.dim = input.vectors->value_length(),
                        .metric = ParseMetric(options.metric),
                        .codes = options.codes == "none" ? Codes::kNone : Codes::kQuantized,
-                       .build = {.m = options.m, .ef_construction = options.ef_construction, .seed = options.seed}}));
+                       .build = {.m = options.m, .ef_construction = options.ef_construction, .seed = options.seed},
+                       .memory_limit = static_cast<int64_t>(options.memory_limit)}));
   // Before the ingest: a place that cannot be written to should not cost it.
   ARROW_ASSIGN_OR_RAISE(auto json, JsonLines::Open(options.json));
   ARROW_ASSIGN_OR_RAISE(auto answers_file, AnswersFile::Open(options.answers));
@@ -245,7 +246,7 @@ Status Replay(const ReplayOptions& given) {
   if (options.verify && interrupted == 0) ARROW_RETURN_NOT_OK(ReportGraph(index, json));
   if (graph_file && interrupted == 0) ARROW_RETURN_NOT_OK(NameFile(options.export_graph, Export(index, graph_file)));
   ARROW_RETURN_NOT_OK(json.Close());
-  return interrupted != 0 ? Status::Cancelled("interrupted") : Status::OK();
+  return interrupted != 0 ? Status::Cancelled("interrupted") : ingest.refused;
 }
 
 }  // namespace pennon::cli

@@ -145,7 +145,7 @@ Result<LiveIndex::IdRange> LiveIndex::Impl::Append(const std::shared_ptr<arrow::
   const int64_t needed = totals.refused;
   if (!result.status().IsOutOfMemory() || needed == 0) return result;
   return CapacityError("memory: the limit is ", totals.limit, " bytes, the index takes ", before,
-                               " and with the batch it would take at least ", needed);
+                       " and with the batch it would take at least ", needed);
 }
 
 Result<LiveIndex::IdRange> LiveIndex::Impl::AppendWithinLimit(const std::shared_ptr<arrow::Array>& array,
@@ -399,8 +399,8 @@ Result<LiveIndex> LiveIndex::Make(const LiveIndexOptions& options) {
     auto impl = std::make_shared<Impl>(options);
     if (!impl->graph.Init()) {
       if (impl->totals.refused == 0) return Status::OutOfMemory("no memory for an index");
-      return CapacityError("memory: the limit is ", options.memory_limit,
-                                   " bytes, an empty index takes at least ", impl->totals.refused.load());
+      return CapacityError("memory: the limit is ", options.memory_limit, " bytes, an empty index takes at least ",
+                           impl->totals.refused.load());
     }
     return LiveIndex(std::move(impl));
   });

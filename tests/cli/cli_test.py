@@ -180,6 +180,25 @@ class Replay(Case):
         words, _ = self.replay(DATA, "--limit", "1000")
         self.assertNotIn("incomplete", words)
 
+    def test_memory_limit(self):
+        _, lines = self.replay(DATA, "--limit", "3000", "--ef", "16", "--memory-limit", "1GiB")
+        def of(what):
+            return next(line for line in lines if line["what"] == what)
+
+        self.assertEqual(of("insert")["rows"], 2700)
+        run = pennon("replay", DATA, "--limit", "3000", "--ef", "16", "--memory-limit", "4MiB", "--json", self.path("j"))
+        self.assertEqual(run.returncode, 1)
+        self.assertIn("memory: the limit is 4194304 bytes", run.stderr)
+        with open(self.path("j")) as file:
+            lines = [json.loads(line) for line in file]
+        self.assertTrue(0 < of("insert")["rows"] < 2700)
+        self.assertLess(of("memory")["total_bytes"], 4 << 20)
+        self.assertGreater(of("search")["recall"], 0.9)
+        run = pennon("replay", DATA, "--limit", "3000", "--memory-limit", "10kB")
+        self.assertEqual(run.returncode, 1)
+        self.assertIn("memory: the limit is 10240 bytes", run.stderr)
+        self.assertEqual(pennon("replay", DATA, "--memory-limit", "-1").returncode, 2)
+
     def test_filter_share(self):
         found = {}
         for share in ("1", "0.3", "0.001"):
