@@ -268,8 +268,8 @@ class PENNON_EXPORT LiveIndex {
   // Neither waits for a running Append; versions_bytes is as of the last publish.
   MemoryUsage GetMemoryUsage() const;
   Stats GetStats() const;
-  // Makes what no reader needs any more reusable, and gives the scratch of idle searches and of appends back to the
-  // pool; waits for a running Append.
+  // Makes what no reader needs any more reusable, gives the scratch of idle searches and of appends back to the pool and
+  // ends the threads of appends, until they are needed again; waits for a running Append.
   void Trim();
 
   struct Impl;  // not for users

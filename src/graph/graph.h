@@ -165,8 +165,8 @@ class Graph {
   void Abort() noexcept;
   // Writer: frees what no reader needs any more.
   void Trim() noexcept;
-  // Writer: gives back the scratch that is not in use.
-  void ReleaseScratch() noexcept;
+  // Writer: gives back the scratch that is not in use, and ends its threads.
+  void ReleaseIdle() noexcept;
   const Survey& survey() const { return current_.load(std::memory_order_relaxed)->survey; }
   uint64_t build_distances() const { return build_distances_.load(std::memory_order_relaxed); }
   uint64_t live_versions() const { return live_versions_.load(std::memory_order_relaxed); }

@@ -158,7 +158,8 @@ bool Graph::MakeLinker() noexcept {
 
 void Graph::DropLinker() noexcept { delete linker_; }
 
-void Graph::ReleaseScratch() noexcept {
+void Graph::ReleaseIdle() noexcept {
+  pool_.Stop();
   linker_->Release();
   slots_.ForEachIdle([](Slot<Scratch>& slot) { slot.scratch.Release(); });
 }

@@ -24,13 +24,16 @@ void Pause() {
 
 }  // namespace
 
-ThreadPool::~ThreadPool() {
+void ThreadPool::Stop() noexcept {
   // Threads that are not here can neither be joined nor destroyed.
   if (process_ != getpid()) new (&workers_) std::vector<std::thread>;
   stop_ = true;
   ++round_;
   round_.notify_all();
   for (std::thread& worker : workers_) worker.join();
+  workers_.clear();
+  stop_ = false;
+  threads_ = 1;
 }
 
 bool ThreadPool::SetThreads(size_t threads) noexcept {

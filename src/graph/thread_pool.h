@@ -21,10 +21,13 @@ class ThreadPool {
   ThreadPool() = default;
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
-  ~ThreadPool();
+  ~ThreadPool() { Stop(); }
 
   // Makes `threads` threads work from now on, the caller among them. False if the system gives no more.
   [[nodiscard]] bool SetThreads(size_t threads) noexcept;
+
+  // Ends the workers; SetThreads starts new ones.
+  void Stop() noexcept;
 
   // Calls task(worker, i) for every i in [0, n), worker below the number of threads, and returns when all are done. If
   // n is at least that number, every thread gets some.

@@ -526,7 +526,7 @@ Result<MemoryUsage> EstimateMemory(const LiveIndexOptions& options, uint64_t row
 void LiveIndex::Trim() {
   std::lock_guard lock(impl_->writer);
   impl_->graph.Trim();
-  impl_->graph.ReleaseScratch();
+  impl_->graph.ReleaseIdle();
 }
 
 namespace {

@@ -19,6 +19,14 @@ constexpr int kDim = 24;
 
 std::shared_ptr<arrow::Array> Batch(size_t rows, uint64_t seed) { return ToArray(Normal(rows, kDim, seed), kDim); }
 
+int ThreadsOfThisProcess() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("Threads:")) return std::stoi(line.substr(8));
+  }
+  return -1;
+}
+
 TEST(MemoryLimit, RefusesABatchWholeAndTheNextOnesThatFitGiveTheSameGraph) {
   const auto pool = arrow::MemoryPool::CreateDefault();
   constexpr int64_t kLimit = 3 << 20;
@@ -110,7 +118,8 @@ TEST(EstimateMemory, RefusesWhatAnIndexWould) {
   EXPECT_GT(EstimateMemory({.dim = 1536, .build = {.m = 32}}, 4'000'000'000).ValueOrDie().total(), int64_t{1} << 44);
 }
 
-TEST(Trim, GivesScratchBackAndCountersStay) {
+TEST(Trim, GivesScratchAndThreadsBackAndCountersStay) {
+  const int threads = ThreadsOfThisProcess();
   const auto pool = arrow::MemoryPool::CreateDefault();
   LiveIndex index = LiveIndex::Make({.dim = kDim, .pool = pool.get()}).ValueOrDie();
   ASSERT_TRUE(index.Append(Batch(4000, 1), {.threads = 3}).ok());
@@ -118,7 +127,9 @@ TEST(Trim, GivesScratchBackAndCountersStay) {
   const auto rows = index.Search(query).ValueOrDie().rows;
   const MemoryUsage before = index.GetMemoryUsage();
   const Stats stats = index.GetStats();
+  EXPECT_EQ(ThreadsOfThisProcess(), threads + 2);
   index.Trim();
+  EXPECT_EQ(ThreadsOfThisProcess(), threads);
   const MemoryUsage after = index.GetMemoryUsage();
   EXPECT_GT(before.other_bytes, 100'000);
   EXPECT_LT(after.other_bytes, 10'000);
@@ -141,14 +152,6 @@ TEST(Trim, BesideSearches) {
     });
   }
   for (int i = 0; i < 2000; ++i) index.Trim();
-}
-
-int ThreadsOfThisProcess() {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.starts_with("Threads:")) return std::stoi(line.substr(8));
-  }
-  return -1;
 }
 
 TEST(SmallIndices, AThousandOfTenRowsCostLittle) {
