@@ -1,5 +1,5 @@
-// A database as the host: the index takes its memory from the database's pool, and a filter shows each transaction the
-// rows that it may see, those committed when it began and not deleted by then (MVCC).
+// A database as the host: the index takes its memory from the database's pool, up to a limit, and a filter shows each
+// transaction the rows that it may see, those committed when it began and not deleted by then (MVCC).
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
@@ -81,7 +81,10 @@ bool Has(const pennon::Answer& answer, uint64_t row_id) {
 }
 
 arrow::Status Run(arrow::MemoryPool* pool) {
-  ARROW_ASSIGN_OR_RAISE(auto index, pennon::LiveIndex::Make({.dim = kDim, .pool = pool}));
+  pennon::LiveIndexOptions options = {.dim = kDim, .pool = pool};
+  ARROW_ASSIGN_OR_RAISE(const auto estimate, pennon::EstimateMemory(options, 5000));
+  options.memory_limit = estimate.total();
+  ARROW_ASSIGN_OR_RAISE(auto index, pennon::LiveIndex::Make(options));
   Table table(std::move(index));
   const std::vector<float> values = RandomFloats(2000 * kDim, 1);
   const std::span<const float> query = std::span(values).first(kDim);  // the vector of row 0
@@ -100,6 +103,15 @@ arrow::Status Run(arrow::MemoryPool* pool) {
     return arrow::Status::UnknownError("what a transaction sees has changed");
   }
   if (Has(newest, 0) || !Has(newest, 2000)) return arrow::Status::UnknownError("a commit is not seen");
+
+  // Until the limit refuses a batch, whole.
+  arrow::Status status;
+  while ((status = table.Insert(vectors)).ok()) {
+  }
+  if (!status.IsCapacityError()) return status;
+  std::cout << status.message() << "\n";
+  ARROW_ASSIGN_OR_RAISE(const auto last, newer.Search(query));
+  if (last.rows != newest.rows) return arrow::Status::UnknownError("a batch that was refused is seen");
   std::cout << "the index holds " << pool->bytes_allocated() << " bytes of the host's pool\n";
   return arrow::Status::OK();
 }

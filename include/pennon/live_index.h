@@ -51,7 +51,7 @@ struct LiveIndexOptions {
   std::string vector_column = {};
   // Column of a RecordBatch that holds the row ids (int64 or uint64, no nulls); empty: see AppendOptions.
   std::string row_id_column = {};
-  arrow::MemoryPool* pool = nullptr;  // null: arrow::default_memory_pool(); must outlive index and snapshots
+  arrow::MemoryPool* pool = nullptr;  // null: arrow::default_memory_pool(); outlives index, snapshots and pagers
   Logger logger = {};
 };
 
@@ -212,6 +212,7 @@ class PENNON_EXPORT Snapshot {
   ~Snapshot();
 
   uint32_t size() const;
+  const LiveIndexOptions& options() const;  // of the index
   // query: dim floats.
   arrow::Result<Answer> Search(std::span<const float> query, const SearchOptions& options = {}) const;
   // The rows that the search finds no farther than the radius, in the order of Search. A radius of infinity: all.
@@ -268,8 +269,8 @@ class PENNON_EXPORT LiveIndex {
   // Neither waits for a running Append; versions_bytes is as of the last publish.
   MemoryUsage GetMemoryUsage() const;
   Stats GetStats() const;
-  // Makes what no reader needs any more reusable, gives the scratch of idle searches and of appends back to the pool and
-  // ends the threads of appends, until they are needed again; waits for a running Append.
+  // Makes what no reader needs any more reusable, gives the scratch of idle searches and of appends back to the pool
+  // and ends the threads of appends, until they are needed again; waits for a running Append.
   void Trim();
 
   struct Impl;  // not for users

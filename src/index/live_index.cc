@@ -345,6 +345,7 @@ Snapshot& Snapshot::operator=(Snapshot other) noexcept {
 Snapshot::~Snapshot() = default;
 
 uint32_t Snapshot::size() const { return impl_->version->rows; }
+const LiveIndexOptions& Snapshot::options() const { return impl_->index->options; }
 
 Result<Answer> Snapshot::Search(std::span<const float> query, const SearchOptions& options) const {
   return Guard([&] { return impl_->index->Search(impl_->Read(), query, options); });

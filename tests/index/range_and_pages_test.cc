@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include "pennon/pennon.h"
+#include "support/failing_pool.h"
 #include "support/vectors.h"
 
 namespace pennon {
@@ -166,6 +167,32 @@ TEST(Pager, GoesOnAfterAPageThatWasCutShort) {
     ASSERT_LT(round, 1000);
   }
   EXPECT_GT(cut_short, 0u);
+}
+
+TEST(Pager, TakesTheIndexsMemoryAndAPageThatFailsTakesNothingAway) {
+  FailingPool pool;
+  LiveIndex index = LiveIndex::Make({.dim = kDim, .pool = &pool}).ValueOrDie();
+  ASSERT_TRUE(index.Append(ToArray(Normal(3000, kDim, 1), kDim)).ok());
+  const auto query = Normal(1, kDim, 3)[0];
+  const Snapshot snapshot = index.GetSnapshot().ValueOrDie();
+  ASSERT_TRUE(snapshot.Search(query, {.k = 3000}).ok());
+  const int64_t before = pool.bytes_allocated();
+  {
+    Pager pager = Pager::Make(snapshot, query).ValueOrDie();
+    std::set<uint32_t> read;
+    for (int64_t round = 0; read.size() < 3000; ++round) {
+      pool.left = round % 3 == 2 ? -1 : round % 3;
+      const auto page = pager.Next(1 + round);
+      pool.left = -1;
+      if (!page.ok()) {
+        EXPECT_TRUE(page.status().IsOutOfMemory());
+        continue;
+      }
+      for (const SearchResult& row : page->rows) EXPECT_TRUE(read.insert(row.id).second);
+    }
+    EXPECT_GT(pool.bytes_allocated(), before + 3000 / 8);
+  }
+  EXPECT_LT(pool.bytes_allocated(), before + 100'000);  // scratch
 }
 
 TEST(Pager, BadInputIsRefused) {
