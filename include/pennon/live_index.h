@@ -8,7 +8,8 @@
 // cancelled leaves the index as it was. A Snapshot answers the same query with the same bits for as long as it is
 // held, and keeps what it needs alive after the LiveIndex is gone.
 //
-// Errors are arrow::Status; nothing throws. Invalid names the argument, what was expected and what came.
+// Errors are arrow::Status; nothing throws, but std::bad_alloc where no Result is returned. Invalid names the argument,
+// what was expected and what came.
 #pragma once
 
 #include <chrono>
@@ -34,7 +35,7 @@
 namespace pennon::inline PENNON_ABI {
 
 // Called by Append, with no lock held: with why it failed (warning), that codes were made, whether walks go by them
-// from now on (info). What it throws is lost.
+// from now on (info); from several threads at a time where these append. What it throws is lost.
 enum class LogLevel { kInfo, kWarning };
 using Logger = std::function<void(LogLevel level, std::string_view message)>;
 
@@ -44,14 +45,15 @@ struct LiveIndexOptions {
   Codes codes = Codes::kQuantized;
   BuildParams build = {.m = 16, .ef_construction = 100};  // chosen by the sweep in docs/performance.md
   uint64_t max_rows = 0xFFFFFFFFu;                        // a limit, not a reservation
-  // Bytes from the pool, 0 for no limit. A batch that would pass it is refused whole, CapacityError; searches are never
-  // refused memory, but what they use counts. The caller's buffers do not.
+  // Of MemoryUsage::total(), 0 for none. A batch that would pass it is refused whole, CapacityError; searches are never
+  // refused memory, but what they use meanwhile counts.
   int64_t memory_limit = 0;
   // Column of a RecordBatch that holds the vectors; empty: the only FixedSizeList column.
   std::string vector_column = {};
-  // Column of a RecordBatch that holds the row ids (int64 or uint64, no nulls); empty: see AppendOptions.
+  // Column of a RecordBatch that holds the row ids (int64 or uint64, no nulls); empty, or where AppendOptions name row
+  // ids: those.
   std::string row_id_column = {};
-  arrow::MemoryPool* pool = nullptr;  // null: arrow::default_memory_pool(); outlives index, snapshots and pagers
+  arrow::MemoryPool* pool = nullptr;  // null: arrow::default_memory_pool(); outlives index, snapshots and exports
   Logger logger = {};
 };
 
@@ -127,8 +129,8 @@ struct BatchOptions {
   int threads = 1;                      // 0: as many as this process may use; predicates are then called from all
 };
 
-// rows: min(k, visible rows that pass the filter) results by ascending (distance, row id, id); fewer, or farther ones,
-// only where the search was cut short.
+// rows: by ascending (distance, row id, id). Of Search and SearchBatch min(k, visible rows that pass the filter);
+// fewer, or farther ones, only where the search was cut short.
 struct Answer {
   std::vector<SearchResult> rows;
   bool complete = true;  // not cut short
@@ -143,12 +145,12 @@ struct SearchPart {
 // What a search did.
 struct Explanation {
   Answer answer;
-  SearchPart encode;        // the query
-  SearchPart walk;          // by codes where there are some and they are good enough
-  SearchPart rank;          // exactly, of what the walk found
-  SearchPart scan;          // exactly, of all rows that pass
-  bool scanned = false;     // asked for, cheaper than a walk, or because the walk brought fewer than k
-  uint64_t hops = 0;        // from a row to its neighbours
+  SearchPart encode;     // the query
+  SearchPart walk;       // by codes where there are some and they are good enough
+  SearchPart rank;       // exactly, of what the walk found
+  SearchPart scan;       // exactly, of all rows that pass
+  bool scanned = false;  // as asked for, cheaper than a walk, or because a walk brought fewer than k or cost too much
+  uint64_t hops = 0;     // from a row to its neighbours
   uint64_t lists_read = 0;  // of neighbours
   uint64_t sketches = 0;    // rows that the walk looked at by a bit a dimension, before it computed distances
 };
@@ -194,10 +196,10 @@ struct VerifyReport {
 struct Stats {
   uint64_t rows = 0;
   uint64_t versions_published = 0;
-  uint64_t live_versions = 0;  // that a reader or snapshot needed at the last publish, and the newest
+  uint64_t live_versions = 0;  // that a reader or snapshot needed when it was last looked at, and the newest
   uint64_t appends_failed = 0;
   uint64_t build_distances = 0;    // computed by appends, failed ones included
-  uint64_t searches = 0;           // queries answered
+  uint64_t searches = 0;           // queries begun
   uint64_t search_distances = 0;   // computed by searches
   uint64_t exact_scans = 0;        // searches that scanned
   int64_t last_publish_nanos = 0;  // from the last row linked to the batch visible and old versions trimmed
@@ -212,10 +214,9 @@ class PENNON_EXPORT Snapshot {
   ~Snapshot();
 
   uint32_t size() const;
-  const LiveIndexOptions& options() const;  // of the index
   // query: dim floats.
   arrow::Result<Answer> Search(std::span<const float> query, const SearchOptions& options = {}) const;
-  // The rows that the search finds no farther than the radius, in the order of Search. A radius of infinity: all.
+  // The rows that the search finds at distances <= radius, in the order of Search. Infinity: all; NaN: Invalid.
   arrow::Result<Answer> SearchRange(std::span<const float> query, float radius, const RangeOptions& options = {}) const;
   // Searches, and tells how.
   arrow::Result<Explanation> Explain(std::span<const float> query, const SearchOptions& options = {}) const;
@@ -245,8 +246,10 @@ class PENNON_EXPORT LiveIndex {
   LiveIndex& operator=(LiveIndex&&) noexcept;
   ~LiveIndex();
 
-  // vectors: FixedSizeList<float32 or float16>[dim]. A null vector is skipped, the others keep their row ids. Large
-  // buffers are kept by reference. Returns the ids given, [first, last).
+  // vectors: FixedSizeList<float32 or float16>[dim], structurally valid, of finite values with a squared norm of at
+  // most FLT_MAX / 4. A null vector is skipped, the others keep their row ids. An array of 2 MiB or more that is at
+  // least half of its aligned buffer is kept by reference, and must not be written to any more. Returns the ids given,
+  // [first, last).
   struct IdRange {
     uint32_t first;
     uint32_t last;
@@ -257,7 +260,7 @@ class PENNON_EXPORT LiveIndex {
   // Pins the newest version.
   arrow::Result<Snapshot> GetSnapshot() const;
   uint32_t size() const;
-  const LiveIndexOptions& options() const;
+  const LiveIndexOptions& options() const;  // as long as the index or a snapshot of it lives
 
   // On the newest version; see Snapshot.
   arrow::Result<Answer> Search(std::span<const float> query, const SearchOptions& options = {}) const;
@@ -266,7 +269,7 @@ class PENNON_EXPORT LiveIndex {
                                                  const BatchOptions& batch = {}) const;
   arrow::Result<VerifyReport> Verify() const;
 
-  // Neither waits for a running Append; versions_bytes is as of the last publish.
+  // Neither waits for a running Append; versions_bytes is as of when versions were last looked at.
   MemoryUsage GetMemoryUsage() const;
   Stats GetStats() const;
   // Makes what no reader needs any more reusable, gives the scratch of idle searches and of appends back to the pool

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include <arrow/result.h>
-#include <arrow/stl_allocator.h>
 
 #include "pennon/export.h"
 #include "pennon/live_index.h"
@@ -25,7 +24,7 @@ struct PagerOptions {
 // order of Search, and follows the page before, but for rows that a walk had missed: they come first on the next page.
 //
 // Reading n rows costs about as much as a search for 8 n, however long the pages are. A pager holds a bit a row and up
-// to four times the results that it gave, of the index's pool but not in its MemoryUsage.
+// to four times the results that it gave, of the C++ heap, as answers do.
 //
 // Threads: one at a time.
 class PENNON_EXPORT Pager {
@@ -39,16 +38,15 @@ class PENNON_EXPORT Pager {
                              const std::stop_token& stop_token = {});
 
  private:
-  Pager(Snapshot snapshot, std::span<const float> query, PagerOptions options, arrow::MemoryPool* pool);
+  Pager(Snapshot snapshot, std::span<const float> query, PagerOptions options);
   arrow::Result<Answer> Refill(size_t k, const Deadline& deadline, const std::stop_token& stop_token);
 
   Snapshot snapshot_;
   std::vector<float> query_;
   PagerOptions options_;
-  std::vector<bool, arrow::stl::allocator<bool>> given_;  // by id
+  std::vector<bool> given_;  // by id
   size_t count_given_ = 0;
-  std::vector<SearchResult, arrow::stl::allocator<SearchResult>>
-      ready_;  // found and not given, in order, from next_ on
+  std::vector<SearchResult> ready_;  // found and not given, in order, from next_ on
   size_t next_ = 0;
   size_t near_ = 0;   // no wider search will put many others before so many of them
   bool all_ = false;  // nothing is left to be found

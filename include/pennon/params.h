@@ -50,13 +50,6 @@ struct SearchParams {
   int64_t ef = 64;
 };
 
-// A row and its distance.
-struct ScoredPoint {
-  uint32_t id;
-  float distance;
-  bool operator==(const ScoredPoint&) const = default;
-};
-
 // id: position in append order; row_id: the caller's.
 struct SearchResult {
   uint32_t id;

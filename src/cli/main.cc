@@ -51,7 +51,7 @@ void AddReplay(CLI::App& app, pennon::cli::ReplayOptions& options) {
       ->check(CLI::NonNegativeNumber);
   add("Questions", "--filter-share", options.filter_share, "share of the rows, chosen at random, that may be found")
       ->capture_default_str()
-      ->check(CLI::Range(std::numeric_limits<double>::min(), 1.0));
+      ->check(CLI::PositiveNumber & CLI::Range(0.0, 1.0));
   replay->add_flag("!--no-exact", options.exact, "no exact answers, and so no recall")->group("Questions");
 
   add("Ingest", "--batch", options.ingest.batch, "rows a batch")->capture_default_str()->check(CLI::PositiveNumber);

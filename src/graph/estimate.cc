@@ -5,13 +5,13 @@
 
 namespace pennon::graph {
 
-Graph::Bytes Graph::EstimateBytes(const Params& params, uint64_t rows, uint64_t batch) {
+Graph::Bytes Graph::EstimateBytes(const Params& params, uint32_t dim, uint64_t rows, uint64_t batch) {
   const auto n = static_cast<double>(rows);
   const auto last = static_cast<double>(std::min(batch, rows));
   // While the last batch is linked, each list of an older row that it changes is there twice.
   const auto lists = [&](double share) {
     const double before = share * (n - last);
-    const double edges = share * last * EdgesOf(params);
+    const double edges = share * last * EdgesOf(params, dim);
     return static_cast<uint64_t>(share * n + (before > 0 ? before * (1 - std::exp(-edges / before)) : 0));
   };
   const double above = params.max_level > 1 ? 1.0 / (params.m - 1) : 0;  // levels a row has above the lowest

@@ -47,11 +47,6 @@ bool Graph::Init() noexcept {
   return true;
 }
 
-uint32_t Graph::visible() const {
-  Reader reader(*this);
-  return reader ? reader.version().rows : 0;
-}
-
 // P(level >= l) = m^-l: a hash of (seed, row) against integer thresholds.
 int32_t Graph::DrawLevel(uint32_t row) const {
   const uint64_t hash = Mix(Mix(params_.seed) ^ row);
@@ -154,6 +149,7 @@ void Graph::Publish() noexcept {
   Version* version = batch_.version;
   versions_.Push(version);
   current_.store(version, std::memory_order_release);
+  visible_.store(version->rows, std::memory_order_release);
   Reclaim();
 }
 

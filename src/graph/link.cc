@@ -135,7 +135,7 @@ Outcome Graph::Link(uint32_t rows, const Scorer& scorer, size_t threads,
 }
 
 // A search is taken to keep as many rows as an insertion.
-uint64_t Graph::EstimateScratch(const Params& params, uint64_t rows, uint64_t batch, size_t threads,
+uint64_t Graph::EstimateScratch(const Params& params, uint32_t dim, uint64_t rows, uint64_t batch, size_t threads,
                                 size_t probe_bytes) {
   if (rows == 0) return 0;
   const uint64_t wave = WaveRoom(static_cast<uint32_t>(rows), static_cast<uint32_t>(std::min(batch, rows)));
@@ -146,7 +146,7 @@ uint64_t Graph::EstimateScratch(const Params& params, uint64_t rows, uint64_t ba
   const uint64_t walk = sizeof(Slot<Scratch>) + rows / 6 + walked * sizeof(uint32_t) + 3 * ef * sizeof(uint64_t) +
                         3 * capacity * sizeof(uint32_t) + probe_bytes;
   const uint64_t worker = walk + 2 * most * (sizeof(uint32_t) + sizeof(float) + sizeof(uint64_t)) + probe_bytes;
-  const uint64_t edges = wave * static_cast<uint64_t>(1 + EdgesOf(params));
+  const uint64_t edges = wave * static_cast<uint64_t>(1 + EdgesOf(params, dim));
   return walk + std::min<uint64_t>(threads, wave) * worker +
          wave * (sizeof(Plan) + (ef + params.m) * sizeof(uint64_t)) + 5 * edges / 4 * (sizeof(Edge) + sizeof(uint32_t));
 }
@@ -161,6 +161,10 @@ void Graph::DropLinker() noexcept { delete linker_; }
 void Graph::ReleaseIdle() noexcept {
   pool_.Stop();
   linker_->Release();
+  ReleaseSearches();
+}
+
+void Graph::ReleaseSearches() noexcept {
   slots_.ForEachIdle([](Slot<Scratch>& slot) { slot.scratch.Release(); });
 }
 
@@ -281,7 +285,7 @@ bool Graph::Linker::PlanRow(Scratch& scratch, uint32_t row) {
     scratch.beam.Truncate(0);
     if (level < linked.levels) {
       const Reach reach = level == 0 ? graph_.PlanReach(probe, linked.survey) : Reach::Plain(ef);
-      if (graph_.Beam<false>(probe, best, level, linked.tick, reach, wave_first_, {}, {}, scratch) != Walked::kDone)
+      if (graph_.Beam<false>(probe, best, level, linked.tick, reach, {ef, ef, wave_first_}, scratch) != Walked::kDone)
         return false;
       best = scratch.beam[0];
     }

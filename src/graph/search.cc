@@ -152,9 +152,12 @@ Reach Graph::PlanReach(const Probe& probe, const Survey& survey) const {
 // is read, and the rows that are left of the first are scored. A hop is therefore chosen before the two before it have
 // been kept.
 template <bool kFiltered>
-Walked Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t tick, const Reach& reach, uint32_t limit,
-                   const Filter& filter, const Interrupt& interrupt, Scratch& scratch) const noexcept {
-  constexpr size_t kRounds = 8;  // between looks at the interrupt and the cost
+Walked Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t tick, const Reach& reach,
+                   const Goal& goal, Scratch& scratch) const noexcept {
+  constexpr size_t kRounds = 8;      // between looks at the interrupt and the cost
+  constexpr uint64_t kTelling = 96;  // rows that tell which share of them passes
+  const uint32_t limit = goal.limit;
+  const Filter& filter = goal.filter;
   const bool ranged = std::isfinite(reach.within);
   const bool open = kFiltered || ranged;  // there is no telling how many rows are walked through
   SortedKeys beam(scratch.beam, open ? limit : reach.width);
@@ -250,14 +253,20 @@ Walked Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t t
   const std::atomic<Record*>* list = choose();
   for (size_t round = 1; list != nullptr || rows_read > 0; ++round) {
     if (round % kRounds == 0) {
-      if (interrupt()) {
+      if (goal.interrupt()) {
         walked = keep_scored() ? Walked::kInterrupted : Walked::kNoMemory;
         break;
       }
-      const double share = kFiltered ? static_cast<double>(passed) / static_cast<double>(asked) : 1;
-      if (open && kWalkedCost * static_cast<double>(computed) > ScanCost(limit, share)) {
-        walked = Walked::kCostly;
-        break;
+      if (open) {
+        // Of the rows on the way. Where it is small, the walk will be long.
+        const double share =
+            kFiltered ? static_cast<double>(std::max(passed, uint64_t{1})) / static_cast<double>(asked) : 1;
+        const double scan = std::isnan(goal.scan_cost) ? ScanCost(limit, share, kLook) : goal.scan_cost;
+        if (WalkedCost(static_cast<double>(computed), static_cast<double>(beam.size())) > scan ||
+            (kFiltered && asked >= kTelling && WalkCost(goal.ef, share) > 1.5 * scan)) {
+          walked = Walked::kCostly;
+          break;
+        }
       }
     }
     size_t left = rows_read;
@@ -305,13 +314,13 @@ Walked Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t t
   return walked;
 }
 
-template Walked Graph::Beam<false>(const Probe&, uint64_t, int32_t, uint64_t, const Reach&, uint32_t, const Filter&,
-                                   const Interrupt&, Scratch&) const noexcept;
+template Walked Graph::Beam<false>(const Probe&, uint64_t, int32_t, uint64_t, const Reach&, const Goal&,
+                                   Scratch&) const noexcept;
 
-Walked Graph::Walk(const Reader& reader, const Probe& probe, const Goal& goal) const noexcept {
+Walked Graph::Walk(const Reader& reader, const Probe& probe, Goal goal) const noexcept {
   Scratch& scratch = reader.scratch();
   const Version& version = reader.version();
-  const uint32_t limit = std::min(goal.limit, version.rows);
+  const uint32_t limit = goal.limit = std::min(goal.limit, version.rows);
   scratch.beam.Truncate(0);
   if (limit == 0 || goal.ef == 0) return Walked::kDone;
   if (!PrepareScratch(scratch, limit)) return Walked::kNoMemory;
@@ -329,9 +338,8 @@ Walked Graph::Walk(const Reader& reader, const Probe& probe, const Goal& goal) c
     reach = Reach::Plain(KeptOf(ef, version.survey.mode));
     reach.within = goal.within;
   }
-  return goal.filter.passes == nullptr
-             ? Beam<false>(probe, best, 0, version.tick, reach, limit, {}, goal.interrupt, scratch)
-             : Beam<true>(probe, best, 0, version.tick, reach, limit, goal.filter, goal.interrupt, scratch);
+  return goal.filter.passes == nullptr ? Beam<false>(probe, best, 0, version.tick, reach, goal, scratch)
+                                       : Beam<true>(probe, best, 0, version.tick, reach, goal, scratch);
 }
 
 }  // namespace pennon::graph

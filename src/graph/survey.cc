@@ -50,7 +50,7 @@ bool Graph::TakeSurvey(const Scorer& scorer, std::span<Scratch* const> workers, 
   std::atomic<bool> walked{true};
   const auto walk = [&](Scratch& scratch, const Probe& probe, const Reach& reach) {
     const uint64_t best = Descend(probe, at.entry, at.levels - 1, 1, at.tick, rows, scratch);
-    if (Beam<false>(probe, best, 0, at.tick, reach, rows, {}, {}, scratch) != Walked::kDone) {
+    if (Beam<false>(probe, best, 0, at.tick, reach, {ef, ef, rows}, scratch) != Walked::kDone) {
       walked.store(false, std::memory_order_relaxed);
     }
   };

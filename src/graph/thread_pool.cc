@@ -37,29 +37,30 @@ void ThreadPool::Stop() noexcept {
 }
 
 bool ThreadPool::SetThreads(size_t threads) noexcept {
-  try {
-    workers_.reserve(threads);
-    process_ = getpid();
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    while (workers_.size() + 1 < threads) {
-      const size_t worker = workers_.size() + 1;
-      const uint32_t seen = round_.load(std::memory_order_relaxed);
-      pthread_sigmask(SIG_SETMASK, &all, &before);
-      try {
-        workers_.emplace_back([this, worker, seen] { Loop(worker, seen); });
-      } catch (...) {
-        pthread_sigmask(SIG_SETMASK, &before, nullptr);
-        throw;
-      }
-      pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    }
-  } catch (const std::exception&) {
-    return false;
-  }
+  if (workers_.size() + 1 < threads && !Start(threads - 1)) return false;
   threads_ = threads;
   return true;
+}
+
+bool ThreadPool::Start(size_t workers) noexcept {
+  process_ = getpid();
+  // Signals are for threads of the host, but for those that a thread brings upon itself.
+  sigset_t blocked;
+  sigset_t before;
+  sigfillset(&blocked);
+  for (const int own : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP}) sigdelset(&blocked, own);
+  pthread_sigmask(SIG_SETMASK, &blocked, &before);
+  try {
+    workers_.reserve(workers);
+    while (workers_.size() < workers) {
+      const size_t worker = workers_.size() + 1;
+      const uint32_t seen = round_.load(std::memory_order_relaxed);
+      workers_.emplace_back([this, worker, seen] { Loop(worker, seen); });
+    }
+  } catch (const std::exception&) {
+  }
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return workers_.size() == workers;
 }
 
 void ThreadPool::Run(size_t n, Call call, void* object) {

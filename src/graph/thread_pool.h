@@ -44,6 +44,7 @@ class ThreadPool {
 
  private:
   using Call = void (*)(void* object, size_t worker, size_t i);
+  bool Start(size_t workers) noexcept;
   void Run(size_t n, Call call, void* object);
   void Work(size_t worker);
   void Loop(size_t worker, uint32_t seen);

@@ -10,6 +10,7 @@
 #include <arrow/type.h>
 
 #include "graph/graph.h"
+#include "kernels/kernels.h"
 #include "pennon/params.h"
 #include "vectors/code_store.h"
 #include "vectors/row_store.h"
@@ -30,6 +31,14 @@ auto Guard(Function&& function) -> decltype(function()) {
   } catch (...) {
     return Status::UnknownError("unknown exception");
   }
+}
+
+inline arrow::Status NoMemory() { return arrow::Status::OutOfMemory("search: no memory for its scratch"); }
+
+inline arrow::Status CheckSimd() {
+  if (UnknownSimd().empty()) return arrow::Status::OK();
+  return Invalid("PENNON_SIMD: '", UnknownSimd(), "' is unknown or not supported by this processor; best is ",
+                 AvailableKernels().back()->name);
 }
 
 inline arrow::Status CheckRowIds(const arrow::Array& row_ids) {

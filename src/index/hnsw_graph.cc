@@ -102,6 +102,7 @@ HnswGraph::~HnswGraph() = default;
 Result<HnswGraph> HnswGraph::Make(const BuildParams& params, const HnswGraphOptions& options) {
   return Guard([&]() -> Result<HnswGraph> {
     ARROW_RETURN_NOT_OK(params.Validate());
+    ARROW_RETURN_NOT_OK(CheckSimd());
     if (options.capacity < 1 || options.capacity > 0xFFFFFFFFu) {
       return Invalid("capacity must be between 1 and 2^32 - 1, got ", options.capacity);
     }
@@ -131,12 +132,12 @@ Status HnswGraph::InsertBatch(uint32_t first, uint32_t last, const VectorSourceR
   return Guard([&] {
     std::lock_guard lock(impl_->writer);
     if (threads < 0) return Invalid("threads: expected 0 or more, got ", threads);
-    if (first == last) return Status::OK();
     const uint32_t expected = impl_->graph.linked();
     if (first != expected || last < first) {
       return Invalid("insert range must start at indexed_size: range [", first, ", ", last, "), indexed_size ",
                      expected);
     }
+    if (first == last) return Status::OK();
     if (last > impl_->options.capacity) {
       return CapacityError("rows: the limit is ", impl_->options.capacity, ", the insert needs ", last);
     }

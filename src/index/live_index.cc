@@ -25,12 +25,9 @@
 #include "vectors/row_store.h"
 
 namespace pennon::inline PENNON_ABI {
-namespace {
 
 using arrow::Result;
 using arrow::Status;
-
-}  // namespace
 
 struct [[gnu::visibility("hidden")]] LiveIndex::Impl {
   explicit Impl(const LiveIndexOptions& o)
@@ -96,8 +93,6 @@ struct [[gnu::visibility("hidden")]] LiveIndex::Impl {
 
 namespace {
 
-Status NoMemory() { return Status::OutOfMemory("search: no memory for its scratch"); }
-
 Status CheckOptions(const LiveIndexOptions& options) {
   if (options.dim < 1) return Invalid("dim: expected at least 1, got ", options.dim);
   if (options.max_rows > 0xFFFFFFFFu) {
@@ -142,6 +137,15 @@ Result<LiveIndex::IdRange> LiveIndex::Impl::Append(const std::shared_ptr<arrow::
   const int64_t before = totals.bytes;
   totals.refused = 0;
   auto result = AppendWithinLimit(array, append, news);
+  if (result.status().IsOutOfMemory() && totals.refused > 0) {
+    // Not for what searches have left lying about.
+    const int64_t scratch = scratch_memory.bytes();
+    graph.ReleaseSearches();
+    if (totals.refused - (scratch - scratch_memory.bytes()) <= totals.limit) {
+      totals.refused = 0;
+      result = AppendWithinLimit(array, append, news);
+    }
+  }
   const int64_t needed = totals.refused;
   if (!result.status().IsOutOfMemory() || needed == 0) return result;
   return CapacityError("memory: the limit is ", totals.limit, " bytes, the index takes ", before,
@@ -171,14 +175,17 @@ Result<LiveIndex::IdRange> LiveIndex::Impl::AppendWithinLimit(const std::shared_
   }
   const uint64_t first_row_id = append.first_row_id.value_or(next_row_id);
   if (!append.row_ids && first_row_id + static_cast<uint64_t>(vectors.length()) < first_row_id) {
-    return Invalid("first_row_id: expected room for ", vectors.length(), " row ids below 2^64, got ", first_row_id);
+    return Invalid("first_row_id: expected room for ", vectors.length(), " row ids below 2^64 - 1, got ", first_row_id);
   }
   uint64_t next = first_row_id + static_cast<uint64_t>(vectors.length());
   std::function<uint64_t(int64_t)> row_id = [&](int64_t i) { return first_row_id + static_cast<uint64_t>(i); };
   if (append.row_ids) {
     const uint64_t* ids = RowIdValues(*append.row_ids);
     row_id = [ids](int64_t i) { return ids[i]; };
-    if (vectors.length() > 0) next = std::max(next_row_id, *std::max_element(ids, ids + vectors.length()) + 1);
+    if (vectors.length() > 0) {
+      const uint64_t largest = *std::max_element(ids, ids + vectors.length());
+      next = std::max(next_row_id, largest + (largest == UINT64_MAX ? 0 : 1));
+    }
   }
   if (added == 0) {
     next_row_id = next;
@@ -345,7 +352,6 @@ Snapshot& Snapshot::operator=(Snapshot other) noexcept {
 Snapshot::~Snapshot() = default;
 
 uint32_t Snapshot::size() const { return impl_->version->rows; }
-const LiveIndexOptions& Snapshot::options() const { return impl_->index->options; }
 
 Result<Answer> Snapshot::Search(std::span<const float> query, const SearchOptions& options) const {
   return Guard([&] { return impl_->index->Search(impl_->Read(), query, options); });
@@ -393,10 +399,7 @@ LiveIndex::~LiveIndex() = default;
 Result<LiveIndex> LiveIndex::Make(const LiveIndexOptions& options) {
   return Guard([&]() -> Result<LiveIndex> {
     ARROW_RETURN_NOT_OK(CheckOptions(options));
-    if (!UnknownSimd().empty()) {
-      return Invalid("PENNON_SIMD: '", UnknownSimd(), "' is unknown or not supported by this processor; best is ",
-                     AvailableKernels().back()->name);
-    }
+    ARROW_RETURN_NOT_OK(CheckSimd());
     auto impl = std::make_shared<Impl>(options);
     if (!impl->graph.Init()) {
       if (impl->totals.refused == 0) return Status::OutOfMemory("no memory for an index");
@@ -420,7 +423,11 @@ Result<LiveIndex::IdRange> LiveIndex::Append(const arrow::RecordBatch& batch, co
       const bool wanted =
           name.empty() ? batch.column(i)->type_id() == arrow::Type::FIXED_SIZE_LIST : batch.column_name(i) == name;
       if (!wanted) continue;
-      if (column >= 0) return Invalid("vector_column: expected one column, found two; name one in the options");
+      if (column >= 0) {
+        return Invalid(
+            "vector_column: expected one column ",
+            name.empty() ? "of type FixedSizeList, found two; name one in the options" : "'" + name + "', found two");
+      }
       column = i;
     }
     if (column < 0) {
@@ -431,7 +438,8 @@ Result<LiveIndex::IdRange> LiveIndex::Append(const arrow::RecordBatch& batch, co
     if (!impl_->options.row_id_column.empty() && !options.row_ids && !options.first_row_id) {
       resolved.row_ids = batch.GetColumnByName(impl_->options.row_id_column);
       if (!resolved.row_ids) {
-        return Invalid("row_id_column: no column '", impl_->options.row_id_column, "' in ", batch.schema()->ToString());
+        return Invalid("row_id_column: expected one column '", impl_->options.row_id_column, "' in ",
+                       batch.schema()->ToString());
       }
     }
     return impl_->Append(batch.column(column), resolved, news);
@@ -503,11 +511,14 @@ Stats LiveIndex::GetStats() const {
 Result<MemoryUsage> EstimateMemory(const LiveIndexOptions& options, uint64_t rows, const EstimateOptions& estimate) {
   ARROW_RETURN_NOT_OK(CheckOptions(options));
   if (rows > options.max_rows) return Invalid("rows: expected at most ", options.max_rows, ", got ", rows);
+  const double values = static_cast<double>(rows) * options.dim;
+  if (values > 1e18) return Invalid("rows: expected fewer than 10^18 values in all, got ", rows, " rows");
   if (estimate.batch_rows < 1) return Invalid("batch_rows: expected at least 1, got 0");
   ARROW_RETURN_NOT_OK(CheckThreads(estimate.threads));
   const uint64_t codes = options.codes == Codes::kNone ? 0 : CodeStore::EstimateBytes(options.dim, rows);
   const graph::Params params = GraphParams(options.build);
-  const graph::Graph::Bytes lists = graph::Graph::EstimateBytes(params, rows, estimate.batch_rows);
+  const graph::Graph::Bytes lists =
+      graph::Graph::EstimateBytes(params, static_cast<uint32_t>(options.dim), rows, estimate.batch_rows);
   const size_t threads = ThreadsOf(estimate.threads);
   const auto query_bytes = 3 * static_cast<uint64_t>(options.dim) * sizeof(float);
   MemoryUsage usage;
@@ -519,8 +530,8 @@ Result<MemoryUsage> EstimateMemory(const LiveIndexOptions& options, uint64_t row
   usage.codes_bytes = static_cast<int64_t>(codes);
   usage.graph_bytes = static_cast<int64_t>(lists.lists);
   usage.versions_bytes = static_cast<int64_t>(lists.old);
-  usage.other_bytes =
-      static_cast<int64_t>(graph::Graph::EstimateScratch(params, rows, estimate.batch_rows, threads, query_bytes));
+  usage.other_bytes = static_cast<int64_t>(graph::Graph::EstimateScratch(
+      params, static_cast<uint32_t>(options.dim), rows, estimate.batch_rows, threads, query_bytes));
   return usage;
 }
 

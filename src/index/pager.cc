@@ -11,19 +11,16 @@ namespace pennon::inline PENNON_ABI {
 using arrow::Result;
 using arrow::Status;
 
-Pager::Pager(Snapshot snapshot, std::span<const float> query, PagerOptions options, arrow::MemoryPool* pool)
+Pager::Pager(Snapshot snapshot, std::span<const float> query, PagerOptions options)
     : snapshot_(std::move(snapshot)),
       query_(query.begin(), query.end()),
       options_(std::move(options)),
-      given_(snapshot_.size(), false, arrow::stl::allocator<bool>(pool)),
-      ready_(arrow::stl::allocator<SearchResult>(pool)) {}
+      given_(snapshot_.size()) {}
 
 Result<Pager> Pager::Make(Snapshot snapshot, std::span<const float> query, PagerOptions options) {
   return Guard([&]() -> Result<Pager> {
     ARROW_RETURN_NOT_OK(snapshot.Search(query, {.k = 0}).status());
-    arrow::MemoryPool* pool = snapshot.options().pool;
-    if (pool == nullptr) pool = arrow::default_memory_pool();
-    return Pager(std::move(snapshot), query, std::move(options), pool);
+    return Pager(std::move(snapshot), query, std::move(options));
   });
 }
 
@@ -38,7 +35,7 @@ Result<Answer> Pager::Refill(size_t k, const Deadline& deadline, const std::stop
                                                                 .exact = options_.exact,
                                                                 .deadline = deadline,
                                                                 .stop_token = stop_token}));
-  decltype(ready_) ready(ready_.begin() + static_cast<std::ptrdiff_t>(next_), ready_.end(), ready_.get_allocator());
+  std::vector<SearchResult> ready(ready_.begin() + static_cast<std::ptrdiff_t>(next_), ready_.end());
   for (const SearchResult& row : found.rows) {
     if (!given_[row.id]) ready.push_back(row);
   }

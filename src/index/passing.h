@@ -45,8 +45,8 @@ class Passing {
   // A predicate is asked; what it says may be kept, in what has been reset to the visible rows.
   bool asks() const { return filter_.kind_ == RowFilter::Kind::kPredicate; }
   void Remember(Remembered* remembered) { remembered_ = remembered; }
-  // About what share of the visible rows passes, where that can be told without asking.
-  std::optional<double> share() const;
+  // About what a scan would cost, NaN where that cannot be told without asking.
+  double ScanCost() const;
   bool operator()(uint32_t id) const {
     if (by_id_) return PassesBit(id + shift_);
     return remembered_ == nullptr ? filter_.Passes(rows_.row_id(id), id)

@@ -1,5 +1,5 @@
 #include <algorithm>
-#include <bit>
+#include <limits>
 
 #include <arrow/builder.h>
 #include <arrow/util/bit_util.h>
@@ -12,6 +12,7 @@ namespace pennon::inline PENNON_ABI {
 using arrow::Result;
 
 RowFilter RowFilter::Bitmap(std::shared_ptr<arrow::BooleanArray> bits, uint64_t first_row_id) {
+  if (bits && bits->length() == 0) bits = nullptr;  // it may have no buffer
   RowFilter filter;
   filter.kind_ = Kind::kBitmap;
   filter.first_row_id_ = first_row_id;
@@ -32,7 +33,7 @@ Result<RowFilter> RowFilter::RowIds(const arrow::Array& row_ids) {
     const uint64_t* values = RowIdValues(row_ids);
     const uint64_t* end = values + row_ids.length();
     if (values == end) return Bitmap(nullptr);
-    // As a bitmap, where that takes little more than the list.
+    // As a bitmap, which scans go through by words, where that takes no more than 16 times the list.
     const auto [least, greatest] = std::minmax_element(values, end);
     const uint64_t span = *greatest - *least;
     if (span < std::max<uint64_t>(1 << 19, 1024 * static_cast<uint64_t>(row_ids.length()))) {
@@ -89,10 +90,11 @@ Passing::Passing(const RowFilter& filter, const RowStore& rows, uint32_t visible
   shift_ = by_row_id ? rows.row_id(0) - filter.first_row_id_ : 0;
 }
 
-std::optional<double> Passing::share() const {
-  if (all()) return 1.0;
-  if (asks() || visible_ == 0) return std::nullopt;
-  return std::min(1.0, static_cast<double>(filter_.passing_) / visible_);
+double Passing::ScanCost() const {
+  if (all()) return graph::Graph::ScanCost(visible_, 1, 0);
+  if (asks() || visible_ == 0) return std::numeric_limits<double>::quiet_NaN();
+  const double share = std::min(1.0, static_cast<double>(filter_.passing_) / visible_);
+  return graph::Graph::ScanCost(visible_, share, by_id_ ? 1.0 / 1024 : graph::Graph::kLook);
 }
 
 Passing::Words::Words(const Passing& passing) : passing_(passing) {

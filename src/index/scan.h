@@ -32,7 +32,13 @@ std::vector<SearchResult> Scan(const graph::Probe& probe, uint32_t rows, size_t 
   size_t n = 0;
   uint64_t computed = 0;
   auto flush = [&] {
-    probe.Score(ids, n, distances);
+    constexpr size_t kAhead = 4;
+    probe.Prefetch(ids, std::min(n, kAhead));
+    for (size_t i = 0; i < n; i += kAhead) {
+      const size_t next = std::min(n, i + kAhead);
+      probe.Prefetch(ids + next, std::min(n - next, kAhead));
+      probe.Score(ids + i, next - i, distances + i);
+    }
     computed += n;
     for (size_t i = 0; i < n; ++i) {
       if (distances[i] > radius || (best.size() == k && distances[i] > best.front().distance)) continue;

@@ -9,13 +9,9 @@
 namespace pennon {
 
 using arrow::Result;
-using arrow::Status;
-
 namespace {
 
 constexpr float kNoRadius = std::numeric_limits<float>::infinity();
-
-Status NoMemory() { return Status::OutOfMemory("search: no memory for its scratch"); }
 
 }  // namespace
 
@@ -24,6 +20,8 @@ Search::Search(const Searched& index, const graph::Graph::Reader& reader, const 
     : index_(index),
       reader_(reader),
       scratch_(reader.scratch()),
+      query_(query),
+      scan_cost_(passing.ScanCost()),
       passing_(passing),
       ending_(ending),
       explanation_(explanation),
@@ -68,26 +66,28 @@ void Search::CutShort(Answer* answer) const {
 }
 
 bool Search::WorthWalking(size_t ef) const {
-  const std::optional<double> share = passing_.share();
-  return passing_.all() || !share ||
-         graph::Graph::WalkCost(ef, *share) < graph::Graph::ScanCost(reader_.version().rows, *share);
+  // More may pass near the query than elsewhere, at best all; to see that takes the start of a walk.
+  return std::isnan(scan_cost_) || (passing_.all() ? 1 : 4) * graph::Graph::WalkCost(ef, 1) < scan_cost_;
 }
 
 graph::Walked Search::Walk(size_t k, size_t ef, float within) {
   const graph::Version& version = reader_.version();
   if (!encoded_) {
     encoded_ = true;
-    const ScoredVector query = {static_cast<const float*>(exact_.vector), exact_.scale};
     if (mode_.coded || mode_.sifted()) {
       if (!scratch_.probes.Reserve(QueryScratch::Bytes(index_.coded))) return graph::Walked::kNoMemory;
       const QueryScratch forms(index_.coded, scratch_.probes.data());
-      probe_ = MakeProbe(index_.coded, {query, index_.coded.codes->Encode(query, forms.floats, forms.code)}, mode_);
+      probe_ = MakeProbe(index_.coded, {query_, index_.coded.codes->Encode(query_, forms.floats, forms.code)}, mode_);
     }
-    probe_.least = index_.exact.vectors.LeastOf(query.values, version.largest_norm);
+    probe_.least = index_.exact.vectors.LeastOf(query_.values, version.largest_norm);
     Lap(&Explanation::encode);
   }
-  graph::Graph::Goal goal = {
-      .k = k, .ef = ef, .limit = version.rows, .within = within, .interrupt = ending_.interrupt()};
+  graph::Graph::Goal goal = {.k = k,
+                             .ef = ef,
+                             .limit = version.rows,
+                             .within = within,
+                             .scan_cost = scan_cost_,
+                             .interrupt = ending_.interrupt()};
   if (!passing_.all()) {
     goal.filter = {this, [](const void* object, uint32_t id) noexcept {
                      Search& self = *static_cast<Search*>(const_cast<void*>(object));
@@ -131,15 +131,18 @@ Result<Answer> Search::Nearest(size_t k, size_t ef, bool exact) {
       return answer;
     }
   }
-  ARROW_RETURN_NOT_OK(ScanFor(wanted, kNoRadius, &answer));
+  ScanFor(wanted, kNoRadius, &answer);
   if (!answer.complete) {
-    const std::vector<SearchResult> walked = best_of_walk();
-    answer.rows.insert(answer.rows.end(), walked.begin(), walked.end());
-    std::sort(answer.rows.begin(), answer.rows.end(), ResultOrder());
-    answer.rows.erase(std::unique(answer.rows.begin(), answer.rows.end()), answer.rows.end());
+    Join(best_of_walk(), &answer.rows);
     answer.rows.resize(std::min(wanted, answer.rows.size()));
   }
   return answer;
+}
+
+void Search::Join(const std::vector<SearchResult>& more, std::vector<SearchResult>* rows) {
+  rows->insert(rows->end(), more.begin(), more.end());
+  std::sort(rows->begin(), rows->end(), ResultOrder());
+  rows->erase(std::unique(rows->begin(), rows->end()), rows->end());
 }
 
 double Search::RankWithin(float radius, std::vector<SearchResult>* rows) {
@@ -180,19 +183,22 @@ Result<Answer> Search::Within(float radius, size_t ef, bool exact) {
                                            [&](uint64_t key) { return graph::KeyDistance(key) <= within; });
     // A walk for ef rows misses few of its nearest half.
     if (walked == graph::Walked::kDone && static_cast<size_t>(near - scratch_.beam.begin()) >= ef / 2) {
-      answer.rows.clear();
       walked = Walk(1, ef, within);
       if (walked == graph::Walked::kNoMemory) return NoMemory();
-      if (walked != graph::Walked::kCostly) RankWithin(radius, &answer.rows);
+      std::vector<SearchResult> more;
+      if (walked != graph::Walked::kCostly) RankWithin(radius, &more);
+      Join(more, &answer.rows);
     }
     if (walked == graph::Walked::kInterrupted) CutShort(&answer);
     if (walked != graph::Walked::kCostly) return answer;
   }
-  ARROW_RETURN_NOT_OK(ScanFor(reader_.version().rows, radius, &answer));
+  const std::vector<SearchResult> walked = std::move(answer.rows);
+  ScanFor(reader_.version().rows, radius, &answer);
+  if (!answer.complete) Join(walked, &answer.rows);
   return answer;
 }
 
-Status Search::ScanFor(size_t k, float radius, Answer* answer) {
+void Search::ScanFor(size_t k, float radius, Answer* answer) {
   Passing::Words passing(passing_);
   bool interrupted = false;
   answer->rows = Scan(
@@ -201,7 +207,6 @@ Status Search::ScanFor(size_t k, float radius, Answer* answer) {
   if (interrupted) CutShort(answer);
   if (explanation_ != nullptr) explanation_->scanned = true;
   Lap(&Explanation::scan);
-  return Status::OK();
 }
 
 }  // namespace pennon

@@ -43,7 +43,8 @@ class Search {
   graph::Walked Walk(size_t k, size_t ef, float within = -std::numeric_limits<float>::infinity());
   // Scores all of the beam and appends what is within the radius; gives by how much codes are seen to add.
   double RankWithin(float radius, std::vector<SearchResult>* rows);
-  arrow::Status ScanFor(size_t k, float radius, Answer* answer);
+  void ScanFor(size_t k, float radius, Answer* answer);
+  static void Join(const std::vector<SearchResult>& more, std::vector<SearchResult>* rows);
   void CutShort(Answer* answer) const;
   uint64_t row_id(uint32_t id) const { return index_.exact.vectors.row_id(id); }
 
@@ -55,6 +56,8 @@ class Search {
   const Searched& index_;
   const graph::Graph::Reader& reader_;
   graph::Scratch& scratch_;
+  const ScoredVector query_;
+  const double scan_cost_;
   const Passing& passing_;
   const Ending& ending_;
   Explanation* const explanation_;

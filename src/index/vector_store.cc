@@ -70,6 +70,7 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> VectorStoreSnapshot::ToRecord
 arrow::Result<VectorStore> VectorStore::Make(int32_t dim, Metric metric, arrow::MemoryPool* pool) {
   return Guard([&]() -> arrow::Result<VectorStore> {
     if (dim < 1) return Invalid("dim: expected at least 1, got ", dim);
+    ARROW_RETURN_NOT_OK(CheckSimd());
     if (pool == nullptr) pool = arrow::default_memory_pool();
     return VectorStore(std::make_shared<VectorStoreSnapshot::Impl>(dim, metric, pool));
   });
@@ -87,6 +88,10 @@ arrow::Result<VectorStore::IdRange> VectorStore::AppendBatch(const std::shared_p
     const int64_t added = vectors.length() - vectors.null_count();
     if (first + added > int64_t{0xFFFFFFFF}) {
       return CapacityError("rows: the limit is 2^32 - 1, the store has ", first, " and the batch brings ", added);
+    }
+    if (first_row_id + static_cast<uint64_t>(vectors.length()) < first_row_id) {
+      return Invalid("first_row_id: expected room for ", vectors.length(), " row ids below 2^64 - 1, got ",
+                     first_row_id);
     }
     ARROW_RETURN_NOT_OK(rows.Append(vectors, [&](int64_t i) { return first_row_id + static_cast<uint64_t>(i); }));
     impl_->visible.store(rows.size(), std::memory_order_release);

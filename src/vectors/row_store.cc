@@ -138,13 +138,16 @@ uint64_t RowStore::EstimateBytes(int32_t dim, DistanceKind kind, bool half, bool
                    (kind == DistanceKind::kL2 ? 0 : SegmentedArray<float>::BytesFor(rows));
   if (!copied) return bytes;
   const uint64_t vector = Aligned(static_cast<uint64_t>(dim) * (half ? 2 : 4));
-  size_t segment = 0;
-  for (uint64_t left = rows; left > 0; ++segment) {
-    const uint64_t size = SegmentSize(segment, vector);
+  uint64_t segments = 0;
+  uint64_t left = rows;
+  for (; left > 0 && SegmentSize(segments, vector) < kSegmentBytes; ++segments) {
+    const uint64_t size = SegmentSize(segments, vector);
     bytes += size;
     left -= std::min(left, size / vector);
   }
-  return bytes + 5 * segment / 4 * sizeof(Segment);
+  const uint64_t size = SegmentSize(segments, vector);
+  const uint64_t whole = (left + size / vector - 1) / (size / vector);
+  return bytes + whole * size + 5 * (segments + whole) / 4 * sizeof(Segment);
 }
 
 char* RowStore::Allocate(size_t bytes) {
@@ -220,7 +223,9 @@ arrow::Status RowStore::Append(const arrow::FixedSizeListArray& vectors,
     }
     addresses_[size_] = reinterpret_cast<uintptr_t>(vector) | (half ? kHalf : 0);
     row_ids_[size_] = row_id(i);
-    if (consecutive() == size_ && row_ids_[size_] == row_ids_[0] + size_) consecutive_ = size_ + 1;
+    if (consecutive() == size_ && row_ids_[size_] - row_ids_[0] == size_ && row_ids_[size_] >= row_ids_[0]) {
+      consecutive_ = size_ + 1;
+    }
     if (kind_ == DistanceKind::kCosine) inverse_norms_[size_] = InverseNorm(vector, half);
     if (kind_ == DistanceKind::kDot) {
       norms_[size_] = static_cast<float>(std::sqrt(SquaredNorm(vector, half, dim_)));

@@ -112,6 +112,20 @@ TEST(Filter, BitmapsOfAnyPlaceAndRowIds) {
   }
 }
 
+TEST(Filter, RowIdsThatWrapDoNotFollowEachOther) {
+  arrow::UInt64Builder row_ids;
+  ASSERT_TRUE(row_ids.AppendValues({UINT64_MAX, 0}).ok());
+  LiveIndex index = LiveIndex::Make({.dim = 1}).ValueOrDie();
+  ASSERT_TRUE(index.Append(ToArray({{1}, {2}}, 1), {.row_ids = row_ids.Finish().ValueOrDie()}).ok());
+  const auto both = std::static_pointer_cast<arrow::BooleanArray>(
+      arrow::MakeArrayFromScalar(arrow::BooleanScalar(true), 2).ValueOrDie());
+  const auto rows =
+      index.Search(std::vector<float>{1}, {.filter = RowFilter::Bitmap(both, UINT64_MAX)}).ValueOrDie().rows;
+  ASSERT_EQ(rows.size(), 1u);
+  EXPECT_EQ(rows[0].row_id, UINT64_MAX);
+  EXPECT_TRUE(index.Append(ToArray({{1}}, 1)).status().IsInvalid()) << "no row id follows the largest";
+}
+
 TEST(Filter, ABatchAsksAPredicateOnceARow) {
   const LiveIndex index = MakeIndex();
   std::vector<std::atomic<int>> asked(kRows);
@@ -129,7 +143,10 @@ TEST(Filter, ABatchAsksAPredicateOnceARow) {
 
 TEST(Filter, OneOfNothingPassesNothing) {
   const LiveIndex index = MakeIndex();
-  for (const RowFilter& filter : {RowFilter::Bitmap(nullptr), RowFilter::IdBitmap(nullptr), RowFilter::Predicate({})}) {
+  const auto empty = std::make_shared<arrow::BooleanArray>(
+      arrow::ArrayData::Make(arrow::boolean(), 0, {nullptr, nullptr}, 0));  // legal without a buffer
+  for (const RowFilter& filter : {RowFilter::Bitmap(nullptr), RowFilter::IdBitmap(nullptr), RowFilter::Predicate({}),
+                                  RowFilter::Bitmap(empty), RowFilter::IdBitmap(empty)}) {
     EXPECT_FALSE(filter.all());
     EXPECT_TRUE(index.Search(std::vector<float>(kDim), {.filter = filter}).ValueOrDie().rows.empty());
   }
