@@ -1,4 +1,4 @@
-.PHONY: help build bench bench-quick bench-all bench-micro demo test test-all test-aarch64 format format-check tidy setup clean
+.PHONY: help build bench bench-quick bench-all bench-micro bench-filters demo test test-all test-aarch64 format format-check tidy setup clean
 sources = $(shell git ls-files --cached --others --exclude-standard '*.h' '*.cc')
 
 help:          ## this list
@@ -39,6 +39,13 @@ bench-micro: setup ## kernels, codes, walks and links by themselves, also to bui
 	cmake --build --preset release --target pennon_micro
 	@mkdir -p build/bench
 	build/release/pennon_micro --benchmark_out=build/bench/micro.json --benchmark_out_format=json $(BENCH_ARGS)
+
+bench-filters: build ## filtered searches beside hnswlib's and faiss'; DATA, QUERIES, ROUNDS as for bench
+	@bash tools/setup.sh bench
+	cmake --preset release -DPENNON_HNSWLIB=build/bench/hnswlib >/dev/null
+	cmake --build --preset release --target pennon_filtered
+	build/bench/.venv/bin/python -B bench/bench.py --scenario filters --rounds $(or $(ROUNDS),3) \
+	  $(if $(DATA),--data $(DATA)) $(if $(QUERIES),--queries $(QUERIES)) $(BENCH_ARGS)
 
 format: setup  ## clang-format on everything
 	@bash tools/setup.sh lint

@@ -1,4 +1,5 @@
-"""Pennon and its peers on the same data, in rounds: `bench.py --scenario main tens rows ingest sweep kinds million`.
+"""Pennon and its peers on the same data, in rounds: `bench.py --scenario main tens rows ingest sweep`, and kinds, million
+and filters.
 
 Appends build/bench/results.jsonl, a line a figure with machine, versions and parameters, and writes the page that shows
 them, build/bench/report.html; see scenarios.py for what each scenario does and figures.py for what is made of it.
@@ -45,7 +46,28 @@ def truth_of(dataset):
     return truth.Truth(dataset, scenarios.K)
 
 
+def filtered_command(job, program):
+    if job.system == "faiss":
+        start = [sys.executable, "-B", ROOT / "bench" / "run_filtered.py"]
+    else:
+        start = [pathlib.Path(program).with_name("pennon_filtered"), "--system", job.system]
+    options = {
+        "--k": scenarios.K,
+        "--ef": ",".join(map(str, job.ef)),
+        "--m": job.m,
+        "--ef-construction": job.ef_construction,
+        "--threads": job.threads,
+        "--enough": 0.97,
+        "--seconds": 0.5,
+        "--cap": 20,
+    }
+    words = [*start, job.dataset.rows, job.dataset.queries, job.masks, *itertools.chain(*options.items())]
+    return [str(word) for word in words]
+
+
 def command(job, program, answers, lines):
+    if job.masks:
+        return filtered_command(job, program)
     common = [
         "--metric",
         job.dataset.metric,
@@ -112,11 +134,11 @@ def run(job, program):
             return [{"what": "failed", "why": f"took longer than {TIMEOUT} s"}]
         except OSError as error:
             return [{"what": "failed", "why": str(error)}]
-        if done.returncode != 0 or not answers.exists():
+        if done.returncode != 0 or not (job.masks or answers.exists()):
             words = (done.stderr.strip() or done.stdout.strip() or f"ended with {done.returncode}").splitlines()
             return [{"what": "failed", "why": words[-1]}]
         results = [json.loads(line) for line in (lines.read_text() if lines.exists() else done.stdout).splitlines()]
-        recalls = truth_of(job.dataset).recalls(answers)
+        recalls = {} if job.masks else truth_of(job.dataset).recalls(answers)
     for line in results:
         if line["what"] in ("search", "search_batch"):
             line["recall"] = recalls[line["what"], line["ef"]]
@@ -194,7 +216,7 @@ def main():
     parser.add_argument("--ef", type=lambda text: [int(word) for word in text.split(",")], default=scenarios.EF)
     parser.add_argument("--passes", type=int, default=2, help="over the queries at each ef; the fastest counts")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="to insert")
-    parser.add_argument("--quick", action="store_true", help="fewer parameters in the sweep")
+    parser.add_argument("--quick", action="store_true", help="fewer parameters in the sweep, fewer filters")
     parser.add_argument("--pennon", default=str(ROOT / "build" / "release" / "pennon"), help="the program")
     parser.add_argument("--report", action="store_true", help="measure nothing: write the report again")
     args = parser.parse_args()

@@ -65,6 +65,14 @@ class Run:
         values = [value for value in (self.qps_at(recall, call) for call in ("search_batch", "search")) if value]
         return max(values, default=None)
 
+    def filtered(self, kind, share):
+        """(recall, QPS, setting) of what was tried through this filter; QPS less what a call takes on ten rows."""
+        lines = [line for line in self.all("filtered") if (line["kind"], line["share"]) == (kind, share)]
+        setting = lambda line: f"ef {line['ef']}" if line["way"] == "walk" else line["way"]
+        return [
+            (line["recall"], 1 / max(1 / line["qps"] - self.overhead_s(), 1e-9), setting(line)) for line in lines
+        ]
+
     def rates(self):
         """(rows in the index, rows a second) along the ingest."""
         return [(chunk["rows"], 1e6 / chunk["us_per_row"]) for chunk in self.all("chunk")]
@@ -100,6 +108,16 @@ def get(what, name):
 
 def qps(recall, call="search_batch"):
     return lambda run: run.qps_at(recall, call)
+
+
+def filtered_qps(kind, share, recall):
+    """Of the fastest setting that finds as much."""
+
+    def figure(run):
+        values = [qps for found, qps, _ in run.filtered(kind, share) if found >= recall]
+        return Value(max(values)) if values else None
+
+    return figure
 
 
 def memory(above, below):

@@ -3,8 +3,9 @@
 import statistics
 
 import figures
+import masks
 import plots
-from figures import by_round, cost_growth, get, median, over, qps, ratios
+from figures import Value, by_round, cost_growth, get, median, over, qps, ratios
 from page import Page, number, ratio
 from scenarios import BASELINE, EF_CONSTRUCTION, READER_EF, SYSTEMS, K, M
 
@@ -160,6 +161,16 @@ def headline(page, results, sweep):
         if least:
             value, data = min(least)
             rows.append([f"other kinds of data, recall {recall}: the least, {data}", "", "", number(value, " ×")])
+    filtered = results.of("filters")
+    for peer in [system for system in filtered if system != "pennon"]:
+        least = []
+        for share, kind in masks.groups():
+            figure = figures.filtered_qps(kind, share, RECALLS[0])
+            ours, theirs = (by_round(filtered.get(name, []), figure) for name in ("pennon", peer))
+            least += [(value, f"{kind}, {share:g}") for value in [median(ratios(ours, theirs))] if value]
+        if least:
+            value, data = min(least)
+            rows.append([f"filtered, recall {RECALLS[0]}: the least over {peer}, {data}", "", "", number(value, " ×")])
     page.heading(2, "In short")
     page.table(["", "pennon", BASELINE, f"over {BASELINE}, or the peer named"], rows)
     page.text(f"""Medians of the rounds; ratios are taken within a round, and their range is in brackets. QPS at a
@@ -349,6 +360,45 @@ def million(page, results, folder):
         page.table(["", *head, *(f"QPS at {recall}" for recall in RECALLS)], rows)
 
 
+def filtered_cell(runs, kind, share):
+    """The median of the rounds, and which settings it took."""
+    qps_of = figures.filtered_qps(kind, share, RECALLS[0])
+    values = by_round(runs, qps_of)
+    if values:
+        settings = [
+            setting for run in runs for _, qps, setting in run.filtered(kind, share) if Value(qps) == qps_of(run)
+        ]
+        return f"{number(median(values.values()))} ({', '.join(dict.fromkeys(settings))})"
+    found = [found for run in runs for found, _, _ in run.filtered(kind, share)]
+    return f"never: {max(found):.3f}" if found else "-"
+
+
+def filters(page, results):
+    systems = results.of("filters")
+    if not systems:
+        return
+    page.heading(2, "Filtered search")
+    peers = [system for system in systems if system != "pennon"]
+    rows = []
+    for share, kind in masks.groups():
+        figure = figures.filtered_qps(kind, share, RECALLS[0])
+        ours = by_round(systems.get("pennon", []), figure)
+        cells = [filtered_cell(runs, kind, share) for runs in systems.values()]
+        cells += [ratio(ratios(ours, by_round(systems[peer], figure))) for peer in peers]
+        rows.append([f"{kind}, {share:g}", *cells])
+    head = [f"{name_of(runs)}: QPS" for runs in systems.values()]
+    page.table(["which rows pass, share", *head, *(f"over {peer}" for peer in peers)], rows)
+    run = next(iter(systems.values()))[0].line("run")
+    page.text(f"""{run["rows"]:,} rows of {run["dim"]} dimensions. QPS of the fastest setting whose recall@{K} is at
+        least {RECALLS[0]}, on one thread, a call a query; missing results count as not found, out of min({K}, rows that
+        pass), counted by each program against the same exact neighbours. Peers walk their graph at the ef in brackets
+        or scan, whichever is faster; Pennon chooses by itself, and scan says that it did for most queries. Never: the
+        most that any setting found. The filter of a call is made beforehand: of Pennon
+        `RowFilter::IdBitmap`, of hnswlib a functor that looks at a bitmap, of faiss `IDSelectorBitmap`.
+        {"; ".join(f"{kind}: {about}" for kind, about in masks.KINDS.items())}. hnswlib is called from C++; from faiss'
+        time a call what the same call takes on an index of ten rows is subtracted, which is Python's part.""")
+
+
 def method(page, results):
     page.heading(2, "How it was measured")
     for system, scenario, why in sorted(
@@ -391,6 +441,7 @@ def write(folder):
     best_parameters(page, sweep, folder)
     kinds(page, results)
     million(page, results, folder)
+    filters(page, results)
     method(page, results)
     page.write(folder)
     print(folder / "report.html")

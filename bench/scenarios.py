@@ -3,10 +3,12 @@
 import dataclasses
 
 import datasets
+import masks
 
 K = 10
 M, EF_CONSTRUCTION = 16, 100
 EF = [10, 14, 20, 28, 40, 56, 80, 112, 160, 224, 320]
+FILTERED_EF = (450, 640, 900, 1280, 1800, 2560, 3600, 5120, 7200, 10240)
 READER_EF = 64
 BASELINE = "hnswlib"
 SYSTEMS = [
@@ -38,6 +40,7 @@ class Job:
     passes: int = 1
     calls: tuple = ("search_batch",)  # Pennon always makes both
     readers: int = 0  # that search meanwhile
+    masks: str = ""  # the file of filters; then nothing else is measured
 
     def __str__(self):
         return (
@@ -144,6 +147,13 @@ def million(args):
         yield Job(system, dataset, args.threads, ef=tuple(args.ef), calls=("search_batch",))
 
 
+def filters(args):
+    """Searches through filters, a call a query; see masks.py. Larger ef are tried until enough is found."""
+    path = masks.of(args.source, 50 if args.quick else 200, K)
+    for system in _chosen(args, ["pennon", "hnswlib", "faiss"]):
+        yield Job(system, args.source, args.threads, ef=tuple(args.ef) + FILTERED_EF, masks=path)
+
+
 def next_job(steps, lines):
     """The next job of a scenario that is given the lines of its last one, None after the last."""
     try:
@@ -152,4 +162,4 @@ def next_job(steps, lines):
         return None
 
 
-SCENARIOS = {function.__name__: function for function in (main, tens, rows, ingest, sweep, kinds, million)}
+SCENARIOS = {function.__name__: function for function in (main, tens, rows, ingest, sweep, kinds, million, filters)}

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the build needs and the machine lacks: Debian packages, and Arrow C++ from the pyarrow wheel.
-# `setup.sh lint` adds the formatter and the linter, `setup.sh bench` the peers of the benchmark,
+# `setup.sh lint` adds the formatter and the linter, `setup.sh bench` the peers of the benchmark and hnswlib's headers,
 # `setup.sh bench-micro` Google Benchmark.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -46,4 +46,13 @@ if [[ ${1:-} == bench ]] && ! cmp -s bench/requirements.txt build/bench/.venv/in
   python3 -m venv --clear build/bench/.venv
   build/bench/.venv/bin/pip install -q --disable-pip-version-check -r bench/requirements.txt
   cp bench/requirements.txt build/bench/.venv/installed
+fi
+
+hnswlib=$(grep '^hnswlib==' bench/requirements.txt)
+if [[ ${1:-} == bench && ! -e build/bench/hnswlib/$hnswlib ]]; then
+  rm -rf build/bench/hnswlib
+  build/bench/.venv/bin/pip download -q --disable-pip-version-check --no-deps --no-binary hnswlib \
+    -d build/bench/hnswlib "$hnswlib"
+  tar xzf build/bench/hnswlib/*.tar.gz -C build/bench/hnswlib --strip-components 1
+  touch "build/bench/hnswlib/$hnswlib"
 fi
