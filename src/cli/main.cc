@@ -20,6 +20,13 @@ void OnInterrupt(int) {
   std::signal(SIGINT, SIG_DFL);
 }
 
+// NaN passes the other checks.
+const CLI::Validator kNumber(
+    [](std::string& word) -> std::string {
+      return word.find_first_of("nN") == std::string::npos ? "" : "expected a number, got " + word;
+    },
+    "");
+
 void AddReplay(CLI::App& app, pennon::cli::ReplayOptions& options) {
   CLI::App* replay = app.add_subcommand("replay", "Stream a file of vectors into a live index while readers search it");
   replay->add_option("DATA", options.data, "Parquet, Arrow IPC, .npy, .fvecs, .bvecs or .csv file")->required();
@@ -48,15 +55,18 @@ void AddReplay(CLI::App& app, pennon::cli::ReplayOptions& options) {
   add("Questions", "--deadline", options.deadline_ms,
       "milliseconds a search has, and a batch for each query; 0: no end")
       ->capture_default_str()
+      ->check(kNumber)
       ->check(CLI::NonNegativeNumber);
   add("Questions", "--filter-share", options.filter_share, "share of the rows, chosen at random, that may be found")
       ->capture_default_str()
+      ->check(kNumber)
       ->check(CLI::PositiveNumber & CLI::Range(0.0, 1.0));
   replay->add_flag("!--no-exact", options.exact, "no exact answers, and so no recall")->group("Questions");
 
   add("Ingest", "--batch", options.ingest.batch, "rows a batch")->capture_default_str()->check(CLI::PositiveNumber);
   add("Ingest", "--rate", options.ingest.rate, "rows a second; 0: as fast as it goes")
       ->capture_default_str()
+      ->check(kNumber)
       ->check(CLI::NonNegativeNumber);
   add("Ingest", "--limit", options.limit, "rows of DATA to use; 0: all")
       ->capture_default_str()

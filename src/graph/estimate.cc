@@ -7,12 +7,17 @@ namespace pennon::graph {
 
 Graph::Bytes Graph::EstimateBytes(const Params& params, uint32_t dim, uint64_t rows, uint64_t batch) {
   const auto n = static_cast<double>(rows);
-  const auto last = static_cast<double>(std::min(batch, rows));
-  // While the last batch is linked, each list of an older row that it changes is there twice.
+  // While a batch is linked, each list of an older row that it changes is there twice.
+  const auto while_linking = [&](double share, double before, double added) {
+    const double edges = added * EdgesOf(params, dim);
+    return share * (before + added + (before > 0 ? before * (1 - std::exp(-edges / before)) : 0));
+  };
+  const auto last = static_cast<double>(rows % batch);
   const auto lists = [&](double share) {
-    const double before = share * (n - last);
-    const double edges = share * last * EdgesOf(params, dim);
-    return static_cast<uint64_t>(share * n + (before > 0 ? before * (1 - std::exp(-edges / before)) : 0));
+    const double full = n - last < static_cast<double>(batch)
+                            ? 0
+                            : while_linking(share, n - last - static_cast<double>(batch), static_cast<double>(batch));
+    return static_cast<uint64_t>(std::max(full, while_linking(share, n - last, last)));
   };
   const double above = params.max_level > 1 ? 1.0 / (params.m - 1) : 0;  // levels a row has above the lowest
   Bytes bytes;

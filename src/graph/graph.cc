@@ -78,6 +78,8 @@ bool Graph::Begin(uint32_t rows) noexcept {
   batch_.rows_before = current.rows;
   batch_.upper_before = upper_used_;
   batch_.open_row_before = open_row_;
+  batch_.level0_blocks_before = level0_.blocks();
+  batch_.upper_blocks_before = upper_level_.blocks();
   return true;
 }
 
@@ -172,6 +174,9 @@ void Graph::Abort() noexcept {
   allocator_.Free(batch_.version, sizeof(Version));
   batch_.version = nullptr;
   Reclaim();
+  if (!retired_.empty()) return;  // a reader may be passing through the batch's records
+  level0_.ReturnFrom(batch_.level0_blocks_before);
+  upper_level_.ReturnFrom(batch_.upper_blocks_before);
 }
 
 void Graph::Trim() noexcept { Reclaim(); }

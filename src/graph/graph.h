@@ -269,7 +269,7 @@ class Graph {
     return level == 0 ? heads_[row] : upper_heads_[upper_[row] + static_cast<uint32_t>(level) - 1];
   }
   // That the heuristic leaves a new row of so many dimensions, about: seen with Gaussian rows and with embeddings.
-  static double EdgesOf(const Params& params, uint32_t dim) { return std::min({0.7 * params.m, 13.0, 2.0 * dim}); }
+  static double EdgesOf(const Params& params, uint32_t dim) { return std::min({0.7 * params.m, 10.0, 2.0 * dim}); }
   int32_t DrawLevel(uint32_t row) const;
   [[nodiscard]] bool MakeLinker() noexcept;
   void DropLinker() noexcept;
@@ -337,6 +337,8 @@ class Graph {
     uint32_t rows_before = 0;
     uint32_t upper_before = 0;
     uint32_t open_row_before = 0;
+    size_t level0_blocks_before = 0;
+    size_t upper_blocks_before = 0;
   } batch_;
 
   std::atomic<uint32_t> linked_{0};

@@ -303,7 +303,7 @@ bool Graph::Linker::PlanRow(Scratch& scratch, uint32_t row) {
 
 // The wave's own earlier rows join the beam, by brute force; the ef_construction nearest stay.
 bool Graph::Linker::AddSiblings(Scratch& scratch, const Probe& probe, uint32_t row, int32_t level) {
-  const size_t ef = params().ef_construction;
+  const size_t ef = std::clamp(row, 1u, params().ef_construction);
   Buffer<uint64_t>& beam = scratch.beam;
   if (!beam.Reserve(ef + 1)) return false;
   beam.Truncate(std::min(beam.size(), ef));

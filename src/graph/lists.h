@@ -71,6 +71,30 @@ class Slab {
     ++free_count_;
   }
 
+  // Frees the blocks that came after the first `blocks`; none of their records may be in use.
+  void ReturnFrom(size_t blocks) noexcept {
+    if (blocks == blocks_.size()) return;
+    const auto leaving = [&](const Record* record) {
+      const auto at = reinterpret_cast<uintptr_t>(record);
+      return std::any_of(blocks_.begin() + blocks, blocks_.end(), [&](const Block& block) {
+        return at - reinterpret_cast<uintptr_t>(block.memory) < block.bytes;
+      });
+    };
+    for (Record** link = &free_; *link != nullptr;) {
+      if (leaving(*link)) {
+        *link = (*link)->next;
+      } else {
+        link = &(*link)->next;
+      }
+    }
+    while (blocks_.size() > blocks) {
+      const Block block = blocks_.Pop();
+      allocator_.Free(block.memory, block.bytes);
+      free_count_ -= block.bytes / bytes_;
+      all_ -= block.bytes / bytes_;
+    }
+  }
+  size_t blocks() const { return blocks_.size(); }
   size_t record_bytes() const { return bytes_; }
 
   // What a slab takes that had to give so many at a time.

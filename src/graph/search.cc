@@ -157,13 +157,14 @@ Walked Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t t
   constexpr size_t kRounds = 8;      // between looks at the interrupt and the cost
   constexpr uint64_t kTelling = 96;  // rows that tell which share of them passes
   const uint32_t limit = goal.limit;
+  const size_t width = std::min<size_t>(reach.width, limit);
   const Filter& filter = goal.filter;
   const bool ranged = std::isfinite(reach.within);
   const bool open = kFiltered || ranged;  // there is no telling how many rows are walked through
-  SortedKeys beam(scratch.beam, open ? limit : reach.width);
-  SortedKeys passing(scratch.passing, ranged ? limit : reach.width);  // the filter
+  SortedKeys beam(scratch.beam, open ? limit : width);
+  SortedKeys passing(scratch.passing, ranged ? limit : width);  // the filter
   SortedKeys& found = kFiltered ? passing : beam;
-  if (!beam.Reserve(reach.width) || (kFiltered && !passing.Reserve(reach.width)) || !scratch.touched.Reserve(1)) {
+  if (!beam.Reserve(width) || (kFiltered && !passing.Reserve(width)) || !scratch.touched.Reserve(1)) {
     return Walked::kNoMemory;
   }
   scratch.expanded.Truncate(0);  // of the beam's keys, a bit each; the last word ends the search for one to expand
@@ -183,7 +184,7 @@ Walked Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t t
       if (reach.ratio > 1) {
         const float near = end - probe.least;
         // Ratios of noise mean nothing.
-        if (near <= probe.noise && (kFiltered ? found.size() : next) >= reach.width / 2) return nullptr;
+        if (near <= probe.noise && (kFiltered ? found.size() : next) >= width / 2) return nullptr;
         end = near <= probe.noise ? worth : reach.ratio * near + probe.noise + probe.least;
       }
       end = std::max(end, reach.within);
@@ -204,7 +205,7 @@ Walked Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t t
   uint64_t asked = 1;  // the filter
   uint64_t passed = passing.size();
   const auto keep = [&](uint32_t id, float distance) {
-    if (found.size() >= reach.width && distance >= KeyDistance(found[reach.width - 1]) && distance > reach.within) {
+    if (found.size() >= width && distance >= KeyDistance(found[width - 1]) && distance > reach.within) {
       return;
     }
     const uint64_t key = Key(distance, id);
@@ -240,8 +241,7 @@ Walked Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t t
       if (distances[i] <= worth) keep(scored[i], distances[i]);
     }
     rows_scored = 0;
-    if (found.size() >= reach.width)
-      worth = std::min(worth, std::max(KeyDistance(found[reach.width - 1]), reach.within));
+    if (found.size() >= width) worth = std::min(worth, std::max(KeyDistance(found[width - 1]), reach.within));
     return true;
   };
 
@@ -303,7 +303,7 @@ Walked Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t t
       list = choose();
     }
   }
-  found.Finish(ranged ? limit : reach.width);
+  found.Finish(ranged ? limit : width);
   if (kFiltered) std::swap(scratch.beam, scratch.passing);
   scratch.Count(scratch.computed, computed);
   scratch.Count(scratch.sifted, sifted);

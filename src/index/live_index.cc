@@ -148,6 +148,7 @@ Result<LiveIndex::IdRange> LiveIndex::Impl::Append(const std::shared_ptr<arrow::
   }
   const int64_t needed = totals.refused;
   if (!result.status().IsOutOfMemory() || needed == 0) return result;
+  graph.ReleaseIdle();  // or the batch's scratch would stay, above the limit
   return CapacityError("memory: the limit is ", totals.limit, " bytes, the index takes ", before,
                        " and with the batch it would take at least ", needed);
 }

@@ -87,14 +87,17 @@ Passing::Passing(const RowFilter& filter, const RowStore& rows, uint32_t visible
   bits_ = bits->data()->buffers[1]->data();
   offset_ = bits->offset();
   length_ = static_cast<uint64_t>(bits->length());
+  if (by_row_id && filter.first_row_id_ > 0)
+    length_ = std::min(length_, 0 - filter.first_row_id_);  // to row id 2^64 - 1
   shift_ = by_row_id ? rows.row_id(0) - filter.first_row_id_ : 0;
 }
 
 double Passing::ScanCost() const {
-  if (all()) return graph::Graph::ScanCost(visible_, 1, 0);
+  const double row = 0.17 + 0.83 * rows_.dim() / 384;  // as the graph's costs are fitted
+  if (all()) return graph::Graph::ScanCost(visible_, row, 0);
   if (asks() || visible_ == 0) return std::numeric_limits<double>::quiet_NaN();
   const double share = std::min(1.0, static_cast<double>(filter_.passing_) / visible_);
-  return graph::Graph::ScanCost(visible_, share, by_id_ ? 1.0 / 1024 : graph::Graph::kLook);
+  return graph::Graph::ScanCost(visible_, row * share, by_id_ ? 1.0 / 1024 : graph::Graph::kLook);
 }
 
 Passing::Words::Words(const Passing& passing) : passing_(passing) {

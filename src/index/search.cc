@@ -178,11 +178,12 @@ Result<Answer> Search::Within(float radius, size_t ef, bool exact) {
     if (walked == graph::Walked::kNoMemory) return NoMemory();
     double surplus = 0;
     if (walked != graph::Walked::kCostly) surplus = RankWithin(radius, &answer.rows);
-    const auto within = static_cast<float>(radius + surplus);
+    const float within = std::min(static_cast<float>(radius + surplus), std::numeric_limits<float>::max());
     const auto near = std::partition_point(scratch_.beam.begin(), scratch_.beam.end(),
                                            [&](uint64_t key) { return graph::KeyDistance(key) <= within; });
-    // A walk for ef rows misses few of its nearest half.
-    if (walked == graph::Walked::kDone && static_cast<size_t>(near - scratch_.beam.begin()) >= ef / 2) {
+    // A walk misses few of the nearest half of what it keeps.
+    if (walked == graph::Walked::kDone &&
+        2 * static_cast<size_t>(near - scratch_.beam.begin()) >= scratch_.beam.size()) {
       walked = Walk(1, ef, within);
       if (walked == graph::Walked::kNoMemory) return NoMemory();
       std::vector<SearchResult> more;

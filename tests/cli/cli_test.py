@@ -69,6 +69,8 @@ class Errors(Case):
         self.fails(2, "--k", "replay", DATA, "--k", "0")
         self.fails(2, "--passes", "replay", DATA, "--passes", "0")
         self.fails(2, "--deadline", "replay", DATA, "--deadline", "-1")
+        for flag in ("--deadline", "--filter-share", "--rate"):
+            self.fails(2, flag, "replay", DATA, flag, "nan")
         for share in ("0", "1.01"):
             self.fails(2, "--filter-share", "replay", DATA, "--filter-share", share)
         self.fails(2, "--holdout", "replay", DATA, "--holdout", "1", "--queries", DATA)

@@ -124,6 +124,12 @@ TEST(Filter, RowIdsThatWrapDoNotFollowEachOther) {
   ASSERT_EQ(rows.size(), 1u);
   EXPECT_EQ(rows[0].row_id, UINT64_MAX);
   EXPECT_TRUE(index.Append(ToArray({{1}}, 1)).status().IsInvalid()) << "no row id follows the largest";
+
+  // Bits that would be of row ids past 2^64 are of none.
+  LiveIndex low = LiveIndex::Make({.dim = 1}).ValueOrDie();
+  ASSERT_TRUE(low.Append(ToArray({{1}, {2}}, 1)).ok());
+  EXPECT_TRUE(
+      low.Search(std::vector<float>{1}, {.filter = RowFilter::Bitmap(both, UINT64_MAX)}).ValueOrDie().rows.empty());
 }
 
 TEST(Filter, ABatchAsksAPredicateOnceARow) {

@@ -97,39 +97,61 @@ TEST(MemoryLimit, ScratchThatLiesAboutIsGivenBackBeforeABatchIsRefused) {
 struct Estimated {
   LiveIndexOptions options;
   EstimateOptions estimate;
-  std::set<uint64_t> told;  // rows, the last of which end it
+  std::set<uint64_t> told;  // rows
 };
 
 TEST(EstimateMemory, IsWithinATenthAndFromBelowWithin256KiB) {
   const BuildParams narrow = {.m = 4, .ef_construction = 50};
   const BuildParams wide = {.m = 16, .ef_construction = 50};
   for (const Estimated& kind : {
-           Estimated{{.dim = 24, .build = narrow}, {.batch_rows = 50}, {0, 50, 100, 1000, 1050, 3000}},
+           Estimated{{.dim = 24, .build = narrow}, {.batch_rows = 50}, {0, 50, 100, 1000, 3000}},
            Estimated{{.dim = 24, .metric = Metric::kDot, .build = wide}, {.batch_rows = 50}, {50, 1000, 3000}},
            Estimated{{.dim = 24, .build = wide}, {.batch_rows = 1000}, {0, 1000, 3000, 9000, 10'000, 25'000}},
            Estimated{{.dim = 24, .metric = Metric::kCosine, .build = narrow}, {.batch_rows = 1000}, {2000, 10'000}},
            Estimated{{.dim = 24, .build = wide}, {.batch_rows = 25'000, .copied = false}, {25'000}},
            Estimated{{.dim = 3, .codes = Codes::kNone, .build = wide}, {.batch_rows = 1000}, {1000, 5000, 10'000}},
+           Estimated{{.dim = 16, .build = wide}, {.batch_rows = 10'000}, {12'000}},
            Estimated{{.dim = 384, .build = narrow}, {.batch_rows = 500, .half = true}, {500, 2000, 10'000}},
        }) {
     LiveIndex index = LiveIndex::Make(kind.options).ValueOrDie();
     EstimateOptions estimate = kind.estimate;
     estimate.threads = 2;
-    for (uint64_t rows = 0;; rows += estimate.batch_rows) {
-      if (kind.told.contains(rows)) {
-        ASSERT_TRUE(index.Search(std::vector<float>(static_cast<size_t>(kind.options.dim), 1)).ok());
-        const int64_t is = index.GetMemoryUsage().total();
-        const int64_t estimated = EstimateMemory(kind.options, rows, estimate).ValueOrDie().total();
-        EXPECT_LE(std::abs(estimated - is), rows < 10'000 ? 256 << 10 : is / 10)
-            << estimated << " for " << is << ": " << rows << " rows by " << estimate.batch_rows << ", dim "
-            << kind.options.dim << ", m " << kind.options.build.m;
+    uint64_t rows = 0;
+    for (const uint64_t told : kind.told) {
+      while (rows < told) {
+        const uint64_t added = std::min(estimate.batch_rows, told - rows);
+        const auto batch = ToArray(Normal(added, kind.options.dim, rows), kind.options.dim, {}, estimate.half);
+        ASSERT_TRUE(index.Append(batch, {.threads = 2}).ok());
+        rows += added;
       }
-      if (rows >= *kind.told.rbegin()) break;
-      const auto batch =
-          ToArray(Normal(estimate.batch_rows, kind.options.dim, rows), kind.options.dim, {}, estimate.half);
-      ASSERT_TRUE(index.Append(batch, {.threads = 2}).ok());
+      ASSERT_TRUE(index.Search(std::vector<float>(static_cast<size_t>(kind.options.dim), 1)).ok());
+      const int64_t is = index.GetMemoryUsage().total();
+      const int64_t estimated = EstimateMemory(kind.options, rows, estimate).ValueOrDie().total();
+      EXPECT_LE(std::abs(estimated - is), rows < 10'000 ? 256 << 10 : is / 10)
+          << estimated << " for " << is << ": " << rows << " rows by " << estimate.batch_rows << ", dim "
+          << kind.options.dim << ", m " << kind.options.build.m;
     }
   }
+}
+
+TEST(MemoryLimit, ARefusedBatchLeavesNothingBehind) {
+  LiveIndexOptions options = {.dim = kDim, .build = {.m = 16, .ef_construction = 800}};
+  LiveIndex sized = LiveIndex::Make(options).ValueOrDie();
+  ASSERT_TRUE(sized.Append(Batch(2000, 1), {.threads = 2}).ok());
+  options.memory_limit = sized.GetMemoryUsage().total() + 300'000;
+  LiveIndex index = LiveIndex::Make(options).ValueOrDie();
+  ASSERT_TRUE(index.Append(Batch(2000, 1), {.threads = 2}).ok());
+  const int64_t graph = index.GetMemoryUsage().graph_bytes;
+  ASSERT_TRUE(index.Append(Batch(8000, 2), {.threads = 2}).status().IsCapacityError());
+  EXPECT_LE(index.GetMemoryUsage().total(), options.memory_limit);
+  EXPECT_EQ(index.GetMemoryUsage().graph_bytes, graph);
+  EXPECT_TRUE(index.Append(Batch(1, 3), {.threads = 2}).ok());
+}
+
+TEST(SmallIndices, ALargeEfConstructionTakesNoMemoryThatRowsDoNotNeed) {
+  LiveIndex index = LiveIndex::Make({.dim = kDim, .build = {.m = 4, .ef_construction = 1'000'000'000}}).ValueOrDie();
+  ASSERT_TRUE(index.Append(Batch(100, 1)).ok());
+  EXPECT_LT(index.GetMemoryUsage().total(), 300'000);
 }
 
 TEST(EstimateMemory, RefusesWhatAnIndexWould) {

@@ -68,6 +68,20 @@ TEST(Range, GivesNothingBeyondTheRadiusAndNearlyAllThatIsWithin) {
   }
 }
 
+TEST(Range, ALargerEfFindsNoFewer) {
+  LiveIndex index = LiveIndex::Make({.dim = kDim, .build = {.m = 12, .ef_construction = 60}}).ValueOrDie();
+  Vectors rows = Normal(8000, kDim, 1);  // in 40 clusters
+  for (size_t i = 0; i < rows.size(); ++i) {
+    for (size_t d = 0; d < kDim; ++d) rows[i][d] = 0.2f * rows[i][d] + static_cast<float>(i % 40 >> d % 6 & 1);
+  }
+  ASSERT_TRUE(index.Append(ToArray(rows, kDim)).ok());
+  const float radius = index.Search(rows[0], {.k = 150, .exact = true}).ValueOrDie().rows.back().distance;
+  for (const int64_t ef : {16, 64, 256, 1000, 20'000}) {
+    EXPECT_GE(index.SearchRange(rows[0], radius, {.ef = ef}).ValueOrDie().rows.size(), 145u) << ef;
+  }
+  EXPECT_EQ(index.SearchRange(rows[0], std::numeric_limits<float>::max()).ValueOrDie().rows.size(), 8000u);
+}
+
 TEST(Range, OfAnyRadius) {
   const LiveIndex index = MakeIndex(Metric::kL2, Codes::kQuantized);
   const auto query = Normal(1, kDim, 2)[0];
