@@ -35,7 +35,7 @@ struct Record {
   size_t pinned() const { return level == 0 ? children + (row != 0 ? 1u : 0u) : 0u; }
 };
 
-// Records of one capacity, from blocks of 2 MiB, the first ones smaller, a list of free ones.
+// Records of one capacity, from blocks of 2 MiB, smaller ones while there are few records, and a list of free ones.
 class Slab {
  public:
   Slab(Allocator& allocator, size_t capacity)

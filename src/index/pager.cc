@@ -35,12 +35,11 @@ Result<Answer> Pager::Refill(size_t k, const Deadline& deadline, const std::stop
                                                                 .exact = options_.exact,
                                                                 .deadline = deadline,
                                                                 .stop_token = stop_token}));
-  std::vector<SearchResult> ready(ready_.begin() + static_cast<std::ptrdiff_t>(next_), ready_.end());
+  std::vector<SearchResult> ready;
   for (const SearchResult& row : found.rows) {
     if (!given_[row.id]) ready.push_back(row);
   }
-  std::sort(ready.begin(), ready.end(), ResultOrder());
-  ready.erase(std::unique(ready.begin(), ready.end()), ready.end());
+  Join(std::span(ready_).subspan(next_), &ready);
   ready_ = std::move(ready);
   next_ = 0;
   near_ = found.complete ? near - count_given_ : 0;

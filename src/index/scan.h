@@ -19,6 +19,13 @@ struct ResultOrder {
   }
 };
 
+// Adds the results that are not there yet, and puts all in order.
+inline void Join(std::span<const SearchResult> more, std::vector<SearchResult>* rows) {
+  rows->insert(rows->end(), more.begin(), more.end());
+  std::sort(rows->begin(), rows->end(), ResultOrder());
+  rows->erase(std::unique(rows->begin(), rows->end()), rows->end());
+}
+
 // The k nearest, and no farther than the radius, of the rows below `rows` that pass, by looking at all of them, or at
 // those before an interrupt. passing(first) has a bit for each of the 64 rows from there on.
 template <typename RowId, typename Passing>

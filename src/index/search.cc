@@ -139,12 +139,6 @@ Result<Answer> Search::Nearest(size_t k, size_t ef, bool exact) {
   return answer;
 }
 
-void Search::Join(const std::vector<SearchResult>& more, std::vector<SearchResult>* rows) {
-  rows->insert(rows->end(), more.begin(), more.end());
-  std::sort(rows->begin(), rows->end(), ResultOrder());
-  rows->erase(std::unique(rows->begin(), rows->end()), rows->end());
-}
-
 double Search::RankWithin(float radius, std::vector<SearchResult>* rows) {
   constexpr size_t kBlock = 64;
   graph::Moments added;

@@ -44,7 +44,6 @@ class Search {
   // Scores all of the beam and appends what is within the radius; gives by how much codes are seen to add.
   double RankWithin(float radius, std::vector<SearchResult>* rows);
   void ScanFor(size_t k, float radius, Answer* answer);
-  static void Join(const std::vector<SearchResult>& more, std::vector<SearchResult>* rows);
   void CutShort(Answer* answer) const;
   uint64_t row_id(uint32_t id) const { return index_.exact.vectors.row_id(id); }
 
