@@ -148,7 +148,7 @@ struct Explanation {
   SearchPart encode;     // the query
   SearchPart walk;       // by codes where there are some and they are good enough
   SearchPart rank;       // exactly, of what the walk found
-  SearchPart scan;       // exactly, of all rows that pass
+  SearchPart scan;       // of all rows that pass: by codes, and exactly where these do not rule a row out
   bool scanned = false;  // as asked for, cheaper than a walk, or because a walk brought fewer than k or cost too much
   uint64_t hops = 0;     // from a row to its neighbours
   uint64_t lists_read = 0;  // of neighbours

@@ -205,13 +205,14 @@ class Graph {
     uint32_t limit;  // only rows below it
     Filter filter = {};
     float within = -std::numeric_limits<float>::infinity();  // and all rows that are found no farther than that
-    // What a scan would cost instead; NaN: to be told from how many rows pass.
+    // What a scan would cost instead; NaN: to be told from how many rows pass, of which each costs row_cost.
     double scan_cost = std::numeric_limits<double>::quiet_NaN();
+    double row_cost = 1;
     Interrupt interrupt = {};
   };
-  // In rows that a scan scores: what a scan costs of such a share of the rows, of which each costs `look` before it is
-  // known to pass, and about what a walk does. Fitted to 100,000 embeddings of 384 dimensions, where a walk for ef
-  // scores 50 + 1.75 ef rows and keeps 40 + 2 ef. Keeping rows in order costs the square of their number.
+  // In rows of 384 dimensions that a scan scores exactly: what a scan costs of such a share of the rows, of which each
+  // costs `look` before it is known to pass, and about what a walk does. Fitted to 100,000 embeddings, where a walk for
+  // ef scores 50 + 1.75 ef rows and keeps 40 + 2 ef. Keeping rows in order costs the square of their number.
   static double ScanCost(uint32_t rows, double share, double look) { return rows * (look + share); }
   static double WalkCost(size_t ef, double share) {
     return WalkedCost((50 + 1.75 * static_cast<double>(ef)) / share, (40 + 2 * static_cast<double>(ef)) / share);

@@ -261,7 +261,7 @@ Walked Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t t
         // Of the rows on the way. Where it is small, the walk will be long.
         const double share =
             kFiltered ? static_cast<double>(std::max(passed, uint64_t{1})) / static_cast<double>(asked) : 1;
-        const double scan = std::isnan(goal.scan_cost) ? ScanCost(limit, share, kLook) : goal.scan_cost;
+        const double scan = std::isnan(goal.scan_cost) ? ScanCost(limit, goal.row_cost * share, kLook) : goal.scan_cost;
         if (WalkedCost(static_cast<double>(computed), static_cast<double>(beam.size())) > scan ||
             (kFiltered && asked >= kTelling && WalkCost(goal.ef, share) > 1.5 * scan)) {
           walked = Walked::kCostly;

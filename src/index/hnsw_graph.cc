@@ -185,12 +185,12 @@ Result<std::vector<SearchResult>> HnswGraph::Search(std::span<const float> query
                            .limit = rows}) != graph::Walked::kDone) {
       return Status::OutOfMemory("search: no memory for its scratch");
     }
-    auto found =
-        scratch.beam.size() >= k
-            ? BestOfBeam(scratch, k, row_id)
-            : Scan(
-                  probe, rows, k, std::numeric_limits<float>::infinity(), scratch, row_id,
-                  [&](uint32_t first) { return ~uint64_t{0} >> (64 - std::min(64u, rows - first)); }, {}, nullptr);
+    auto found = scratch.beam.size() >= k
+                     ? BestOfBeam(scratch, k, row_id)
+                     : Scan(
+                           probe, rows, k, std::numeric_limits<float>::infinity(), scratch, row_id,
+                           [&](uint32_t first) { return ~uint64_t{0} >> (64 - std::min(64u, rows - first)); }, LeaveAll,
+                           {}, nullptr);
     ARROW_RETURN_NOT_OK(source.status());
     return found;
   });

@@ -40,7 +40,7 @@ struct [[gnu::visibility("hidden")]] LiveIndex::Impl {
         scratch_memory(pool, totals),
         rows(o.dim, KindOf(o.metric), rows_memory),
         codes(o.dim, KindOf(o.metric), codes_memory),
-        coded_rows{rows, &codes},
+        coded_rows{rows, o.codes == Codes::kNone || o.dim > CodeStore::kMaxDim ? nullptr : &codes},
         exact_rows{rows, nullptr},
         graph(GraphParams(o.build), graph_memory, scratch_memory) {}
 
@@ -65,9 +65,7 @@ struct [[gnu::visibility("hidden")]] LiveIndex::Impl {
   Result<VerifyReport> Verify(const graph::Graph::Reader& reader) const;
 
   // Whether so many rows have codes; the survey says whether walks go by them.
-  bool coded(uint32_t count) const {
-    return options.codes != Codes::kNone && options.dim <= CodeStore::kMaxDim && count >= CodeStore::kFrom;
-  }
+  bool coded(uint32_t count) const { return coded_rows.codes != nullptr && count >= CodeStore::kFrom; }
 
   const LiveIndexOptions options;
   arrow::MemoryPool* const pool;

@@ -45,8 +45,8 @@ class Passing {
   // A predicate is asked; what it says may be kept, in what has been reset to the visible rows.
   bool asks() const { return filter_.kind_ == RowFilter::Kind::kPredicate; }
   void Remember(Remembered* remembered) { remembered_ = remembered; }
-  // About what a scan would cost, NaN where that cannot be told without asking.
-  double ScanCost() const;
+  // About what a scan would cost if a row that passes costs so much, NaN where that cannot be told without asking.
+  double ScanCost(double row) const;
   bool operator()(uint32_t id) const {
     if (by_id_) return PassesBit(id + shift_);
     return remembered_ == nullptr ? filter_.Passes(rows_.row_id(id), id)

@@ -92,8 +92,7 @@ Passing::Passing(const RowFilter& filter, const RowStore& rows, uint32_t visible
   shift_ = by_row_id ? rows.row_id(0) - filter.first_row_id_ : 0;
 }
 
-double Passing::ScanCost() const {
-  const double row = 0.17 + 0.83 * rows_.dim() / 384;  // as the graph's costs are fitted
+double Passing::ScanCost(double row) const {
   if (all()) return graph::Graph::ScanCost(visible_, row, 0);
   if (asks() || visible_ == 0) return std::numeric_limits<double>::quiet_NaN();
   const double share = std::min(1.0, static_cast<double>(filter_.passing_) / visible_);

@@ -26,11 +26,14 @@ inline void Join(std::span<const SearchResult> more, std::vector<SearchResult>* 
   rows->erase(std::unique(rows->begin(), rows->end()), rows->end());
 }
 
+// Leaves those of the ids whose rows may be within the distance, and gives how many.
+inline size_t LeaveAll(uint32_t* /*ids*/, size_t n, float /*distance*/) { return n; }
+
 // The k nearest, and no farther than the radius, of the rows below `rows` that pass, by looking at all of them, or at
-// those before an interrupt. passing(first) has a bit for each of the 64 rows from there on.
-template <typename RowId, typename Passing>
+// those before an interrupt. passing(first) has a bit for each of the 64 rows from there on; rule_out is as LeaveAll.
+template <typename RowId, typename Passing, typename RuleOut>
 std::vector<SearchResult> Scan(const graph::Probe& probe, uint32_t rows, size_t k, float radius,
-                               graph::Scratch& scratch, RowId&& row_id, Passing&& passing,
+                               graph::Scratch& scratch, RowId&& row_id, Passing&& passing, RuleOut&& rule_out,
                                const graph::Interrupt& interrupt, bool* interrupted) {
   constexpr size_t kBlock = 64;
   std::vector<SearchResult> best;  // a max-heap
@@ -40,6 +43,8 @@ std::vector<SearchResult> Scan(const graph::Probe& probe, uint32_t rows, size_t 
   uint64_t computed = 0;
   auto flush = [&] {
     constexpr size_t kAhead = 4;
+    if (n == 0) return;
+    n = rule_out(ids, n, best.size() == k ? std::min(radius, best.front().distance) : radius);
     probe.Prefetch(ids, std::min(n, kAhead));
     for (size_t i = 0; i < n; i += kAhead) {
       const size_t next = std::min(n, i + kAhead);

@@ -13,6 +13,12 @@ namespace {
 
 constexpr float kNoRadius = std::numeric_limits<float>::infinity();
 
+// What a scan pays for a row, as the graph counts: it reads all of it, or a code that mostly rules it out.
+double RowCost(int32_t dim, bool has_codes) {
+  const double dims = dim / 384.0;
+  return has_codes ? 0.25 + 0.1 * dims : 0.17 + 0.83 * dims;
+}
+
 }  // namespace
 
 Search::Search(const Searched& index, const graph::Graph::Reader& reader, const ScoredVector& query,
@@ -21,7 +27,9 @@ Search::Search(const Searched& index, const graph::Graph::Reader& reader, const 
       reader_(reader),
       scratch_(reader.scratch()),
       query_(query),
-      scan_cost_(passing.ScanCost()),
+      has_codes_(index.coded.codes != nullptr && reader.version().rows >= CodeStore::kFrom),
+      row_cost_(RowCost(index.exact.vectors.dim(), has_codes_)),
+      scan_cost_(passing.ScanCost(row_cost_)),
       passing_(passing),
       ending_(ending),
       explanation_(explanation),
@@ -70,14 +78,58 @@ bool Search::WorthWalking(size_t ef) const {
   return std::isnan(scan_cost_) || (passing_.all() ? 1 : 4) * graph::Graph::WalkCost(ef, 1) < scan_cost_;
 }
 
+CodedVector* Search::Coded() {
+  if (coded_ != nullptr || !scratch_.probes.Reserve(QueryScratch::Bytes(index_.coded))) return coded_;
+  const QueryScratch forms(index_.coded, scratch_.probes.data());
+  coded_ = index_.coded.codes->Encode(query_, forms.floats, forms.code);
+  return coded_;
+}
+
+size_t Search::RuleOut(uint32_t* ids, size_t n, float distance) {
+  constexpr size_t kBlock = 64;
+  constexpr size_t kAhead = 16;
+  constexpr uint32_t kLongest = 64;
+  if (!has_codes_ || distance == kNoRadius) return n;
+  // A code is worth reading where it saves most vectors: if it did not, more and more blocks go by till the next try.
+  if (pause_ > 0) {
+    --pause_;
+    return n;
+  }
+  const CodeStore* codes = index_.coded.codes;
+  if (!measured_) {
+    if (Coded() == nullptr) return n;
+    codes->PrepareLeast(*coded_, query_, QueryScratch(index_.coded, scratch_.probes.data()).floats);
+    measured_ = true;
+  }
+  size_t left = 0;
+  float least[kBlock];
+  const auto prefetch = [&](size_t from) {
+    const size_t ahead = std::min(n - std::min(n, from), kAhead);
+    codes->PrefetchSketches(ids + from, ahead);
+    codes->PrefetchNibbles(ids + from, ahead);
+  };
+  prefetch(0);
+  for (size_t i = 0; i < n; i += kAhead) {
+    prefetch(i + kAhead);
+    codes->Least(*coded_, ids + i, std::min(n - i, kAhead), least + i);
+  }
+  for (size_t i = 0; i < n; ++i) {
+    ids[left] = ids[i];
+    left += least[i] > distance ? 0 : 1;
+  }
+  scratch_.Count(scratch_.computed, n);
+  next_pause_ = 2 * left > n ? std::min(2 * next_pause_, kLongest) : 1;
+  pause_ = next_pause_ - 1;
+  return left;
+}
+
 graph::Walked Search::Walk(size_t k, size_t ef, float within) {
   const graph::Version& version = reader_.version();
-  if (!encoded_) {
-    encoded_ = true;
+  if (!ready_) {
+    ready_ = true;
     if (mode_.coded || mode_.sifted()) {
-      if (!scratch_.probes.Reserve(QueryScratch::Bytes(index_.coded))) return graph::Walked::kNoMemory;
-      const QueryScratch forms(index_.coded, scratch_.probes.data());
-      probe_ = MakeProbe(index_.coded, {query_, index_.coded.codes->Encode(query_, forms.floats, forms.code)}, mode_);
+      if (Coded() == nullptr) return graph::Walked::kNoMemory;
+      probe_ = MakeProbe(index_.coded, {query_, coded_}, mode_);
     }
     probe_.least = index_.exact.vectors.LeastOf(query_.values, version.largest_norm);
     Lap(&Explanation::encode);
@@ -87,6 +139,7 @@ graph::Walked Search::Walk(size_t k, size_t ef, float within) {
                              .limit = version.rows,
                              .within = within,
                              .scan_cost = scan_cost_,
+                             .row_cost = row_cost_,
                              .interrupt = ending_.interrupt()};
   if (!passing_.all()) {
     goal.filter = {this, [](const void* object, uint32_t id) noexcept {
@@ -198,7 +251,9 @@ void Search::ScanFor(size_t k, float radius, Answer* answer) {
   bool interrupted = false;
   answer->rows = Scan(
       exact_, reader_.version().rows, k, radius, scratch_, [&](uint32_t row) { return row_id(row); },
-      [&](uint32_t first) { return passing.Next(first); }, ending_.interrupt(), &interrupted);
+      [&](uint32_t first) { return passing.Next(first); },
+      [&](uint32_t* ids, size_t n, float distance) { return RuleOut(ids, n, distance); }, ending_.interrupt(),
+      &interrupted);
   if (interrupted) CutShort(answer);
   if (explanation_ != nullptr) explanation_->scanned = true;
   Lap(&Explanation::scan);

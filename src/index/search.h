@@ -39,6 +39,10 @@ class Search {
 
  private:
   bool WorthWalking(size_t ef) const;
+  // The query's code, made at the first call. Null: no memory.
+  CodedVector* Coded();
+  // Leaves those of at most 64 ids whose rows may be within the distance, as far as their codes tell.
+  size_t RuleOut(uint32_t* ids, size_t n, float distance);
   // Fills the scratch's beam. What a predicate has thrown is thrown.
   graph::Walked Walk(size_t k, size_t ef, float within = -std::numeric_limits<float>::infinity());
   // Scores all of the beam and appends what is within the radius; gives by how much codes are seen to add.
@@ -56,6 +60,8 @@ class Search {
   const graph::Graph::Reader& reader_;
   graph::Scratch& scratch_;
   const ScoredVector query_;
+  const bool has_codes_;
+  const double row_cost_;
   const double scan_cost_;
   const Passing& passing_;
   const Ending& ending_;
@@ -63,7 +69,11 @@ class Search {
   const graph::Mode mode_;
   const graph::Probe exact_;
   graph::Probe probe_;
-  bool encoded_ = false;
+  CodedVector* coded_ = nullptr;
+  bool ready_ = false;     // probe_, for walks
+  bool measured_ = false;  // coded_, for RuleOut
+  uint32_t pause_ = 0;     // blocks to go by before RuleOut looks again
+  uint32_t next_pause_ = 1;
   std::exception_ptr failure_;
   Clock::time_point lap_;
   uint64_t computed_ = 0;

@@ -56,7 +56,7 @@ struct CodeQuery {
 };
 
 // Where the codes of rows lie: in segments of 2^segment_shift rows, first their sketches (bits, then terms), then their
-// nibbles.
+// nibbles, then by how much they are off, the upper half of a float a row.
 struct CodedRows {
   const char* const* segments;
   uint32_t segment_shift;
@@ -70,8 +70,12 @@ struct CodedRows {
     return reinterpret_cast<const uint8_t*>(segments[row >> segment_shift]) + (sketch_bytes << segment_shift) +
            At(row) * blocks * kBlockNibbles;
   }
+  const uint16_t* Off(uint32_t row) const {
+    const char* behind = segments[row >> segment_shift] + ((sketch_bytes + blocks * kBlockNibbles) << segment_shift);
+    return reinterpret_cast<const uint16_t*>(behind) + At(row);
+  }
   size_t At(uint32_t row) const { return row & ((uint32_t{1} << segment_shift) - 1); }
-  size_t segment_bytes() const { return (sketch_bytes + blocks * kBlockNibbles) << segment_shift; }
+  size_t segment_bytes() const { return (sketch_bytes + blocks * kBlockNibbles + sizeof(uint16_t)) << segment_shift; }
 };
 
 struct KernelTable {

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <bit>
+#include <cfloat>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <new>
 
 namespace pennon {
@@ -31,6 +33,9 @@ uint32_t SegmentShift(size_t blocks) {
   return static_cast<uint32_t>(std::bit_width(std::max(rows, size_t{1}))) - 1;
 }
 
+// Of distances by codes, relative to their terms.
+constexpr float kRounding = 1.0f / 65536;
+
 // The upper half of the float, rounded up.
 uint16_t UpperHalf(float value) {
   const auto bits = std::bit_cast<uint32_t>(value);
@@ -52,6 +57,7 @@ CodeStore::CodeStore(int32_t dim, DistanceKind kind, Allocator& allocator)
       square_(kind == DistanceKind::kL2       ? 1
               : kind == DistanceKind::kCosine ? 0.5
                                               : 0),
+      sum_error_((dim / 16.0 + 16) / (1 << 23)),
       allocator_(allocator),
       centre_(allocator),
       scratch_(allocator),
@@ -81,6 +87,21 @@ const float* CodeStore::Prepare(const ScoredVector& vector, float* floats) const
   const double norm = std::sqrt(Kernels().squares(vector.values, dim));
   for (size_t i = 0; i < dim; ++i) floats[i] = static_cast<float>(vector.values[i] / norm);
   return floats;
+}
+
+double CodeStore::Left(const float* vector, const int8_t* codes, double per_code, float* floats) const {
+  const auto dim = static_cast<size_t>(dim_);
+  const auto step = static_cast<float>(per_code);
+  float greatest = 0;
+  for (size_t i = 0; i < dim; ++i) {
+    const float value = vector[i] - centre_[i];
+    greatest = std::max(greatest, std::abs(value));
+    floats[i] = value - step * static_cast<float>(codes[i]);
+  }
+  const double left = std::sqrt(Kernels().squares(floats, dim));
+  // What rounding may have taken, of the sums here and where a vector was brought to unit length.
+  const double rounding = greatest * std::sqrt(static_cast<double>(dim_)) / (1 << 21);
+  return left * (1 + 1e-6) + rounding + (kind_ == DistanceKind::kCosine ? 0x1p-21 : 0);
 }
 
 // What per_code * codes adds to a distance beside products with the other vector.
@@ -168,6 +189,8 @@ bool CodeStore::Append(const RowStore& rows) noexcept {
     std::memset(signed_codes + dim, 0, code_bytes_ - dim);
     const CodeTerms terms = TermsOf(bits, signed_codes, scale);
     std::memcpy(bits + 2 * blocks_, &terms, sizeof(terms));
+    const double left = Left(vector, signed_codes, double{scale} / 2, scratch_.data() + dim);
+    *const_cast<uint16_t*>(place.Off(size_)) = UpperHalf(static_cast<float>(left));
   }
   return true;
 }
@@ -215,6 +238,49 @@ CodedVector* CodeStore::Encode(const ScoredVector& vector, float* floats, void* 
       Kernels().encode_query(Prepare(vector, floats), centre_.data(), static_cast<size_t>(dim_), coded->codes());
   Finish(*coded, scale, scale, scale * kCoarser);
   return coded;
+}
+
+// |q - x| is at least |q' - x'| less what the codes q' and x' leave out of q and x. Under dot, q x is at most q' x' and
+// |q| times what x' leaves out, and |x'|, which is at most that of the centre and of the largest code, times what q'
+// does. Sums in floats add errors.
+void CodeStore::PrepareLeast(CodedVector& coded, const ScoredVector& vector, float* floats) const {
+  const float* prepared = Prepare(vector, floats);
+  const double length = std::sqrt(Kernels().squares(prepared, static_cast<size_t>(dim_)));
+  const double left = Left(prepared, coded.codes(), coded.query.scale / factor_, floats);
+  Off& off = coded.off = {.vector = static_cast<float>(left * (1 + 1e-6))};
+  switch (kind_) {
+    case DistanceKind::kL2: off.rest = static_cast<float>(dim_) * FLT_MIN; break;
+    case DistanceKind::kCosine: off.rest = static_cast<float>(sum_error_); break;
+    case DistanceKind::kDot: {
+      const double centre = std::sqrt(Kernels().squares(centre_.data(), static_cast<size_t>(dim_)));
+      const double codes = length + centre + left;  // at least the length of the vector's
+      const double to_row = left + double{kRounding} * codes + sum_error_ * length;
+      off.per_row = static_cast<float>(length * (1 + 1e-6 + sum_error_));
+      off.per_scale = static_cast<float>(double{kMiddle} * std::sqrt(static_cast<double>(dim_)) * to_row * (1 + 1e-6));
+      off.rest = static_cast<float>(to_row * centre + double{kRounding} * (2 + 2 * centre * centre));
+    }
+  }
+}
+
+void CodeStore::Least(const CodedVector& vector, const uint32_t* rows, size_t n, float* out) const {
+  Score(vector, rows, n, out);
+  const CodedRows place = GetRows();
+  const Off& off = vector.off;
+  const auto square = static_cast<float>(square_);
+  const auto kept = static_cast<float>(1 - sum_error_);
+  for (size_t i = 0; i < n; ++i) {
+    const CodeTerms& terms = TermsAt(place.Sketch(rows[i]));
+    const float left = FromUpperHalf(*place.Off(rows[i]));
+    float least = out[i] - kRounding * (std::abs(vector.query.bias) + std::abs(terms.bias));
+    if (kind_ == DistanceKind::kDot) {
+      least -= off.per_row * left + off.per_scale * terms.scale;
+    } else {
+      const float apart = std::sqrt(std::max(least / square, 0.0f)) - off.vector - left;
+      least = apart > 0 ? square * apart * apart * kept : 0.0f;
+    }
+    // Where terms may have overflowed, nothing is known.
+    out[i] = out[i] < FLT_MAX / 4 ? least - off.rest : -std::numeric_limits<float>::infinity();
+  }
 }
 
 CodedVector* CodeStore::Load(uint32_t row, void* scratch) const {

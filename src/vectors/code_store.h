@@ -22,12 +22,21 @@
 
 namespace pennon {
 
+// By how much distances by codes may be off, as CodeStore::Least takes it.
+struct Off {
+  float vector = 0;     // the length of what the vector's code leaves out
+  float per_row = 0;    // times that of a row; dot only
+  float per_scale = 0;  // times a row's scale; dot only
+  float rest = 0;
+};
+
 // A vector to score rows against, at the head of a scratch of CodeStore::query_bytes(); its codes and planes follow.
 struct alignas(64) CodedVector {
   CodeQuery query;
   float rounding;  // what codes may add to the distance of equal vectors
   float norm;      // that errors of sketches are multiplied with
   SketchQuery sketch;
+  Off off;
 
   int8_t* codes() { return reinterpret_cast<int8_t*>(this + 1); }
   const int8_t* codes() const { return reinterpret_cast<const int8_t*>(this + 1); }
@@ -65,6 +74,10 @@ class CodeStore {
   void Score(const CodedVector& vector, const uint32_t* rows, size_t n, float* out) const {
     Kernels().score_codes(vector.query, GetRows(), rows, n, out);
   }
+  // Makes an encoded vector ready for Least; `floats` of dim floats is written to.
+  void PrepareLeast(CodedVector& coded, const ScoredVector& vector, float* floats) const;
+  // out[i] = what the distance of row rows[i], as RowStore scores it, is at least: what its code proves.
+  void Least(const CodedVector& vector, const uint32_t* rows, size_t n, float* out) const;
   // The rows whose sketches, less the slack, are within the distance; gives how many. `left` has room for n + 3 and
   // may be rows.
   size_t Sift(const CodedVector& vector, const uint32_t* rows, size_t n, float distance, uint32_t* left) const {
@@ -92,6 +105,8 @@ class CodeStore {
   [[nodiscard]] bool ReserveSegments(size_t segments) noexcept;
   // The vector as it is encoded: floats, of unit length under cosine.
   const float* Prepare(const ScoredVector& vector, float* floats) const;
+  // At least the length of what codes leave out of a vector. `floats` of dim floats is written to, and may be vector.
+  double Left(const float* vector, const int8_t* codes, double per_code, float* floats) const;
   float Bias(const int8_t* codes, int32_t squares, double per_code) const;
   CodeTerms TermsOf(const uint64_t* bits, const int8_t* codes, float scale) const;
   const CodeTerms& TermsAt(const uint64_t* bits) const {
@@ -113,7 +128,8 @@ class CodeStore {
   const size_t sketch_bytes_;  // of a row's bits and terms
   const uint32_t segment_shift_;
   const float factor_;
-  const double square_;  // what a squared distance counts in distances; 0 under dot
+  const double square_;     // what a squared distance counts in distances; 0 under dot
+  const double sum_error_;  // of a sum of products as kernels take it, relative to the sum of their absolute values
   Allocator& allocator_;
   // A table that is replaced by one of twice the size when it is full; readers may hold a former one.
   struct Table {

@@ -31,11 +31,16 @@ void ExpectVerified(const LiveIndex& index) {
 
 const Metric kMetrics[] = {Metric::kL2, Metric::kCosine, Metric::kDot};
 
+// Of 300 rows, and of so many that codes rule rows out.
 TEST(LiveIndex, ExactScanEqualsBruteForce) {
   for (Metric metric : kMetrics) {
-    for (int dim : {1, 7, 16, 33}) {
-      Vectors rows = Normal(300, dim, 1);
+    for (const auto& [count, dim] : std::initializer_list<std::pair<size_t, int>>{
+             {300, 1}, {300, 7}, {300, 16}, {300, 33}, {2500, 1}, {2500, 7}, {2500, 33}, {2500, 130}}) {
+      Vectors rows = Normal(count, dim, 1);
       for (size_t i = 0; i < 40; ++i) rows[i + 100] = rows[i];  // ties
+      if (count > 300) {
+        for (size_t i = 0; i < 40; ++i) rows[count - 1 - i] = rows[i];
+      }
       std::vector<ModelRow> model;
       for (const auto& row : rows) model.push_back({row, 1000 + model.size()});
       LiveIndex index = MakeIndex(dim, metric);
@@ -45,7 +50,13 @@ TEST(LiveIndex, ExactScanEqualsBruteForce) {
           const auto passes = [share](uint64_t row_id) { return row_id % static_cast<uint64_t>(share) == 0; };
           const auto answer =
               index.Search(query, {.k = 12, .filter = RowFilter::Predicate(passes), .exact = true}).ValueOrDie();
-          EXPECT_EQ(answer.rows, BruteForce(metric, model, query, 12, passes)) << ToString(metric) << " " << dim;
+          const auto expected = BruteForce(metric, model, query, 12, passes);
+          EXPECT_EQ(answer.rows, expected) << ToString(metric) << " " << dim;
+          const float radius = expected.empty() ? 0 : expected.back().distance;
+          const auto within =
+              index.SearchRange(query, radius, {.filter = RowFilter::Predicate(passes), .exact = true}).ValueOrDie();
+          ASSERT_GE(within.rows.size(), expected.size());
+          EXPECT_TRUE(std::equal(expected.begin(), expected.end(), within.rows.begin()));
         }
       }
       ExpectVerified(index);

@@ -25,9 +25,9 @@ constexpr uint32_t kRows = CodeStore::kFrom + 100;
 constexpr std::array kKinds = {DistanceKind::kL2, DistanceKind::kCosine, DistanceKind::kDot};
 
 struct Stores {
-  Stores(int dimension, DistanceKind kind)
-      : dim(dimension), rows(dim, kind, rows_memory), codes(dim, kind, codes_memory) {}
-  Stores(const Vectors& vectors, DistanceKind kind) : Stores(static_cast<int>(vectors[0].size()), kind) {
+  Stores(int dimension, DistanceKind distance)
+      : dim(dimension), kind(distance), rows(dim, kind, rows_memory), codes(dim, kind, codes_memory) {}
+  Stores(const Vectors& vectors, DistanceKind distance) : Stores(static_cast<int>(vectors[0].size()), distance) {
     Add(vectors);
     EXPECT_TRUE(codes.Append(rows));
   }
@@ -44,6 +44,7 @@ struct Stores {
   PoolAllocator rows_memory{arrow::default_memory_pool(), totals};
   PoolAllocator codes_memory{&pool, totals};
   int32_t dim;
+  DistanceKind kind;
   RowStore rows;
   CodeStore codes;
 };
@@ -54,6 +55,7 @@ class Coded {
   Coded(const Stores& stores, const ScoredVector& query) : Coded(stores) {
     std::vector<float> floats(static_cast<size_t>(stores.dim));
     coded_ = stores.codes.Encode(query, floats.data(), scratch_.data());
+    stores.codes.PrepareLeast(*coded_, query, floats.data());
   }
   Coded(const Stores& stores, uint32_t row) : Coded(stores) { coded_ = stores.codes.Load(row, scratch_.data()); }
 
@@ -64,6 +66,11 @@ class Coded {
   std::vector<float> Score(const std::vector<uint32_t>& ids) const {
     std::vector<float> out(ids.size());
     codes_.Score(*coded_, ids.data(), ids.size(), out.data());
+    return out;
+  }
+  std::vector<float> Least(const std::vector<uint32_t>& ids) const {
+    std::vector<float> out(ids.size());
+    codes_.Least(*coded_, ids.data(), ids.size(), out.data());
     return out;
   }
   std::vector<float> SketchErrors(const std::vector<uint32_t>& ids, const std::vector<float>& distances) const {
@@ -175,6 +182,86 @@ TEST(CodeStore, DistancesAreAsFarOffAsRoundingAllows) {
               << "dim " << dim << " kind " << static_cast<int>(kind) << " row " << row;
         }
       }
+    }
+  }
+}
+
+// What a row's code stands for, in the row's own length.
+std::vector<float> Decoded(const Stores& stores, uint32_t row, const std::vector<float>& centre) {
+  std::vector<uint64_t> scratch(stores.codes.query_bytes() / 8 + 16);
+  void* memory = scratch.data();
+  size_t room = scratch.size() * 8;
+  CodedVector* coded = stores.codes.Load(row, std::align(64, stores.codes.query_bytes(), memory, room));
+  const float step = coded->query.scale / (stores.kind == DistanceKind::kL2 ? -2.0f : -1.0f);
+  std::vector<float> decoded = centre;
+  for (size_t d = 0; d < decoded.size(); ++d) decoded[d] += step * static_cast<float>(coded->codes()[d]);
+  return decoded;
+}
+
+// The hardest queries lie where a row's own code points away from: all of what it leaves out counts.
+TEST(CodeStore, NoDistanceIsBelowTheLeastThatItsCodeProves) {
+  struct Data {
+    const char* name;
+    float times;
+    float plus;
+    bool whole;
+  };
+  for (const Data& data :
+       {Data{"normal", 1, 0, false}, Data{"far from zero", 1, 1000, false}, Data{"whole", 40, 60, true},
+        Data{"denormal", 1e-21f, 0, false}, Data{"tiny", 1e-38f, 0, false}, Data{"huge", 1e17f, 0, false}}) {
+    for (const int dim : {1, 2, 24, 65, 130, 384, 1100}) {
+      for (const DistanceKind kind : kKinds) {
+        Vectors vectors = Normal(kRows, dim, 7);
+        for (size_t i = 0; i < vectors.size(); ++i) {
+          const float norm = i % 3 == 0 ? 0.01f : 1;
+          for (float& value : vectors[i]) {
+            value = value * data.times * norm + data.plus;
+            if (data.whole) value = std::clamp(std::round(value), 0.0f, 218.0f);
+          }
+        }
+        vectors[3].back() = 30 * data.times + data.plus;
+        vectors[5] = vectors[6];
+        std::fill(vectors[7].begin(), vectors[7].end(), 0.0f);
+        const Stores stores(vectors, kind);
+        const std::vector<float> centre = CentreOf(vectors, kind);
+        Vectors queries = {vectors[0], vectors[7], centre};
+        for (const uint32_t row : {1u, 9u, 30u, kRows - 1}) {
+          const std::vector<float> vector = Prepared(vectors[row], kind);
+          const std::vector<float> left_out = Minus(vector, Decoded(stores, row, centre));
+          for (const float times : {-1.0f, 1e-3f, 0.5f, 3.0f, 100.0f}) {
+            queries.push_back(vector);
+            for (size_t d = 0; d < vector.size(); ++d) queries.back()[d] += times * left_out[d];
+            if (kind == DistanceKind::kDot) {
+              queries.push_back(left_out);
+              for (float& value : queries.back()) value *= times;
+            }
+          }
+        }
+        for (const auto& values : queries) {
+          if (!stores.rows.CheckQuery(values).ok()) continue;
+          const ScoredVector query = stores.rows.MakeQuery(values.data());
+          const std::vector<float> exact = ExactDistances(stores, query);
+          const std::vector<float> least = Coded(stores, query).Least(AllIds());
+          for (uint32_t row = 0; row < kRows; ++row) {
+            ASSERT_LE(least[row], exact[row])
+                << data.name << " dim " << dim << " kind " << static_cast<int>(kind) << " row " << row;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(CodeStore, TheLeastThatCodesProveIsNear) {
+  for (const DistanceKind kind : kKinds) {
+    const Vectors vectors = Normal(kRows, 384, 7);
+    const Stores stores(vectors, kind);
+    for (const auto& values : Normal(5, 384, 8)) {
+      const ScoredVector query = stores.rows.MakeQuery(values.data());
+      const std::vector<float> exact = ExactDistances(stores, query);
+      const std::vector<float> least = Coded(stores, query).Least(AllIds());
+      const double whole = kind == DistanceKind::kCosine ? 1 : 2 * 384 / (kind == DistanceKind::kDot ? 2.0 : 1.0);
+      for (uint32_t row = 0; row < kRows; ++row) ASSERT_GT(least[row], exact[row] - 0.2 * whole) << row;
     }
   }
 }
