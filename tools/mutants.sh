@@ -3,7 +3,7 @@
 # fail. `mutants.sh [name...]`: only these. Prints 'N of N caught'; fails if one survives, no longer applies or does not
 # compile. The first lines of a patch:
 #   # breaks: what of which contract
-#   # tests: the ctest names, at least one of which must fail
+#   # tests: test programs, at least one of which must fail
 #   # preset: tsan, if it takes that; release else
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include "pennon/live_index.h"
+#include "support/failing_pool.h"
 #include "support/vectors.h"
 
 namespace pennon {
@@ -18,8 +19,8 @@ constexpr int kDim = 12;
 constexpr size_t kRows = 5000;
 constexpr uint64_t kFirst = 1'000'000'000'000;
 
-LiveIndex MakeIndex() {
-  LiveIndex index = LiveIndex::Make({.dim = kDim, .build = {.m = 8, .ef_construction = 40}}).ValueOrDie();
+LiveIndex MakeIndex(arrow::MemoryPool* pool = nullptr) {
+  LiveIndex index = LiveIndex::Make({.dim = kDim, .build = {.m = 8, .ef_construction = 40}, .pool = pool}).ValueOrDie();
   EXPECT_TRUE(index.Append(ToArray(Normal(kRows, kDim, 1), kDim), {.first_row_id = kFirst}).ok());
   return index;
 }
@@ -130,6 +131,29 @@ TEST(Filter, RowIdsThatWrapDoNotFollowEachOther) {
   ASSERT_TRUE(low.Append(ToArray({{1}, {2}}, 1)).ok());
   EXPECT_TRUE(
       low.Search(std::vector<float>{1}, {.filter = RowFilter::Bitmap(both, UINT64_MAX)}).ValueOrDie().rows.empty());
+}
+
+// Whether they do is known of what was appended, not of what was tried.
+TEST(Filter, RowIdsOfAnUndoneBatchDecideNothing) {
+  const auto undone = ToArray(Normal(100, kDim, 2), kDim);
+  FailingPool pool;
+  int64_t last = 0;  // allocation of an append
+  for (LiveIndex index = MakeIndex(&pool);; ++last) {
+    pool.left = last;
+    if (index.Append(undone, {.threads = 1}).ok()) break;
+  }
+  pool.left = -1;
+  LiveIndex index = MakeIndex(&pool);
+  pool.left = last - 1;
+  ASSERT_FALSE(index.Append(undone, {.threads = 1}).ok());
+  pool.left = -1;
+  ASSERT_TRUE(index.Append(ToArray(Normal(50, kDim, 3), kDim), {.first_row_id = kFirst + kRows + 1000}).ok());
+  const auto bits = std::static_pointer_cast<arrow::BooleanArray>(
+      arrow::MakeArrayFromScalar(arrow::BooleanScalar(true), 5).ValueOrDie());
+  const RowFilter filter = RowFilter::Bitmap(bits, kFirst + kRows + 1000);
+  const auto rows = index.Search(Normal(1, kDim, 3)[0], {.filter = filter}).ValueOrDie().rows;
+  ASSERT_EQ(rows.size(), 5u);
+  for (const SearchResult& row : rows) EXPECT_EQ(row.row_id - (kFirst + kRows + 1000), row.id - kRows);
 }
 
 TEST(Filter, ABatchAsksAPredicateOnceARow) {
