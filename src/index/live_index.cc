@@ -515,7 +515,9 @@ Stats LiveIndex::GetStats() const {
   return stats;
 }
 
-Result<MemoryUsage> EstimateMemory(const LiveIndexOptions& options, uint64_t rows, const EstimateOptions& estimate) {
+namespace {
+
+Result<MemoryUsage> Estimate(const LiveIndexOptions& options, uint64_t rows, const EstimateOptions& estimate) {
   ARROW_RETURN_NOT_OK(CheckOptions(options));
   if (rows > options.max_rows) return Invalid("rows: expected at most ", options.max_rows, ", got ", rows);
   const double values = static_cast<double>(rows) * options.dim;
@@ -527,7 +529,12 @@ Result<MemoryUsage> EstimateMemory(const LiveIndexOptions& options, uint64_t row
   const graph::Graph::Bytes lists =
       graph::Graph::EstimateBytes(params, static_cast<uint32_t>(options.dim), rows, estimate.batch_rows);
   const size_t threads = ThreadsOf(estimate.threads);
-  const auto query_bytes = 3 * static_cast<uint64_t>(options.dim) * sizeof(float);
+  // Empty ones take nothing.
+  PoolAllocator::Totals totals;
+  PoolAllocator none(options.pool, totals);
+  const RowStore vectors(options.dim, KindOf(options.metric), none);
+  const CodeStore coded(options.dim, KindOf(options.metric), none);
+  const size_t query_bytes = QueryScratch::Bytes({vectors, codes == 0 ? nullptr : &coded});
   MemoryUsage usage;
   usage.vectors_bytes = static_cast<int64_t>(
       RowStore::EstimateBytes(options.dim, KindOf(options.metric), estimate.half, estimate.copied, rows));
@@ -540,6 +547,12 @@ Result<MemoryUsage> EstimateMemory(const LiveIndexOptions& options, uint64_t row
   usage.other_bytes = static_cast<int64_t>(graph::Graph::EstimateScratch(
       params, static_cast<uint32_t>(options.dim), rows, estimate.batch_rows, threads, query_bytes));
   return usage;
+}
+
+}  // namespace
+
+Result<MemoryUsage> EstimateMemory(const LiveIndexOptions& options, uint64_t rows, const EstimateOptions& estimate) {
+  return Guard([&] { return Estimate(options, rows, estimate); });
 }
 
 void LiveIndex::Trim() {
