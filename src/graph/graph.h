@@ -261,6 +261,7 @@ class Graph {
   static double WalkedCost(double scored, double kept) { return 1.25 * scored + kept * kept / 1536; }
   struct Edge;
   struct Plan;
+  struct Room;
   class Linker;
 
   std::atomic<Record*>& Head(uint32_t row, int32_t level) {
@@ -269,8 +270,8 @@ class Graph {
   const std::atomic<Record*>& Head(uint32_t row, int32_t level) const {
     return level == 0 ? heads_[row] : upper_heads_[upper_[row] + static_cast<uint32_t>(level) - 1];
   }
-  // That the heuristic leaves a new row of so many dimensions, about: seen with Gaussian rows and with embeddings.
-  static double EdgesOf(const Params& params, uint32_t dim) { return std::min({0.7 * params.m, 10.0, 2.0 * dim}); }
+  // How many neighbours the heuristic leaves a new row on level 0, about.
+  static double SelectedOf(const Params& params, uint32_t dim, uint64_t rows);
   int32_t DrawLevel(uint32_t row) const;
   [[nodiscard]] bool MakeLinker() noexcept;
   void DropLinker() noexcept;

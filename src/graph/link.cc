@@ -1,6 +1,5 @@
 // Linking a batch: plan, parents, apply, wave by wave.
 #include <algorithm>
-#include <bit>
 #include <new>
 
 #include "graph/graph.h"
@@ -12,8 +11,8 @@ constexpr uint32_t kMaxWave = 256;
 
 uint32_t WaveSize(uint32_t linked, uint32_t left) { return std::min({std::max(linked / 50, 1u), kMaxWave, left}); }
 
-// What scratch has room for: doubles, as buffers do.
-uint32_t WaveRoom(uint32_t linked, uint32_t left) { return std::min(std::bit_ceil(WaveSize(linked, left)), kMaxWave); }
+// Of room for what is only known wave by wave, so that it seldom grows.
+size_t Margin(size_t n) { return n / 8; }
 
 bool Tested(const uint32_t* bits, size_t i) { return (bits[i / 32] >> (i % 32) & 1) != 0; }
 void SetTested(uint32_t* bits, size_t i, bool value) {
@@ -59,6 +58,22 @@ struct Graph::Plan {
   size_t first_selected;  // of level 0; m a level
   uint32_t selected[64];  // how many, per level
   uint64_t parent;
+};
+
+// What the waves of a batch need that ends at `end`, and a worker.
+struct Graph::Room {
+  Room(const Params& params, uint32_t end, uint32_t added)
+      : wave(WaveSize(end, added)),
+        stride(std::min(params.ef_construction, end)),
+        block(2 * (params.capacity(0) + wave + stride)),
+        beam(std::min(2 * size_t{params.ef_construction}, size_t{end}) + 8),
+        touched(std::max(std::min(32 * size_t{params.ef_construction}, size_t{end}), size_t{256})) {}
+
+  size_t wave;
+  size_t stride;   // candidates of a row
+  size_t block;    // rows at a time
+  size_t beam;     // keys, rounded up as a walk does it
+  size_t touched;  // by a walk, mostly
 };
 
 // Lives as long as the graph, so that an append pays for what it changes and not for scratch.
@@ -137,18 +152,36 @@ Outcome Graph::Link(uint32_t rows, const Scorer& scorer, size_t threads,
 // A search is taken to keep as many rows as an insertion.
 uint64_t Graph::EstimateScratch(const Params& params, uint32_t dim, uint64_t rows, uint64_t batch, size_t threads,
                                 size_t probe_bytes) {
-  if (rows == 0) return 0;
-  const uint64_t wave = WaveRoom(static_cast<uint32_t>(rows), static_cast<uint32_t>(std::min(batch, rows)));
-  const uint64_t ef = std::min<uint64_t>(params.ef_construction, rows);
-  const uint64_t capacity = params.capacity(0);
-  const uint64_t most = capacity + wave + ef;
-  const uint64_t walked = std::min<uint64_t>(rows, 16 * ef);
-  const uint64_t walk = sizeof(Slot<Scratch>) + rows / 6 + walked * sizeof(uint32_t) + 3 * ef * sizeof(uint64_t) +
-                        3 * capacity * sizeof(uint32_t) + probe_bytes;
-  const uint64_t worker = walk + 2 * most * (sizeof(uint32_t) + sizeof(float) + sizeof(uint64_t)) + probe_bytes;
-  const uint64_t edges = wave * static_cast<uint64_t>(1 + EdgesOf(params, dim));
-  return walk + std::min<uint64_t>(threads, wave) * worker +
-         wave * (sizeof(Plan) + (ef + params.m) * sizeof(uint64_t)) + 5 * edges / 4 * (sizeof(Edge) + sizeof(uint32_t));
+  if (rows == 0) return sizeof(Slot<Scratch>);
+  // The last batch, or the last whole one, has the largest waves.
+  const auto end = static_cast<uint32_t>(rows);
+  const auto last = static_cast<uint32_t>(rows % batch);
+  const auto whole = static_cast<uint32_t>(std::min(batch, rows));
+  Room room(params, end, last == 0 ? whole : last);
+  if (last != 0 && end > last) {
+    const Room before(params, end - last, whole);
+    room.wave = std::max(room.wave, before.wave);
+    room.block = std::max(room.block, before.block);
+  }
+  const auto words = [](uint64_t n) { return (n + 63) / 64; };
+  // Doubles where a batch passes it.
+  uint64_t visited = words(whole);
+  while (visited < words(rows)) {
+    const uint64_t passing = std::min((64 * visited / batch + 1) * batch, rows);
+    visited = std::max(words(passing), 2 * visited);
+  }
+  const uint64_t lists = 3 * (params.capacity(0) + 3) * sizeof(uint32_t);
+  const uint64_t walk = room.touched * sizeof(uint32_t) + 33 * room.beam / 32 * sizeof(uint64_t) + probe_bytes;
+  const uint64_t worker = sizeof(Scratch) + walk + visited * sizeof(uint64_t) + lists / 3 +
+                          room.block * (sizeof(uint32_t) + sizeof(float) + sizeof(uint64_t)) +
+                          room.stride * sizeof(uint64_t) + probe_bytes + 128;
+  const double above = params.max_level > 1 ? 1.0 / (params.m - 1) : 0;
+  const auto wave = static_cast<double>(room.wave);
+  const auto selected = static_cast<size_t>(wave * (1 + above) * params.m);
+  const auto edges = static_cast<size_t>(wave * (1 + SelectedOf(params, dim, rows) * (1 + above)));
+  return sizeof(Slot<Scratch>) + walk + words(rows) * sizeof(uint64_t) + lists +
+         std::min<uint64_t>(threads, room.wave) * worker + room.wave * (sizeof(Plan) + room.stride * sizeof(uint64_t)) +
+         (selected + Margin(selected)) * sizeof(uint64_t) + (edges + Margin(edges)) * (sizeof(Edge) + sizeof(uint32_t));
 }
 
 bool Graph::MakeLinker() noexcept {
@@ -195,18 +228,17 @@ bool Graph::Linker::Prepare(size_t threads) {
     workers_.Push(new (memory) Scratch(graph_.scratch_allocator_));
   }
   const uint32_t end = graph_.batch_.version->rows;
-  stride_ = std::min(params().ef_construction, end);
-  const size_t wave = WaveRoom(end, end - graph_.batch_.rows_before);
-  const size_t most = params().capacity(0) + wave + stride_;
+  const Room room(params(), end, end - graph_.batch_.rows_before);
+  stride_ = room.stride;
   for (size_t i = 0; i < threads; ++i) {
     Scratch* worker = workers_[i];
-    if (!graph_.PrepareScratch(*worker, end) || !worker->block.Reserve(2 * most) ||
-        !worker->distances.Reserve(2 * most) || !worker->found.Reserve(2 * most) || !worker->rest.Reserve(stride_) ||
-        !worker->probes.Reserve(2 * scorer_.scratch_bytes + 128)) {
+    if (!worker->block.Fit(room.block) || !worker->distances.Fit(room.block) || !worker->found.Fit(room.block) ||
+        !worker->rest.Fit(room.stride) || !worker->beam.Fit(room.beam) || !worker->touched.Fit(room.touched) ||
+        !worker->probes.Fit(2 * scorer_.scratch_bytes + 128) || !graph_.PrepareScratch(*worker, end)) {
       return false;
     }
   }
-  return plans_.Resize(wave) && candidates_.Reserve(wave * stride_);
+  return plans_.Fit(room.wave) && plans_.Resize(room.wave) && candidates_.Fit(room.wave * stride_);
 }
 
 Outcome Graph::Linker::Wave(uint32_t first, uint32_t rows) {
@@ -218,7 +250,8 @@ Outcome Graph::Linker::Wave(uint32_t first, uint32_t rows) {
     plans_[row - first].first_selected = (row - first + upper) * params().m;
     upper += static_cast<size_t>(level);
   }
-  if (!selected_.Reserve((rows + upper) * params().m) || !graph_.upper_heads_.Reserve(graph_.upper_used_ + upper)) {
+  const size_t selected = (rows + upper) * params().m;
+  if (!selected_.Fit(selected, Margin(selected)) || !graph_.upper_heads_.Reserve(graph_.upper_used_ + upper)) {
     return Outcome::kOutOfMemory;
   }
 
@@ -239,7 +272,7 @@ Outcome Graph::Linker::Wave(uint32_t first, uint32_t rows) {
     for (int32_t level = 0; level <= graph_.levels_[first + i]; ++level) edges += plans_[i].selected[level];
   }
   edges_.Truncate(0);
-  if (!edges_.Reserve(edges) || !groups_.Reserve(edges + 1) || !graph_.level0_.Reserve(rows) ||
+  if (!edges_.Fit(edges, Margin(edges)) || !groups_.Fit(edges + 1, Margin(edges)) || !graph_.level0_.Reserve(rows) ||
       !graph_.upper_level_.Reserve(upper)) {
     return Outcome::kOutOfMemory;
   }

@@ -114,11 +114,14 @@ class Slab {
   static size_t RecordBytes(size_t capacity) {
     return (sizeof(Record) + capacity * sizeof(uint32_t) + (capacity + 31) / 32 * sizeof(uint32_t) + 7) / 8 * 8;
   }
-  // Records of the next block: a sixteenth of what there is.
+  // Records of the next block: a sixteenth of what there is, and less than an estimate may be off while there is
+  // little.
   static size_t NextBlock(size_t record_bytes, uint64_t all) {
     constexpr uint64_t kLeastBytes = 4096;
-    constexpr uint64_t kMostBytes = uint64_t{2} << 20;
-    return std::max<size_t>(std::clamp(all * record_bytes / 16, kLeastBytes, kMostBytes) / record_bytes, 1);
+    constexpr uint64_t kLittle = uint64_t{16} << 20;
+    const uint64_t bytes = all * record_bytes;
+    const uint64_t most = (bytes < kLittle ? uint64_t{128} : uint64_t{2048}) << 10;
+    return std::max<size_t>(std::clamp(bytes / 16, kLeastBytes, most) / record_bytes, 1);
   }
 
   Allocator& allocator_;

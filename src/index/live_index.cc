@@ -20,6 +20,7 @@
 #include "index/pool_allocator.h"
 #include "index/rows_export.h"
 #include "index/search.h"
+#include "index/writer_lock.h"
 #include "kernels/kernels.h"
 #include "vectors/code_store.h"
 #include "vectors/row_store.h"
@@ -51,7 +52,7 @@ struct [[gnu::visibility("hidden")]] LiveIndex::Impl {
   };
   Result<IdRange> Append(const std::shared_ptr<arrow::Array>& vectors, const AppendOptions& append, News& news);
   Result<IdRange> AppendWithinLimit(const std::shared_ptr<arrow::Array>& vectors, const AppendOptions& append,
-                                    News& news);
+                                    const Ending& ending, News& news);
   // append(news), guarded, counted and logged.
   template <typename Function>
   Result<IdRange> Report(Function&& append);
@@ -81,7 +82,7 @@ struct [[gnu::visibility("hidden")]] LiveIndex::Impl {
   graph::Graph graph;
 
   // Guards the writer's side of rows and graph, and what follows.
-  mutable std::mutex writer;
+  mutable WriterLock writer;
   uint64_t next_row_id = 0;
 
   std::atomic<uint64_t> versions_published{0};
@@ -105,6 +106,8 @@ Status CheckThreads(int threads) {
 }
 
 Status CheckK(int64_t k) { return k < 0 ? Invalid("k: expected 0 or more, got ", k) : Status::OK(); }
+
+Status Cancelled(const Ending& ending) { return ToStatus(graph::Outcome::kStopped, 0, ending.reason()); }
 
 size_t EfOf(const SearchOptions& search) { return static_cast<size_t>(std::max({search.k, search.ef, int64_t{1}})); }
 
@@ -131,17 +134,19 @@ Result<LiveIndex::IdRange> LiveIndex::Impl::Report(Function&& append) {
 
 Result<LiveIndex::IdRange> LiveIndex::Impl::Append(const std::shared_ptr<arrow::Array>& array,
                                                    const AppendOptions& append, News& news) {
-  std::lock_guard lock(writer);
+  const Ending ending(append);
+  if (!writer.lock(append.deadline, append.stop_token)) return Cancelled(ending);
+  const std::lock_guard lock(writer, std::adopt_lock);
   const int64_t before = totals.bytes;
   totals.refused = 0;
-  auto result = AppendWithinLimit(array, append, news);
+  auto result = AppendWithinLimit(array, append, ending, news);
   if (result.status().IsOutOfMemory() && totals.refused > 0) {
     // Not for what searches have left lying about.
     const int64_t scratch = scratch_memory.bytes();
     graph.ReleaseSearches();
     if (totals.refused - (scratch - scratch_memory.bytes()) <= totals.limit) {
       totals.refused = 0;
-      result = AppendWithinLimit(array, append, news);
+      result = AppendWithinLimit(array, append, ending, news);
     }
   }
   const int64_t needed = totals.refused;
@@ -152,13 +157,15 @@ Result<LiveIndex::IdRange> LiveIndex::Impl::Append(const std::shared_ptr<arrow::
 }
 
 Result<LiveIndex::IdRange> LiveIndex::Impl::AppendWithinLimit(const std::shared_ptr<arrow::Array>& array,
-                                                              const AppendOptions& append, News& news) {
+                                                              const AppendOptions& append, const Ending& ending,
+                                                              News& news) {
   if (array == nullptr) return Invalid("vectors: expected an array, got null");
   ARROW_RETURN_NOT_OK(CheckThreads(append.threads));
   if (append.row_ids && append.first_row_id) {
     return Invalid("row ids: expected row_ids or first_row_id, got both");
   }
-  ARROW_RETURN_NOT_OK(rows.Check(*array, "vectors"));
+  const Halt halt = [&] { return ending.due() ? Cancelled(ending) : Status::OK(); };
+  ARROW_RETURN_NOT_OK(rows.Check(*array, "vectors", halt));
   if (append.row_ids) {
     ARROW_RETURN_NOT_OK(CheckRowIds(*append.row_ids));
     if (append.row_ids->length() != array->length()) {
@@ -191,7 +198,7 @@ Result<LiveIndex::IdRange> LiveIndex::Impl::AppendWithinLimit(const std::shared_
     return IdRange{first, first};
   }
   const RowStore::Mark mark = rows.GetMark();
-  ARROW_RETURN_NOT_OK(rows.Append(vectors, row_id));
+  ARROW_RETURN_NOT_OK(rows.Append(vectors, row_id, halt));
   const uint32_t codes_before = codes.size();
   const bool by_codes = coded(rows.size());
   if (by_codes && !codes.Append(rows)) {
@@ -201,7 +208,6 @@ Result<LiveIndex::IdRange> LiveIndex::Impl::AppendWithinLimit(const std::shared_
   const size_t threads = ThreadsOf(append.threads);
   graph::Scorer scorer = MakeScorer(by_codes ? coded_rows : exact_rows);
   scorer.largest_norm = rows.largest_norm();
-  const Ending ending(append);
   graph::Outcome outcome = graph.Link(static_cast<uint32_t>(added), scorer, threads, [&] { return ending.due(); });
   // The scratch of appends and searches is not refused, but counts.
   const int64_t bytes = totals.bytes;
@@ -507,7 +513,9 @@ Stats LiveIndex::GetStats() const {
   return stats;
 }
 
-Result<MemoryUsage> EstimateMemory(const LiveIndexOptions& options, uint64_t rows, const EstimateOptions& estimate) {
+namespace {
+
+Result<MemoryUsage> Estimate(const LiveIndexOptions& options, uint64_t rows, const EstimateOptions& estimate) {
   ARROW_RETURN_NOT_OK(CheckOptions(options));
   if (rows > options.max_rows) return Invalid("rows: expected at most ", options.max_rows, ", got ", rows);
   const double values = static_cast<double>(rows) * options.dim;
@@ -519,7 +527,12 @@ Result<MemoryUsage> EstimateMemory(const LiveIndexOptions& options, uint64_t row
   const graph::Graph::Bytes lists =
       graph::Graph::EstimateBytes(params, static_cast<uint32_t>(options.dim), rows, estimate.batch_rows);
   const size_t threads = ThreadsOf(estimate.threads);
-  const auto query_bytes = 3 * static_cast<uint64_t>(options.dim) * sizeof(float);
+  // Empty ones take nothing.
+  PoolAllocator::Totals totals;
+  PoolAllocator none(options.pool, totals);
+  const RowStore vectors(options.dim, KindOf(options.metric), none);
+  const CodeStore coded(options.dim, KindOf(options.metric), none);
+  const size_t query_bytes = QueryScratch::Bytes({vectors, codes == 0 ? nullptr : &coded});
   MemoryUsage usage;
   usage.vectors_bytes = static_cast<int64_t>(
       RowStore::EstimateBytes(options.dim, KindOf(options.metric), estimate.half, estimate.copied, rows));
@@ -532,6 +545,12 @@ Result<MemoryUsage> EstimateMemory(const LiveIndexOptions& options, uint64_t row
   usage.other_bytes = static_cast<int64_t>(graph::Graph::EstimateScratch(
       params, static_cast<uint32_t>(options.dim), rows, estimate.batch_rows, threads, query_bytes));
   return usage;
+}
+
+}  // namespace
+
+Result<MemoryUsage> EstimateMemory(const LiveIndexOptions& options, uint64_t rows, const EstimateOptions& estimate) {
+  return Guard([&] { return Estimate(options, rows, estimate); });
 }
 
 void LiveIndex::Trim() {

@@ -47,6 +47,12 @@ class Buffer {
     capacity_ = capacity;
     return true;
   }
+  // Where there is no room for `size`, room for that and the margin alone; what was there is then lost.
+  [[nodiscard]] bool Fit(size_t size, size_t margin = 0) noexcept {
+    if (size <= capacity_) return true;
+    Release();
+    return Reserve(size + margin);
+  }
   // New elements are zero.
   [[nodiscard]] bool Resize(size_t size) noexcept {
     if (!Reserve(size)) return false;

@@ -19,6 +19,7 @@ namespace {
 constexpr size_t kSegmentBytes = size_t{2} << 20;
 constexpr size_t kFirstSegmentBytes = 4096;
 constexpr double kSmallestSquaredNorm = 1e-30;
+constexpr int64_t kVectorsBetweenLooks = 64;  // at what may end a call
 
 size_t Aligned(size_t bytes) { return (bytes + alignof(float) - 1) / alignof(float) * alignof(float); }
 
@@ -81,6 +82,10 @@ arrow::Status CheckVector(const void* vector, bool half, int32_t dim, const char
   return arrow::Status::OK();
 }
 
+arrow::Status LookAt(const Halt& halt, int64_t vector) {
+  return halt && vector % kVectorsBetweenLooks == 0 ? halt() : arrow::Status::OK();
+}
+
 }  // namespace
 
 RowStore::RowStore(int32_t dim, DistanceKind kind, Allocator& allocator)
@@ -96,7 +101,7 @@ RowStore::RowStore(int32_t dim, DistanceKind kind, Allocator& allocator)
 
 RowStore::~RowStore() { Restore({}); }
 
-arrow::Status RowStore::Check(const arrow::Array& array, const char* what) const {
+arrow::Status RowStore::Check(const arrow::Array& array, const char* what, const Halt& halt) const {
   const arrow::DataType& type = *array.type();
   const auto* list =
       type.id() == arrow::Type::FIXED_SIZE_LIST ? static_cast<const arrow::FixedSizeListType*>(&type) : nullptr;
@@ -112,6 +117,7 @@ arrow::Status RowStore::Check(const arrow::Array& array, const char* what) const
   const bool half = IsHalf(vectors);
   const bool nulls = values.null_count() > 0;
   for (int64_t i = 0; i < vectors.length(); ++i) {
+    ARROW_RETURN_NOT_OK(LookAt(halt, i));
     if (vectors.IsNull(i)) continue;
     if (nulls) {
       for (int32_t d = 0; d < dim_; ++d) {
@@ -195,8 +201,8 @@ bool RowStore::Borrow(const std::shared_ptr<arrow::Buffer>& buffer) {
   return true;
 }
 
-arrow::Status RowStore::Append(const arrow::FixedSizeListArray& vectors,
-                               const std::function<uint64_t(int64_t)>& row_id) {
+arrow::Status RowStore::Append(const arrow::FixedSizeListArray& vectors, const std::function<uint64_t(int64_t)>& row_id,
+                               const Halt& halt) {
   const Mark mark = GetMark();
   const bool half = IsHalf(vectors);
   const size_t bytes = static_cast<size_t>(dim_) * (half ? 2 : 4);
@@ -212,6 +218,10 @@ arrow::Status RowStore::Append(const arrow::FixedSizeListArray& vectors,
                 (kind_ != DistanceKind::kCosine || inverse_norms_.Reserve(end));
   if (memory && borrow) memory = Borrow(buffer);
   for (int64_t i = 0; memory && i < vectors.length(); ++i) {
+    if (arrow::Status status = LookAt(halt, i); !status.ok()) {
+      Restore(mark);
+      return status;
+    }
     if (vectors.IsNull(i)) continue;
     const void* vector = VectorData(vectors, i);
     if (!borrow) {

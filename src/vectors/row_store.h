@@ -25,6 +25,9 @@ namespace pennon {
 
 enum class DistanceKind { kL2, kCosine, kDot };
 
+// Asked now and then by what may take long; ends it by what is not OK. Empty: nothing does.
+using Halt = std::function<arrow::Status()>;
+
 // A vector to score rows against: floats, and for cosine the inverse of its norm.
 struct ScoredVector {
   const float* values;
@@ -46,7 +49,7 @@ class RowStore {
   uint32_t size() const { return size_; }
 
   // The vectors of a valid array whose every vector that is not null is fit to be a row or a query; Invalid else.
-  arrow::Status Check(const arrow::Array& vectors, const char* what) const;
+  arrow::Status Check(const arrow::Array& vectors, const char* what, const Halt& halt = {}) const;
   // The same of one query.
   arrow::Status CheckQuery(std::span<const float> query) const;
 
@@ -62,7 +65,8 @@ class RowStore {
   void Restore(const Mark& mark) noexcept;
 
   // Checked vectors; row_id(i) is the id of the array's i-th. On failure the store is as before.
-  arrow::Status Append(const arrow::FixedSizeListArray& vectors, const std::function<uint64_t(int64_t)>& row_id);
+  arrow::Status Append(const arrow::FixedSizeListArray& vectors, const std::function<uint64_t(int64_t)>& row_id,
+                       const Halt& halt = {});
 
   uint64_t row_id(uint32_t row) const { return row_ids_[row]; }
   // How many rows have row ids that follow that of row 0; from any thread.

@@ -1,15 +1,19 @@
-// ctest: labels=contract-9,contract-1,asan timeout=120
+// ctest: labels=contract-9,contract-1,asan,tsan timeout=120
 // Calls that are cut short say so, give what they found, and leave nothing behind.
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cmath>
+#include <latch>
 #include <limits>
 #include <set>
 #include <stop_token>
+#include <thread>
 
 #include <gtest/gtest.h>
 
 #include "pennon/live_index.h"
+#include "support/failing_pool.h"
 #include "support/vectors.h"
 
 namespace pennon {
@@ -151,6 +155,59 @@ TEST(Deadline, AnAppendThatMissesItIsUndoneWhole) {
   }
   EXPECT_TRUE(tried.GetSnapshot().ValueOrDie().ToLanceHnswBatch().ValueOrDie()->Equals(
       *untried.GetSnapshot().ValueOrDie().ToLanceHnswBatch().ValueOrDie()));
+}
+
+TEST(Deadline, EndsTheWaitForAnotherAppend) {
+  const auto batch = [](uint64_t seed) { return ToArray(Normal(300, kDim, seed), kDim); };
+  FailingPool pool;
+  LiveIndex tried = LiveIndex::Make({.dim = kDim, .pool = &pool}).ValueOrDie();
+  std::latch inside(1);
+  std::latch cancelled(1);
+  std::atomic<bool> first = true;
+  pool.when_asked = [&] {
+    if (!first.exchange(false)) return;
+    inside.count_down();
+    cancelled.wait();
+  };
+  std::jthread other([&] { EXPECT_TRUE(tried.Append(batch(1)).ok()); });
+  inside.wait();
+  const auto late = tried.Append(batch(2), {.deadline = steady_clock::now() + std::chrono::milliseconds(20)});
+  EXPECT_TRUE(late.status().IsCancelled());
+  EXPECT_EQ(late.status().message(), "append: the deadline has passed");
+  std::stop_source stop;
+  std::jthread stopper([&] { stop.request_stop(); });
+  const auto stopped = tried.Append(batch(3), {.stop_token = stop.get_token()});
+  EXPECT_TRUE(stopped.status().IsCancelled());
+  EXPECT_EQ(stopped.status().message(), "append: a stop was requested");
+  EXPECT_EQ(tried.size(), 0u);
+  cancelled.count_down();
+  other.join();
+  EXPECT_EQ(tried.GetStats().appends_failed, 2u);
+
+  LiveIndex untried = LiveIndex::Make({.dim = kDim}).ValueOrDie();
+  for (const uint64_t seed : {1, 4}) ASSERT_TRUE(untried.Append(batch(seed)).ok());
+  ASSERT_TRUE(tried.Append(batch(4)).ok());
+  EXPECT_TRUE(tried.GetSnapshot().ValueOrDie().ToRecordBatch().ValueOrDie()->Equals(
+      *untried.GetSnapshot().ValueOrDie().ToRecordBatch().ValueOrDie()));
+  EXPECT_TRUE(tried.GetSnapshot().ValueOrDie().ToLanceHnswBatch().ValueOrDie()->Equals(
+      *untried.GetSnapshot().ValueOrDie().ToLanceHnswBatch().ValueOrDie()));
+}
+
+TEST(Deadline, IsLookedAtWhileVectorsAreCheckedAndCopied) {
+  FailingPool pool;
+  LiveIndex index = LiveIndex::Make({.dim = 64, .pool = &pool}).ValueOrDie();
+  const auto batch = ToArray(Normal(4000, 64, 1), 64);  // 1 MB
+  std::stop_source stop;
+  pool.when_asked = [&] { stop.request_stop(); };
+  const int64_t before = pool.total_bytes_allocated();
+  EXPECT_TRUE(index.Append(batch, {.stop_token = stop.get_token()}).status().IsCancelled());
+  const int64_t copying = pool.total_bytes_allocated();
+  EXPECT_GT(copying, before);
+  EXPECT_LT(copying, before + 200'000) << "addresses, row ids and a piece of the copies";
+  EXPECT_TRUE(index.Append(batch, {.stop_token = stop.get_token()}).status().IsCancelled());
+  EXPECT_EQ(pool.total_bytes_allocated(), copying) << "nothing is needed to check vectors";
+  EXPECT_EQ(index.size(), 0u);
+  EXPECT_TRUE(index.Append(batch).ok());
 }
 
 }  // namespace

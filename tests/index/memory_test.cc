@@ -101,35 +101,46 @@ struct Estimated {
 };
 
 TEST(EstimateMemory, IsWithinATenthAndFromBelowWithin256KiB) {
-  const BuildParams narrow = {.m = 4, .ef_construction = 50};
-  const BuildParams wide = {.m = 16, .ef_construction = 50};
+  const auto build = [](int m, int ef_construction) { return BuildParams{.m = m, .ef_construction = ef_construction}; };
   for (const Estimated& kind : {
-           Estimated{{.dim = 24, .build = narrow}, {.batch_rows = 50}, {0, 50, 100, 1000, 3000}},
-           Estimated{{.dim = 24, .metric = Metric::kDot, .build = wide}, {.batch_rows = 50}, {50, 1000, 3000}},
-           Estimated{{.dim = 24, .build = wide}, {.batch_rows = 1000}, {0, 1000, 3000, 9000, 10'000, 25'000}},
-           Estimated{{.dim = 24, .metric = Metric::kCosine, .build = narrow}, {.batch_rows = 1000}, {2000, 10'000}},
-           Estimated{{.dim = 24, .build = wide}, {.batch_rows = 25'000, .copied = false}, {25'000}},
-           Estimated{{.dim = 3, .codes = Codes::kNone, .build = wide}, {.batch_rows = 1000}, {1000, 5000, 10'000}},
-           Estimated{{.dim = 16, .build = wide}, {.batch_rows = 10'000}, {12'000}},
-           Estimated{{.dim = 384, .build = narrow}, {.batch_rows = 500, .half = true}, {500, 2000, 10'000}},
+           Estimated{{.dim = 24, .build = build(2, 50)}, {.batch_rows = 50}, {0, 50, 100, 1000, 3000}},
+           Estimated{{.dim = 24, .metric = Metric::kDot, .build = build(16, 50)}, {.batch_rows = 50}, {50, 1000, 3000}},
+           Estimated{{.dim = 24, .build = build(16, 100)}, {.threads = 3}, {0, 1000, 3000, 9000, 10'000, 15'500}},
+           Estimated{{.dim = 24, .metric = Metric::kCosine, .build = build(4, 50)}, {}, {2000, 10'000}},
+           Estimated{{.dim = 24, .build = build(16, 50)}, {.batch_rows = 22'000, .copied = false}, {22'000}},
+           Estimated{
+               {.dim = 48, .build = build(8, 50)}, {.batch_rows = 22'000, .half = true, .copied = false}, {22'000}},
+           Estimated{{.dim = 3, .codes = Codes::kNone, .build = build(16, 50)}, {}, {1000, 5000, 10'000}},
+           Estimated{{.dim = 16, .build = build(16, 50)}, {.batch_rows = 10'000}, {12'000}},
+           Estimated{{.dim = 384, .build = build(4, 50)}, {.batch_rows = 500, .half = true}, {500, 2000, 6000}},
+           Estimated{{.dim = 24, .build = build(32, 50)}, {.half = true, .threads = 16}, {3000, 9000}},
+           Estimated{{.dim = 24, .build = build(48, 48)}, {.threads = 1}, {3000, 9000, 10'000}},
+           Estimated{{.dim = 24, .build = build(64, 100)}, {.batch_rows = 3000}, {3000, 9000, 12'000}},
        }) {
+    const auto dim = static_cast<uint64_t>(kind.options.dim);
     LiveIndex index = LiveIndex::Make(kind.options).ValueOrDie();
-    EstimateOptions estimate = kind.estimate;
-    estimate.threads = 2;
     uint64_t rows = 0;
     for (const uint64_t told : kind.told) {
       while (rows < told) {
-        const uint64_t added = std::min(estimate.batch_rows, told - rows);
-        const auto batch = ToArray(Normal(added, kind.options.dim, rows), kind.options.dim, {}, estimate.half);
-        ASSERT_TRUE(index.Append(batch, {.threads = 2}).ok());
+        const uint64_t added = std::min(kind.estimate.batch_rows, told - rows);
+        const auto batch = ToArray(Normal(added, kind.options.dim, rows), kind.options.dim, {}, kind.estimate.half);
+        ASSERT_TRUE(index.Append(batch, {.threads = kind.estimate.threads}).ok());
         rows += added;
       }
-      ASSERT_TRUE(index.Search(std::vector<float>(static_cast<size_t>(kind.options.dim), 1)).ok());
-      const int64_t is = index.GetMemoryUsage().total();
-      const int64_t estimated = EstimateMemory(kind.options, rows, estimate).ValueOrDie().total();
-      EXPECT_LE(std::abs(estimated - is), rows < 10'000 ? 256 << 10 : is / 10)
-          << estimated << " for " << is << ": " << rows << " rows by " << estimate.batch_rows << ", dim "
-          << kind.options.dim << ", m " << kind.options.build.m;
+      ASSERT_TRUE(index.Search(std::vector<float>(dim, 1)).ok());
+      const MemoryUsage is = index.GetMemoryUsage();
+      const MemoryUsage estimated = EstimateMemory(kind.options, rows, kind.estimate).ValueOrDie();
+      SCOPED_TRACE(std::to_string(rows) + " rows by " + std::to_string(kind.estimate.batch_rows) + ", dim " +
+                   std::to_string(dim) + ", m " + std::to_string(kind.options.build.m));
+      EXPECT_LE(std::abs(estimated.total() - is.total()), rows < 10'000 ? 256 << 10 : is.total() / 10)
+          << estimated.total() << " for " << is.total();
+      // What does not depend on the data.
+      EXPECT_LE(std::abs(estimated.vectors_bytes - is.vectors_bytes), is.vectors_bytes / 100);
+      EXPECT_EQ(estimated.codes_bytes, is.codes_bytes);
+      EXPECT_EQ(estimated.versions_bytes, is.versions_bytes);
+      EXPECT_LE(std::abs(estimated.other_bytes - is.other_bytes), is.other_bytes / 5 + 4096);
+      EXPECT_LE(std::abs(estimated.caller_bytes - is.caller_bytes), 64);
+      EXPECT_EQ(is.caller_bytes > 0, !kind.estimate.copied);
     }
   }
 }

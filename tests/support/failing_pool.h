@@ -1,7 +1,8 @@
-// A memory pool that fails when asked to, and counts.
+// A memory pool that fails when asked to, counts, and calls back.
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -16,8 +17,10 @@ class FailingPool final : public arrow::MemoryPool {
   std::atomic<int64_t> left{-1};  // allocations until one fails; negative: none does
   bool throws = false;            // instead of failing
   bool throws_when_freed = false;
+  std::function<void()> when_asked;  // called before each allocation
 
   arrow::Status Allocate(int64_t size, int64_t alignment, uint8_t** out) override {
+    if (when_asked) when_asked();
     ARROW_RETURN_NOT_OK(Spend());
     return pool_->Allocate(size, alignment, out);
   }
