@@ -143,7 +143,7 @@ uint64_t Graph::EstimateScratch(const Params& params, uint32_t dim, uint64_t row
   const uint64_t capacity = params.capacity(0);
   const uint64_t most = capacity + wave + ef;
   const uint64_t walked = std::min<uint64_t>(rows, 16 * ef);
-  const uint64_t walk = sizeof(Slot<Scratch>) + rows / 6 + walked * sizeof(uint32_t) + 3 * ef * sizeof(uint64_t) +
+  const uint64_t walk = sizeof(SlotType) + rows / 6 + walked * sizeof(uint32_t) + 3 * ef * sizeof(uint64_t) +
                         3 * capacity * sizeof(uint32_t) + probe_bytes;
   const uint64_t worker = walk + 2 * most * (sizeof(uint32_t) + sizeof(float) + sizeof(uint64_t)) + probe_bytes;
   const uint64_t edges = wave * static_cast<uint64_t>(1 + EdgesOf(params, dim));
@@ -165,7 +165,7 @@ void Graph::ReleaseIdle() noexcept {
 }
 
 void Graph::ReleaseSearches() noexcept {
-  slots_.ForEachIdle([](Slot<Scratch>& slot) { slot.scratch.Release(); });
+  slots_.ForEachIdle([](SlotType& slot) { slot.scratch.Release(); });
 }
 
 Outcome Graph::Linker::Run(const Scorer& scorer, size_t threads, const std::function<bool()>& stopped) noexcept {
@@ -173,7 +173,7 @@ Outcome Graph::Linker::Run(const Scorer& scorer, size_t threads, const std::func
   version().largest_norm = scorer.largest_norm;
   if (!Prepare(threads)) return Outcome::kOutOfMemory;
   const uint32_t end = version().rows;
-  for (uint32_t first = graph_.batch_.rows_before; first < end;) {
+  for (uint32_t first = graph_.before_.rows; first < end;) {
     if (stopped()) return Outcome::kStopped;
     if (!graph_.TakeSurvey(scorer, {workers_.data(), threads}, version(), first)) {
       return Outcome::kOutOfMemory;
@@ -196,7 +196,7 @@ bool Graph::Linker::Prepare(size_t threads) {
   }
   const uint32_t end = graph_.batch_.version->rows;
   stride_ = std::min(params().ef_construction, end);
-  const size_t wave = WaveRoom(end, end - graph_.batch_.rows_before);
+  const size_t wave = WaveRoom(end, end - graph_.before_.rows);
   const size_t most = params().capacity(0) + wave + stride_;
   for (size_t i = 0; i < threads; ++i) {
     Scratch* worker = workers_[i];
