@@ -21,7 +21,7 @@
 #include "graph/lists.h"
 #include "graph/probe.h"
 #include "graph/thread_pool.h"
-#include "graph/versions.h"
+#include "graph/versioned_lists.h"
 #include "memory/allocator.h"
 #include "memory/buffer.h"
 #include "memory/segmented_array.h"
@@ -62,6 +62,25 @@ enum class Walked {
   kInterrupted,  // what has been found is there
   kCostly,       // it has cost as much as a scan would
   kNoMemory,
+};
+
+// What walks over these rows look like, measured on a sample of them.
+struct Survey {
+  uint32_t rows = 0;  // that there were
+  float largest_norm = 0;
+  // The distance within which a row has ef_construction others on the average, as a multiple of that of its tenth
+  // nearest; 0: unknown.
+  float reach = 0;
+  Mode mode;
+};
+
+// What a version is of.
+struct Extent {
+  uint32_t rows = 0;
+  uint32_t entry = 0;  // a row of the top level, if there are rows
+  int32_t levels = 0;  // levels that have rows
+  Survey survey;
+  float largest_norm = 0;  // the scorer's
 };
 
 // Scratch of one search or one worker.
@@ -145,13 +164,14 @@ struct Reach {
   static Reach Plain(size_t ef) { return {.width = ef, .rank = ef}; }
 };
 
-class Graph {
+using Lists = VersionedLists<NativeMemory, Record, Extent, Scratch>;
+using Version = Lists::Version;
+
+class Graph : private Lists {
  public:
   // Both allocators must outlive the graph.
   Graph(const Params& params, Allocator& lists, Allocator& scratch);
   ~Graph();
-  Graph(const Graph&) = delete;
-  Graph& operator=(const Graph&) = delete;
 
   // What the constructor cannot allocate.
   [[nodiscard]] bool Init() noexcept;
@@ -163,14 +183,13 @@ class Graph {
                              const std::function<bool()>& stopped) noexcept;
   void Publish() noexcept;
   void Abort() noexcept;
-  // Writer: frees what no reader needs any more.
-  void Trim() noexcept;
+  using Lists::Trim;
   // Writer: gives back the scratch of searches that is not in use; and the writer's, too, with its threads.
   void ReleaseSearches() noexcept;
   void ReleaseIdle() noexcept;
   const Survey& survey() const { return current_.load(std::memory_order_relaxed)->survey; }
   uint64_t build_distances() const { return build_distances_.load(std::memory_order_relaxed); }
-  uint64_t live_versions() const { return live_versions_.load(std::memory_order_relaxed); }
+  using Lists::live_versions;
   // Rows linked, published or not.
   uint32_t linked() const { return linked_.load(std::memory_order_acquire); }
   uint32_t visible() const { return visible_.load(std::memory_order_acquire); }
@@ -186,17 +205,14 @@ class Graph {
     explicit operator bool() const { return slot_ != nullptr; }  // false: no memory
     const Version& version() const { return *version_; }
     Scratch& scratch() const { return slot_->scratch; }
-    // Keeps the version after the reader is gone, until Unpin.
-    const Version* Pin() const;
 
    private:
     const Graph& graph_;
-    Slot<Scratch>* slot_;
+    SlotType* slot_;
     const Version* version_ = nullptr;
   };
-  static void PinAgain(const Version* version);
-  // True if nobody has it pinned any more and it is not the newest: a Trim would free something.
-  bool Unpin(const Version* version) const;
+  using Lists::Pin;
+  using Lists::Unpin;
 
   // What a search asks of a walk.
   struct Goal {
@@ -224,11 +240,7 @@ class Graph {
 
   // The list of a row as of a tick.
   const Record* ReadList(uint32_t row, int32_t level, uint64_t tick) const { return ReadList(Head(row, level), tick); }
-  static const Record* ReadList(const std::atomic<Record*>& head, uint64_t tick) {
-    const Record* record = head.load(std::memory_order_acquire);
-    while (record->tick > tick) record = record->previous.load(std::memory_order_acquire);
-    return record;
-  }
+  using Lists::ReadList;
   int32_t LevelOf(uint32_t row) const { return levels_[row]; }
 
   // All lists of a version are well formed and every row reaches every other over level 0. False: no memory.
@@ -253,7 +265,7 @@ class Graph {
   }
   template <typename Visit>
   void ForEachScratch(Visit&& visit) const {
-    slots_.ForEach([&](const Slot<Scratch>& slot) { visit(slot.scratch); });
+    slots_.ForEach([&](const SlotType& slot) { visit(slot.scratch); });
   }
 
  private:
@@ -278,9 +290,7 @@ class Graph {
   [[nodiscard]] bool Begin(uint32_t rows) noexcept;
   Record* TakeNew(uint32_t row, int32_t level) noexcept;
   Record* Touch(uint32_t row, int32_t level) noexcept;
-  bool Touched(uint32_t row, int32_t level) const {
-    return Head(row, level).load(std::memory_order_relaxed)->tick == batch_.version->tick;
-  }
+  bool Touched(uint32_t row, int32_t level) const { return Lists::Touched(Head(row, level)); }
   uint64_t Descend(const Probe& probe, uint32_t entry, int32_t from, int32_t to, uint64_t tick, uint32_t limit,
                    Scratch& scratch) const noexcept;
   // Renews the version's survey if the rows, or their largest norm, have doubled since. False: no memory.
@@ -296,15 +306,14 @@ class Graph {
                             const Goal& goal, Scratch& scratch) const noexcept;
   [[nodiscard]] bool PrepareScratch(Scratch& scratch, uint32_t rows) const noexcept;
 
-  uint64_t ScanLive() noexcept;
-  void Reclaim() noexcept;
-  void Settle(Record* record) noexcept;
-  void Retire(Record* record) noexcept;
-  void Release(Record* chain) noexcept;
+  std::atomic<Record*>& HeadOf(const Record& record) noexcept override { return Head(record.row, record.level); }
+  size_t BytesOf(const Record& record) const noexcept override {
+    return (record.level == 0 ? level0_ : upper_level_).record_bytes();
+  }
+  void Give(Record* record) noexcept override { SlabOf(record->level).Give(record); }
   Slab& SlabOf(int32_t level) { return level == 0 ? level0_ : upper_level_; }
 
   const Params params_;
-  Allocator& allocator_;
   Allocator& scratch_allocator_;
 
   // Shared with readers.
@@ -312,42 +321,27 @@ class Graph {
   SegmentedArray<std::atomic<Record*>> upper_heads_;  // of one row in a run: levels 1 and up
   SegmentedArray<uint32_t> upper_;                    // where a row's run starts
   SegmentedArray<uint8_t> levels_;
-  std::atomic<Version*> current_{nullptr};
-  mutable Slots<Scratch> slots_;
 
   // The writer's.
   Slab level0_;
   Slab upper_level_;
   ThreadPool pool_;
   Linker* linker_ = nullptr;
-  Buffer<Version*> versions_;  // live at the last scan, by tick
-  struct Retired {
-    uint64_t tick;  // may be reused when every slot holds a later version
-    Record* chain;
-  };
-  Buffer<Retired> retired_;
-  uint64_t last_tick_ = 0;
-  uint64_t scans_ = 0;
   uint32_t upper_used_ = 0;
   uint32_t open_row_ = 0;  // no row below it has room for a child
 
-  // Of the batch being linked.
-  struct Batch {
-    Version* version = nullptr;
-    Record* touched = nullptr;  // records of old rows
-    Record* fresh = nullptr;    // records of new rows
-    uint32_t rows_before = 0;
-    uint32_t upper_before = 0;
-    uint32_t open_row_before = 0;
-    size_t level0_blocks_before = 0;
-    size_t upper_blocks_before = 0;
-  } batch_;
+  // What there was before the batch that is being linked.
+  struct Before {
+    uint32_t rows = 0;
+    uint32_t upper = 0;
+    uint32_t open_row = 0;
+    size_t level0_blocks = 0;
+    size_t upper_blocks = 0;
+  } before_;
 
   std::atomic<uint32_t> linked_{0};
   std::atomic<uint32_t> visible_{0};
   std::atomic<uint64_t> build_distances_{0};
-  std::atomic<uint64_t> live_versions_{0};
-  std::atomic<uint64_t> old_records_bytes_{0};
 };
 
 }  // namespace pennon::graph

@@ -152,7 +152,7 @@ Outcome Graph::Link(uint32_t rows, const Scorer& scorer, size_t threads,
 // A search is taken to keep as many rows as an insertion.
 uint64_t Graph::EstimateScratch(const Params& params, uint32_t dim, uint64_t rows, uint64_t batch, size_t threads,
                                 size_t probe_bytes) {
-  if (rows == 0) return sizeof(Slot<Scratch>);
+  if (rows == 0) return sizeof(SlotType);
   // The last batch, or the last whole one, has the largest waves.
   const auto end = static_cast<uint32_t>(rows);
   const auto last = static_cast<uint32_t>(rows % batch);
@@ -179,7 +179,7 @@ uint64_t Graph::EstimateScratch(const Params& params, uint32_t dim, uint64_t row
   const auto wave = static_cast<double>(room.wave);
   const auto selected = static_cast<size_t>(wave * (1 + above) * params.m);
   const auto edges = static_cast<size_t>(wave * (1 + SelectedOf(params, dim, rows) * (1 + above)));
-  return sizeof(Slot<Scratch>) + walk + words(rows) * sizeof(uint64_t) + lists +
+  return sizeof(SlotType) + walk + words(rows) * sizeof(uint64_t) + lists +
          std::min<uint64_t>(threads, room.wave) * worker + room.wave * (sizeof(Plan) + room.stride * sizeof(uint64_t)) +
          (selected + Margin(selected)) * sizeof(uint64_t) + (edges + Margin(edges)) * (sizeof(Edge) + sizeof(uint32_t));
 }
@@ -198,7 +198,7 @@ void Graph::ReleaseIdle() noexcept {
 }
 
 void Graph::ReleaseSearches() noexcept {
-  slots_.ForEachIdle([](Slot<Scratch>& slot) { slot.scratch.Release(); });
+  slots_.ForEachIdle([](SlotType& slot) { slot.scratch.Release(); });
 }
 
 Outcome Graph::Linker::Run(const Scorer& scorer, size_t threads, const std::function<bool()>& stopped) noexcept {
@@ -206,7 +206,7 @@ Outcome Graph::Linker::Run(const Scorer& scorer, size_t threads, const std::func
   version().largest_norm = scorer.largest_norm;
   if (!Prepare(threads)) return Outcome::kOutOfMemory;
   const uint32_t end = version().rows;
-  for (uint32_t first = graph_.batch_.rows_before; first < end;) {
+  for (uint32_t first = graph_.before_.rows; first < end;) {
     if (stopped()) return Outcome::kStopped;
     if (!graph_.TakeSurvey(scorer, {workers_.data(), threads}, version(), first)) {
       return Outcome::kOutOfMemory;
@@ -228,7 +228,7 @@ bool Graph::Linker::Prepare(size_t threads) {
     workers_.Push(new (memory) Scratch(graph_.scratch_allocator_));
   }
   const uint32_t end = graph_.batch_.version->rows;
-  const Room room(params(), end, end - graph_.batch_.rows_before);
+  const Room room(params(), end, end - graph_.before_.rows);
   stride_ = room.stride;
   for (size_t i = 0; i < threads; ++i) {
     Scratch* worker = workers_[i];

@@ -1,28 +1,20 @@
-// Neighbour lists: immutable records under ticks.
-//
-// head[row] names a list's newest record. The first touch of a list in a batch takes a new record with the batch's
-// tick, copies the old one, links it as `previous` and stores the head with release; later waves of the batch write
-// into that record, which no reader reads, since its tick is above every reader's. A reader loads the head with acquire
-// and follows `previous` while the tick is above its own. An abort stores the old head back.
+// The records of neighbour lists.
 //
 // Layout of ids at level 0: [parent] [children] [others]; row 0 has no parent. Parent and children are never pruned.
 #pragma once
 
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
 #include <new>
 #include <span>
 
+#include "graph/versioned_lists.h"
 #include "memory/allocator.h"
 #include "memory/buffer.h"
 
 namespace pennon::graph {
 
-struct Record {
-  uint64_t tick;
-  std::atomic<Record*> previous;
-  Record* next;  // the writer's: in whichever chain the record is
+struct Record : Chained<NativeMemory, Record> {
   uint32_t row;
   uint16_t count;
   uint16_t children;

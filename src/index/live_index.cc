@@ -337,7 +337,7 @@ struct Snapshot::Impl {
   const graph::Version* version;
 
   Impl(std::shared_ptr<LiveIndex::Impl> i, const graph::Version* v) : index(std::move(i)), version(v) {}
-  Impl(const Impl& other) : index(other.index), version(other.version) { graph::Graph::PinAgain(version); }
+  Impl(const Impl& other) : index(other.index), version(other.version) { graph::Graph::Pin(version); }
   ~Impl() {
     if (!index->graph.Unpin(version)) return;
     if (std::unique_lock lock(index->writer, std::try_to_lock); lock.owns_lock()) index->graph.Trim();
@@ -455,7 +455,8 @@ Result<Snapshot> LiveIndex::GetSnapshot() const {
   return Guard([&]() -> Result<Snapshot> {
     const graph::Graph::Reader reader(impl_->graph);
     if (!reader) return NoMemory();
-    const graph::Version* version = reader.Pin();
+    const graph::Version* version = &reader.version();
+    graph::Graph::Pin(version);
     try {
       return Snapshot(std::make_unique<Snapshot::Impl>(impl_, version));
     } catch (...) {
