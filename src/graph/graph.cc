@@ -5,6 +5,8 @@
 #include <cmath>
 #include <new>
 
+#include "graph/steps.h"
+
 namespace pennon::graph {
 namespace {
 
@@ -124,6 +126,7 @@ Record* Graph::TakeNew(uint32_t row, int32_t level) noexcept {
   record->next = batch_.fresh;
   batch_.fresh = record;
   Head(row, level).store(record, std::memory_order_release);
+  PENNON_STEP("new list");
   return record;
 }
 
@@ -143,7 +146,9 @@ Record* Graph::Touch(uint32_t row, int32_t level) noexcept {
   std::copy_n(old->ids(), capacity + (capacity + 31) / 32, record->ids());
   record->next = batch_.touched;
   batch_.touched = record;
+  PENNON_STEP("copy");
   head.store(record, std::memory_order_release);
+  PENNON_STEP("link");
   return record;
 }
 
@@ -151,6 +156,7 @@ void Graph::Publish() noexcept {
   Version* version = batch_.version;
   versions_.Push(version);
   current_.store(version, std::memory_order_release);
+  PENNON_STEP("publish");
   visible_.store(version->rows, std::memory_order_release);
   Reclaim();
 }
@@ -160,10 +166,12 @@ void Graph::Abort() noexcept {
   while (Record* record = batch_.touched) {
     batch_.touched = record->next;
     Head(record->row, record->level).store(record->previous.load(std::memory_order_relaxed), std::memory_order_release);
+    PENNON_STEP("restore");
     Retire(record);
   }
   Release(batch_.fresh);
   batch_.fresh = nullptr;
+  PENNON_STEP("abort");
   heads_.Truncate(batch_.rows_before);
   upper_.Truncate(batch_.rows_before);
   levels_.Truncate(batch_.rows_before);
@@ -173,6 +181,7 @@ void Graph::Abort() noexcept {
   linked_.store(batch_.rows_before, std::memory_order_release);
   allocator_.Free(batch_.version, sizeof(Version));
   batch_.version = nullptr;
+  PENNON_STEP("abort");
   Reclaim();
   if (!retired_.empty()) return;  // a reader may be passing through the batch's records
   level0_.ReturnFrom(batch_.level0_blocks_before);
@@ -186,6 +195,7 @@ uint64_t Graph::ScanLive() noexcept {
   ++scans_;
   uint64_t oldest = ~uint64_t{0};
   slots_.Scan([&](Version* version) {
+    PENNON_STEP("slot");
     version->seen = scans_;
     oldest = std::min(oldest, version->tick);
   });
@@ -207,11 +217,13 @@ void Graph::Reclaim() noexcept {
   };
   size_t kept = 0;
   for (Version* version : versions_) {
+    PENNON_STEP("look at version");
     if (version == current || version->seen == scans_ || version->pins.load(std::memory_order_acquire) != 0) {
       versions_[kept++] = version;
     } else {
       take_chain(version->superseded);
       allocator_.Free(version, sizeof(Version));
+      PENNON_STEP("drop version");
     }
   }
   versions_.Truncate(kept);
@@ -229,6 +241,7 @@ void Graph::Reclaim() noexcept {
   while (pending != nullptr) {
     Record* next = pending->next;
     Settle(pending);
+    PENNON_STEP("settle");
     pending = next;
   }
   if (retired_.empty()) return;
@@ -276,6 +289,7 @@ void Graph::Release(Record* chain) noexcept {
   while (chain != nullptr) {
     Record* next = chain->next;
     SlabOf(chain->level).Give(chain);
+    PENNON_STEP("free");
     chain = next;
   }
 }
