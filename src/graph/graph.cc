@@ -68,9 +68,14 @@ bool Graph::Begin(uint32_t rows) noexcept {
   const Version& current = *current_.load(std::memory_order_relaxed);
   const uint64_t end = uint64_t{current.rows} + rows;
   if (!versions_.Reserve(versions_.size() + 1) || !retired_.Reserve(retired_.size() + 2)) return false;
-  if (!heads_.Reserve(end) || !upper_.Reserve(end) || !levels_.Reserve(end)) return false;
-  void* memory = allocator_.Allocate(sizeof(Version));
-  if (memory == nullptr) return false;
+  void* memory = nullptr;
+  if (heads_.Reserve(end) && upper_.Reserve(end) && levels_.Reserve(end)) memory = allocator_.Allocate(sizeof(Version));
+  if (memory == nullptr) {
+    heads_.Truncate(current.rows);
+    upper_.Truncate(current.rows);
+    levels_.Truncate(current.rows);
+    return false;
+  }
   batch_ = {};
   batch_.version = new (memory) Version{.tick = ++last_tick_,
                                         .rows = static_cast<uint32_t>(end),
