@@ -1,4 +1,4 @@
-.PHONY: help build bench bench-quick bench-all bench-micro bench-filters demo test test-all test-aarch64 format format-check tidy setup clean
+.PHONY: help build bench bench-quick bench-all bench-micro bench-filters demo test test-all soak test-aarch64 format format-check tidy setup clean
 sources = $(shell git ls-files --cached --others --exclude-standard '*.h' '*.cc')
 
 help:          ## this list
@@ -17,6 +17,9 @@ test: setup    ## all tests, and those of concurrency and memory under sanitizer
 test-all: setup ## and what takes longer: every test under both sanitizers, more random histories, lint
 	bash tools/test.sh all
 	$(MAKE) format-check tidy
+
+soak: build    ## an hour of random histories in the model test; SOAK_SECONDS=3600
+	PENNON_MODEL_SECONDS=$(or $(SOAK_SECONDS),3600) build/release/tests/model_test
 
 test-aarch64:  ## the NEON kernels, built for aarch64 and run under qemu; part of test-all
 	bash tools/test_aarch64.sh
