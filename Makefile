@@ -1,4 +1,4 @@
-.PHONY: help build bench bench-quick bench-all bench-micro bench-filters demo test test-all test-aarch64 mutants format format-check tidy setup clean
+.PHONY: help build bench bench-quick bench-all bench-micro bench-filters demo test test-all soak test-aarch64 mutants format format-check tidy setup clean
 sources = $(shell git ls-files --cached --others --exclude-standard '*.h' '*.cc')
 
 help:          ## this list
@@ -20,6 +20,9 @@ test-all: setup ## and what takes longer: every test under both sanitizers, more
 
 mutants: setup ## breaks the code on purpose, one thing at a time, and sees that tests fail; ONLY="names"
 	bash tools/mutants.sh $(ONLY)
+
+soak: build    ## an hour of random histories in the model test; SOAK_SECONDS=3600
+	PENNON_MODEL_SECONDS=$(or $(SOAK_SECONDS),3600) build/release/tests/model_test
 
 test-aarch64:  ## the NEON kernels, built for aarch64 and run under qemu; part of test-all
 	bash tools/test_aarch64.sh

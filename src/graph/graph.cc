@@ -5,6 +5,8 @@
 #include <cmath>
 #include <new>
 
+#include "graph/steps.h"
+
 namespace pennon::graph {
 namespace {
 
@@ -48,15 +50,18 @@ int32_t Graph::DrawLevel(uint32_t row) const {
 // Starts a batch of so many rows. On failure nothing has begun.
 bool Graph::Begin(uint32_t rows) noexcept {
   Extent extent = *current_.load(std::memory_order_relaxed);
-  const uint64_t end = uint64_t{extent.rows} + rows;
-  if (!heads_.Reserve(end) || !upper_.Reserve(end) || !levels_.Reserve(end)) return false;
   before_ = {.rows = extent.rows,
              .upper = upper_used_,
              .open_row = open_row_,
              .level0_blocks = level0_.blocks(),
              .upper_blocks = upper_level_.blocks()};
+  const uint64_t end = uint64_t{extent.rows} + rows;
   extent.rows = static_cast<uint32_t>(end);
-  return Lists::Begin(extent);
+  if (heads_.Reserve(end) && upper_.Reserve(end) && levels_.Reserve(end) && Lists::Begin(extent)) return true;
+  heads_.Truncate(before_.rows);
+  upper_.Truncate(before_.rows);
+  levels_.Truncate(before_.rows);
+  return false;
 }
 
 Outcome Graph::Import(uint32_t rows, const uint8_t* levels, uint32_t entry,
@@ -96,6 +101,7 @@ Record* Graph::TakeNew(uint32_t row, int32_t level) noexcept {
   const uint32_t capacity = params_.capacity(level);
   std::fill_n(record->ids() + capacity, (capacity + 31) / 32, 0);
   Put(Head(row, level), nullptr, record);
+  PENNON_STEP("new list");
   return record;
 }
 

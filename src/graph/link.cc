@@ -3,6 +3,7 @@
 #include <new>
 
 #include "graph/graph.h"
+#include "graph/steps.h"
 
 namespace pennon::graph {
 namespace {
@@ -215,6 +216,7 @@ Outcome Graph::Linker::Run(const Scorer& scorer, size_t threads, const std::func
     const Outcome outcome = Wave(first, wave);
     if (outcome != Outcome::kOk) return outcome;
     first += wave;
+    PENNON_STEP("wave");
     graph_.linked_.store(first, std::memory_order_release);
   }
   return Outcome::kOk;
@@ -425,6 +427,7 @@ void Graph::Linker::ChooseParents(uint32_t first, uint32_t rows) {
     if (first + i == 0) continue;
     plans_[i].parent = ChooseParent(first + i, plans_[i], CandidatesOf(first + i));
     ++promises_[KeyId(plans_[i].parent)];
+    PENNON_STEP("parent");
   }
 }
 
@@ -445,6 +448,7 @@ void Graph::Linker::WriteNewLists(uint32_t first, uint32_t rows) {
       for (uint32_t s = 0; s < plan.selected[level]; ++s) {
         if (has_parent && KeyId(selected[s]) == KeyId(plan.parent)) continue;
         ids[count++] = KeyId(selected[s]);
+        PENNON_STEP("write");
         edges_.Push({static_cast<uint64_t>(level) << 32 | KeyId(selected[s]), selected[s] >> 32 << 32 | row, false});
       }
       record->count = count;
@@ -473,6 +477,7 @@ void Graph::Linker::Apply(Scratch& scratch, size_t begin, size_t end) {
     ids[slot] = KeyId(edges[i].key);
     SetTested(tested, slot, false);
     ++record->count;
+    PENNON_STEP("write");
   }
 }
 
@@ -551,6 +556,7 @@ void Graph::Linker::Overflow(Scratch& scratch, Record* record, const Edge* edges
       const bool pinned = (members[i].flags & kPinned) != 0;
       if ((has_parent && id == parent) || pinned != (pass == 0)) continue;
       ids[count++] = id;
+      PENNON_STEP("write");
       children = static_cast<uint16_t>(children + pinned);
     }
   }

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "graph/graph.h"
+#include "graph/steps.h"
 #include "kernels/kernels.h"
 
 namespace pennon::graph {
@@ -75,6 +76,7 @@ class SortedKeys {
 };
 
 void Forget(Scratch& scratch) {
+  PENNON_STEP("forget");
   for (uint32_t id : scratch.touched) scratch.visited[id / 64] = 0;
   scratch.touched.Truncate(0);
 }
@@ -284,6 +286,7 @@ Walked Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t t
     rows_read = 0;
     if (list != nullptr) {
       const Record* record = ReadList(*list, tick);
+      PENNON_STEP("read");
       if (!scratch.touched.Reserve(scratch.touched.size() + record->count)) {
         walked = Walked::kNoMemory;
         break;

@@ -9,6 +9,8 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include "graph/steps.h"
+
 namespace pennon::graph {
 namespace {
 
@@ -84,7 +86,8 @@ void ThreadPool::Run(size_t n, Call call, void* object) {
 
 void ThreadPool::Work(size_t worker) {
   if (worker >= active_) return;
-  for (size_t i = worker; i < n_; i = next_.fetch_add(1, std::memory_order_relaxed)) call_(object_, worker, i);
+  for (size_t i = worker; i < n_; i = next_.fetch_add(1, std::memory_order_relaxed))
+    call_(object_, worker, PENNON_TASK(i, n_));
 }
 
 void ThreadPool::Loop(size_t worker, uint32_t seen) {

@@ -27,6 +27,7 @@
 #include <cstdint>
 #include <new>
 
+#include "graph/steps.h"
 #include "memory/allocator.h"
 #include "memory/buffer.h"
 
@@ -260,12 +261,15 @@ class VersionedLists {
     Record*& chain = old == nullptr ? batch_.fresh : batch_.touched;
     record->next = chain;
     chain = record;
+    PENNON_STEP("copy");
     head.store(record, std::memory_order_release);
+    PENNON_STEP("link");
   }
 
   void Publish() noexcept {
     versions_.Push(batch_.version);
     current_.store(batch_.version, std::memory_order_release);
+    PENNON_STEP("publish");
     Reclaim();
   }
 
@@ -275,11 +279,14 @@ class VersionedLists {
     while (Record* record = batch_.touched) {
       batch_.touched = record->next;
       HeadOf(*record).store(record->previous.load(std::memory_order_relaxed), std::memory_order_release);
+      PENNON_STEP("restore");
       Retire(record);
     }
     Release(batch_.fresh);
+    PENNON_STEP("abort");
     allocator_.Free(batch_.version, sizeof(Version));
     batch_ = {};
+    PENNON_STEP("abort");
     Reclaim();
     return retired_.empty();
   }
@@ -298,6 +305,7 @@ class VersionedLists {
     ++scans_;
     uint64_t oldest = ~uint64_t{0};
     slots_.Scan([&](Version* version) {
+      PENNON_STEP("slot");
       version->seen = scans_;
       oldest = std::min<uint64_t>(oldest, version->tick);
     });
@@ -319,12 +327,14 @@ class VersionedLists {
     };
     size_t kept = 0;
     for (Version* version : versions_) {
+      PENNON_STEP("look at version");
       // Pins after slots: a reader pins the version before it leaves its slot.
       if (version == current || version->seen == scans_ || version->pins.load(std::memory_order_acquire) != 0) {
         versions_[kept++] = version;
       } else {
         take_chain(version->superseded);
         allocator_.Free(version, sizeof(Version));
+        PENNON_STEP("drop version");
       }
     }
     versions_.Truncate(kept);
@@ -342,6 +352,7 @@ class VersionedLists {
     while (pending != nullptr) {
       Record* next = pending->next;
       Settle(pending);
+      PENNON_STEP("settle");
       pending = next;
     }
     if (retired_.empty()) return;
@@ -390,6 +401,7 @@ class VersionedLists {
     while (chain != nullptr) {
       Record* next = chain->next;
       Give(chain);
+      PENNON_STEP("free");
       chain = next;
     }
   }

@@ -1,12 +1,20 @@
-// ctest: labels=contract-1,contract-4,contract-5,asan timeout=120
+// ctest: labels=contract-1,contract-4,contract-5,asan timeout=300
 // What a publish costs and what old versions keep, counted.
+#include <algorithm>
+#include <chrono>
+#include <limits>
+#include <map>
+#include <optional>
+#include <string>
 #include <thread>
+#include <utility>
 
 #include <arrow/api.h>
 #include <gtest/gtest.h>
 
 #include "pennon/live_index.h"
 #include "support/failing_pool.h"
+#include "support/steps.h"
 #include "support/vectors.h"
 
 namespace pennon {
@@ -14,6 +22,8 @@ namespace {
 
 constexpr int kDim = 4;
 constexpr int kM = 4;
+// Of level 0: 40 bytes, 2 m ids, their bits.
+constexpr int64_t kRecord = 40 + 2 * kM * 4 + 8;
 
 LiveIndex Filled(arrow::MemoryPool* pool, size_t rows) {
   LiveIndex index =
@@ -22,22 +32,76 @@ LiveIndex Filled(arrow::MemoryPool* pool, size_t rows) {
   return index;
 }
 
-TEST(Cost, OneRowAllocatesAsMuchInASmallIndexAsInALargeOne) {
-  constexpr int64_t kAppends = 400;
-  const Vectors more = Normal(kAppends, kDim, 2);
-  for (size_t rows : {1'000, 50'000}) {
-    FailingPool pool;
-    LiveIndex index = Filled(&pool, rows);
-    int64_t before = pool.num_allocations();
-    for (const auto& row : more) ASSERT_TRUE(index.Append(ToArray({row}, kDim), {.threads = 1}).ok());
+// Of one row's append and publish, on the average of many.
+struct CostOfARow {
+  double allocations = 0;
+  double bytes = 0;  // allocated
+  std::map<std::string, double> steps;
+  // The least that was seen.
+  int64_t append_nanos = std::numeric_limits<int64_t>::max();
+  int64_t publish_nanos = std::numeric_limits<int64_t>::max();
+};
+
+CostOfARow Measure(size_t rows, Codes codes) {
+  constexpr int kAppends = 400;
+  FailingPool pool;
+  LiveIndex index =
+      LiveIndex::Make({.dim = kDim, .codes = codes, .build = {.m = kM, .ef_construction = 16}, .pool = &pool})
+          .ValueOrDie();
+  EXPECT_TRUE(index.Append(ToArray(Normal(rows, kDim, 1), kDim)).ok());
+  const Snapshot held = index.GetSnapshot().ValueOrDie();
+  const std::vector<float> query(kDim);
+  CostOfARow cost;
+  for (const auto& row : Normal(kAppends, kDim, 2)) {
+    const auto batch = ToArray({row}, kDim);
+    const int64_t allocations = pool.num_allocations();
+    const int64_t bytes = pool.total_bytes_allocated();
+    std::chrono::nanoseconds taken{};
+    bool appended = false;
+    const auto append = [&](uint64_t) {
+      if (std::exchange(appended, true)) return true;
+      graph::after_step = [&](std::string_view step) { cost.steps[std::string(step)] += 1.0 / kAppends; };
+      const auto start = std::chrono::steady_clock::now();
+      EXPECT_TRUE(index.Append(batch, {.threads = 1}).ok());
+      taken = std::chrono::steady_clock::now() - start;
+      graph::after_step = nullptr;
+      return true;
+    };
+    // Beside a search, which holds a slot.
+    EXPECT_TRUE(index.Search(query, {.filter = RowFilter::Predicate(append)}).ok());
+    cost.allocations += static_cast<double>(pool.num_allocations() - allocations) / kAppends;
+    cost.bytes += static_cast<double>(pool.total_bytes_allocated() - bytes) / kAppends;
+    cost.append_nanos = std::min<int64_t>(cost.append_nanos, taken.count());
+    cost.publish_nanos = std::min(cost.publish_nanos, index.GetStats().last_publish_nanos);
+  }
+  return cost;
+}
+
+TEST(Cost, OneRowCostsTheSameInASmallIndexAndInALargeOne) {
+  for (const Codes codes : {Codes::kNone, Codes::kQuantized}) {
+    const CostOfARow small = Measure(1'100, codes);
+    const CostOfARow large = Measure(100'000, codes);
     // The version itself, and now and then a segment or a block of records.
-    EXPECT_LE(pool.num_allocations() - before, kAppends + 40) << rows;
+    EXPECT_LE(small.allocations, 1.2);
+    EXPECT_LE(large.allocations, 1.2);
+    // Blocks are of a sixteenth of what there is, segments of as much, up to 2 MiB each.
+    EXPECT_LE(large.bytes, 40'000);
+    for (const auto& [step, times] : large.steps) {
+      const auto of_small = small.steps.find(step);
+      ASSERT_NE(of_small, small.steps.end()) << step;
+      // Walks are a little longer, and visit a little more.
+      EXPECT_LE(times, (step == "read" ? 2 : 1.25) * of_small->second + 0.1) << step;
+      EXPECT_LT(times, 60) << step;
+    }
+    EXPECT_GE(large.steps.at("slot"), 1);
+    EXPECT_LE(large.steps.at("forget"), 2) << "visited sets cleared: one a level";
+    // So long a walk over all rows would be seen.
+    EXPECT_LE(large.publish_nanos, small.publish_nanos + 20'000);
+    EXPECT_LE(large.append_nanos, 3 * small.append_nanos + 20'000);
   }
 }
 
 TEST(Cost, APublishKeepsOneOldCopyOfEachChangedList) {
-  // A record of level 0: 40 bytes, 2 m ids, their bits; a row changes at most m lists and its parent's at each level.
-  constexpr int64_t kRecord = 40 + 2 * kM * 4 + 8;
   for (size_t rows : {1'000, 50'000}) {
     LiveIndex index = Filled(nullptr, rows);
     const int64_t before = index.GetMemoryUsage().versions_bytes;
@@ -45,6 +109,7 @@ TEST(Cost, APublishKeepsOneOldCopyOfEachChangedList) {
     ASSERT_TRUE(index.Append(ToArray(Normal(1, kDim, 3), kDim)).ok());
     const int64_t kept = index.GetMemoryUsage().versions_bytes - before;
     EXPECT_GT(kept, 0);
+    // A row changes at most m lists and its parent's at each level.
     EXPECT_LE(kept, 64 + 3 * (kM + 1) * kRecord) << rows;
   }
 }
@@ -61,6 +126,35 @@ TEST(Cost, OldVersionsAreBoundedByTheListsAndReturn) {
   ASSERT_TRUE(index.Append(ToArray(Normal(10, kDim, 1000), kDim)).ok());
   EXPECT_LT(index.GetMemoryUsage().versions_bytes, 200);
   EXPECT_EQ(index.GetStats().live_versions, 1u);
+}
+
+TEST(Cost, ASnapshotKeepsOneCopyOfEachListWhateverFollows) {
+  constexpr size_t kRows = 3'000;
+  constexpr int64_t kPublishes = 10'000;
+  LiveIndex index = Filled(nullptr, kRows);
+  LiveIndex without = Filled(nullptr, kRows);
+  const int64_t before = index.GetMemoryUsage().versions_bytes;
+  std::optional<Snapshot> held = index.GetSnapshot().ValueOrDie();
+  // Every list that there was is one that the rows' list may change, and few do not.
+  const int64_t lists = held->ToLanceHnswBatch().ValueOrDie()->num_rows();
+  for (const auto& row : Normal(kPublishes, kDim, 2)) {
+    ASSERT_TRUE(index.Append(ToArray({row}, kDim), {.threads = 1}).ok());
+    ASSERT_TRUE(without.Append(ToArray({row}, kDim), {.threads = 1}).ok());
+  }
+  EXPECT_EQ(index.GetStats().live_versions, 2u);
+  const int64_t kept = index.GetMemoryUsage().versions_bytes - before;
+  EXPECT_GT(kept, lists / 2 * kRecord);
+  EXPECT_LE(kept, lists * kRecord + 128);
+  held.reset();
+  EXPECT_EQ(index.GetMemoryUsage().versions_bytes, before);
+  EXPECT_EQ(index.GetStats().live_versions, 1u);
+  // The copies' records serve new lists.
+  const int64_t graph = index.GetMemoryUsage().graph_bytes;
+  EXPECT_LE(graph, without.GetMemoryUsage().graph_bytes + kept + (kept >> 2));
+  for (const auto& row : Normal(kRows / 2, kDim, 3)) {
+    ASSERT_TRUE(index.Append(ToArray({row}, kDim), {.threads = 1}).ok());
+  }
+  EXPECT_EQ(index.GetMemoryUsage().graph_bytes, graph);
 }
 
 TEST(Cost, ManyPublishesNeedNoMoreMemoryThanOne) {

@@ -1,10 +1,11 @@
-// ctest: labels=contract-5,contract-1,asan,tsan timeout=120
+// ctest: labels=contract-5,contract-1,asan,tsan timeout=300
 // The limit, the estimate, what Trim gives back, and many small indices.
 #include <cstdlib>
 #include <fstream>
 #include <set>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <arrow/memory_pool.h>
@@ -92,6 +93,63 @@ TEST(MemoryLimit, ScratchThatLiesAboutIsGivenBackBeforeABatchIsRefused) {
     if (i != 3) continue;
     ASSERT_TRUE(index.Search(Normal(1, kDim, 2)[0], {.k = 1500, .ef = 1900}).ok());
   }
+}
+
+// What the pool counts is what the parts say, while there are scratch, old versions and codes.
+TEST(MemoryUsage, IsWhatThePoolCounts) {
+  for (const Codes codes : {Codes::kNone, Codes::kQuantized}) {
+    const auto pool = arrow::MemoryPool::CreateDefault();
+    LiveIndex index =
+        LiveIndex::Make({.dim = 4, .codes = codes, .build = {.m = 3, .ef_construction = 8}, .pool = pool.get()})
+            .ValueOrDie();
+    std::vector<Snapshot> held;
+    const std::vector<float> query(4);
+    for (const size_t rows : {1'000, 10'000, 100'000}) {
+      held.push_back(index.GetSnapshot().ValueOrDie());
+      ASSERT_TRUE(index.Append(ToArray(Normal(rows - index.size(), 4, rows), 4)).ok());
+      ASSERT_TRUE(index.Search(query).ok());
+      const MemoryUsage usage = index.GetMemoryUsage();
+      const auto counted = static_cast<double>(pool->bytes_allocated());
+      EXPECT_NEAR(static_cast<double>(usage.total()), counted, 0.05 * counted) << rows;
+      EXPECT_LE(usage.total(), usage.peak_bytes);
+      EXPECT_LE(usage.peak_bytes, pool->max_memory());
+      for (const int64_t part : {usage.vectors_bytes, usage.graph_bytes, usage.versions_bytes, usage.other_bytes}) {
+        EXPECT_GT(part, 0);
+      }
+      EXPECT_EQ(usage.codes_bytes > 0, codes == Codes::kQuantized && rows > 1'000);
+    }
+    held.clear();
+    index.Trim();
+    EXPECT_NEAR(static_cast<double>(index.GetMemoryUsage().total()), static_cast<double>(pool->bytes_allocated()), 100);
+  }
+}
+
+TEST(MemoryUsage, WhatMayComeIsNotAllocatedFor) {
+  const auto bytes = [](const LiveIndexOptions& options, const SearchOptions& search) {
+    const auto pool = arrow::MemoryPool::CreateDefault();
+    LiveIndexOptions with_pool = options;
+    with_pool.pool = pool.get();
+    LiveIndex index = LiveIndex::Make(with_pool).ValueOrDie();
+    const int64_t empty = pool->bytes_allocated();
+    EXPECT_TRUE(index.Append(Batch(300, 1), {.threads = 1}).ok());
+    EXPECT_EQ(index.Search(std::vector<float>(kDim), search).ValueOrDie().rows.size(), 10u);
+    return std::pair(empty, pool->max_memory());
+  };
+  const auto tight = bytes({.dim = kDim, .max_rows = 300}, {});
+  EXPECT_LT(tight.first, 2'000);
+  EXPECT_EQ(bytes({.dim = kDim, .max_rows = 0xFFFFFFFF}, {}), tight);
+  EXPECT_EQ(bytes({.dim = kDim, .max_rows = 300, .memory_limit = int64_t{1} << 50}, {}), tight);
+  EXPECT_EQ(bytes({.dim = kDim, .build = {.max_level = 64, .m = 16, .ef_construction = 100}, .max_rows = 300}, {}),
+            tight);
+  const auto graph = [](uint64_t capacity) {
+    const auto pool = arrow::MemoryPool::CreateDefault();
+    const HnswGraph made = HnswGraph::Make({}, {.capacity = capacity, .pool = pool.get()}).ValueOrDie();
+    return pool->bytes_allocated();
+  };
+  EXPECT_EQ(graph(0xFFFFFFFF), graph(1));
+  // A wide search takes what the rows need.
+  const auto all = SearchOptions{.k = 10, .ef = int64_t{1} << 40};
+  EXPECT_LT(bytes({.dim = kDim, .max_rows = 300}, all).second, tight.second + 20'000);
 }
 
 struct Estimated {

@@ -62,6 +62,32 @@ TEST(UserCode, AFilterThatThrows) {
   EXPECT_EQ(index.Search(query, {.filter = RowFilter::Predicate(even)}).ValueOrDie().rows, before);
 }
 
+// Of a walk, of a scan, of one that becomes the other.
+TEST(UserCode, AFilterThatThrowsAtEachCall) {
+  LiveIndex index = MakeIndex();
+  ASSERT_TRUE(index.Append(Rows(300)).ok());
+  const std::vector<float> query = Normal(1, kDim, 2)[0];
+  for (const SearchOptions& options :
+       {SearchOptions{.k = 3, .ef = 5}, SearchOptions{.exact = true}, SearchOptions{.k = 140}}) {
+    int64_t calls = 0;
+    for (int64_t passed = 0; passed <= calls; ++passed) {
+      SearchOptions search = options;
+      calls = 0;
+      search.filter = RowFilter::Predicate([&](uint64_t row_id) {
+        if (calls++ == passed) throw std::runtime_error("the filter's");
+        return row_id % 2 == 0;
+      });
+      const auto found = index.Search(query, search);
+      if (calls <= passed) {
+        EXPECT_EQ(found.ValueOrDie().rows.size(), std::min<size_t>(150, static_cast<size_t>(options.k)));
+        break;
+      }
+      ASSERT_TRUE(found.status().IsUnknownError());
+    }
+    EXPECT_GT(calls, 10);
+  }
+}
+
 TEST(UserCode, AFilterThatSearches) {
   LiveIndex index = MakeIndex();
   ASSERT_TRUE(index.Append(Rows(kRows)).ok());
@@ -117,6 +143,65 @@ struct Line {
     return std::numeric_limits<float>::quiet_NaN();
   }
 };
+
+// Points on a line, of which one call throws, after `left` others.
+struct LineForAWhile {
+  std::atomic<int64_t>& left;
+
+  size_t size() const { return 500; }
+  size_t dim() const { return 1; }
+  uint64_t row_id(uint32_t id) const { return Meet(), id; }
+  float DistanceTo(std::span<const float> query, uint32_t id) const {
+    return Meet(), std::abs(query[0] - static_cast<float>(id));
+  }
+  float DistanceBetween(uint32_t a, uint32_t b) const { return Meet(), static_cast<float>(a > b ? a - b : b - a); }
+
+ private:
+  void Meet() const {
+    if (left.fetch_sub(1) == 0) throw std::runtime_error("no such row");
+  }
+};
+
+TEST(UserCode, AVectorSourceThatThrowsAtEachCall) {
+  const Line sound{Trouble::kNone, 0};
+  std::atomic<int64_t> left;
+  const LineForAWhile source{left};
+  const std::vector<float> query = {250};
+  for (const int threads : {1, 3}) {
+    HnswGraph clean = HnswGraph::Make({.m = 4, .ef_construction = 8}).ValueOrDie();
+    HnswGraph tried = HnswGraph::Make({.m = 4, .ef_construction = 8}).ValueOrDie();
+    for (const uint32_t rows : {3u, 400u, 460u}) {
+      const uint32_t first = static_cast<uint32_t>(clean.size());
+      const auto before = tried.ToLanceHnswBatch(sound).ValueOrDie();
+      // Every call of the first ones, then fewer and fewer.
+      int64_t failures = 0;
+      for (int64_t passed = 0;; passed += 1 + passed / 32) {
+        left = passed;
+        const arrow::Status status = tried.InsertBatch(first, rows, source, threads);
+        if (status.ok()) break;
+        ++failures;
+        ASSERT_TRUE(status.IsUnknownError()) << status.ToString();
+        ASSERT_EQ(tried.indexed_size(), first);
+        ASSERT_TRUE(tried.ToLanceHnswBatch(sound).ValueOrDie()->Equals(*before, true));
+      }
+      EXPECT_GT(failures, rows == 3 ? 1 : 100);
+      ASSERT_TRUE(clean.InsertBatch(first, rows, sound, 1).ok());
+      ASSERT_TRUE(
+          tried.ToLanceHnswBatch(sound).ValueOrDie()->Equals(*clean.ToLanceHnswBatch(sound).ValueOrDie(), true));
+    }
+    const auto expected = clean.Search(query, {.k = 5}, sound).ValueOrDie();
+    for (int64_t passed = 0;; ++passed) {
+      left = passed;
+      const auto found = tried.Search(query, {.k = 5}, source);
+      if (found.ok()) {
+        EXPECT_EQ(*found, expected);
+        EXPECT_GT(passed, 50);
+        break;
+      }
+      ASSERT_TRUE(found.status().IsUnknownError());
+    }
+  }
+}
 
 TEST(UserCode, AVectorSourceInTrouble) {
   const Line sound{Trouble::kNone, 0};

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <stdexcept>
+#include <stop_token>
 #include <string>
 
 #include <arrow/memory_pool.h>
@@ -14,8 +15,9 @@ namespace pennon {
 
 class FailingPool final : public arrow::MemoryPool {
  public:
-  std::atomic<int64_t> left{-1};  // allocations until one fails; negative: none does
-  bool throws = false;            // instead of failing
+  std::atomic<int64_t> left{-1};      // allocations until one fails; negative: none does
+  bool throws = false;                // instead of failing
+  std::stop_source* stops = nullptr;  // instead of failing, a stop is requested
   bool throws_when_freed = false;
   std::function<void()> when_asked;  // called before each allocation
 
@@ -40,6 +42,10 @@ class FailingPool final : public arrow::MemoryPool {
 
  private:
   arrow::Status Spend() {
+    if (left == 0 && stops != nullptr) {
+      stops->request_stop();
+      return arrow::Status::OK();
+    }
     if (left == 0 && throws) throw std::runtime_error("as asked");
     if (left == 0) return arrow::Status::OutOfMemory("as asked");
     if (left > 0) --left;

@@ -1,0 +1,25 @@
+#include "support/failing_heap.h"
+
+#include <cstdlib>
+#include <new>
+
+namespace {
+
+thread_local int64_t allocations_left = -1;
+
+}  // namespace
+
+void* operator new(size_t size) {
+  if (allocations_left >= 0 && allocations_left-- == 0) throw std::bad_alloc();
+  if (void* memory = std::malloc(size == 0 ? 1 : size)) return memory;
+  throw std::bad_alloc();
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+
+namespace pennon {
+
+FailingHeap::FailingHeap(int64_t left) { allocations_left = left; }
+FailingHeap::~FailingHeap() { allocations_left = -1; }
+
+}  // namespace pennon
