@@ -1,4 +1,4 @@
-.PHONY: help build bench bench-quick bench-all bench-micro bench-filters demo test test-all soak test-aarch64 mutants format format-check tidy setup clean
+.PHONY: help build bench bench-quick bench-all bench-micro bench-filters demo fuzz test test-all soak test-aarch64 mutants format format-check tidy setup clean
 sources = $(shell git ls-files --cached --others --exclude-standard '*.h' '*.cc')
 
 help:          ## this list
@@ -52,6 +52,10 @@ bench-filters: build ## filtered searches beside hnswlib's and faiss'; DATA, QUE
 	cmake --build --preset release --target pennon_filtered
 	build/bench/.venv/bin/python -B bench/bench.py --scenario filters --rounds $(or $(ROUNDS),3) \
 	  $(if $(DATA),--data $(DATA)) $(if $(QUERIES),--queries $(QUERIES)) $(BENCH_ARGS)
+
+fuzz: setup    ## hostile input to all that reads any, a minute each; SECONDS=60, TARGETS="npy_fuzz options_fuzz"
+	@bash tools/setup.sh fuzz
+	@bash tools/fuzz.sh $(or $(SECONDS),60) $(TARGETS)
 
 format: setup  ## clang-format on everything
 	@bash tools/setup.sh lint

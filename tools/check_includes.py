@@ -10,7 +10,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 MAY_SEE = {
     "include/pennon": ["arrow"],
     "src/memory": [],
-    "src/kernels": ["immintrin.h", "arm_neon.h"],
+    "src/kernels": ["immintrin.h", "arm_neon.h", "cpuid.h"],
     "src/graph": ["src/memory", "src/kernels", "pthread.h", "unistd.h", "sys"],
     "src/vectors": ["src/memory", "src/kernels", "arrow"],
     "src/index": ["include/pennon", "src/memory", "src/kernels", "src/graph", "src/vectors", "arrow", "nlohmann", "sched.h"],

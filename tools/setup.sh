@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Installs what the build needs and the machine lacks: Debian packages, and Arrow C++ from the pyarrow wheel.
 # `setup.sh lint` adds the formatter and the linter, `setup.sh bench` the peers of the benchmark and hnswlib's headers,
-# `setup.sh bench-micro` Google Benchmark.
+# `setup.sh bench-micro` Google Benchmark, `setup.sh fuzz` Clang with libFuzzer.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 packages=(ninja-build libgtest-dev libcli11-dev libfmt-dev nlohmann-json3-dev pkg-config python3-venv)
 [[ ${1:-} != bench ]] || packages+=(python3-dev)
 [[ ${1:-} != bench-micro ]] || packages+=(libbenchmark-dev)
+[[ ${1:-} != fuzz ]] || packages+=(clang-16 libclang-rt-16-dev)
 if command -v dpkg-query >/dev/null; then
   missing=()
   for package in "${packages[@]}"; do

@@ -17,8 +17,8 @@ using arrow::Status;
 
 namespace {
 
-Result<std::shared_ptr<arrow::Table>> ReadTable(const std::string& path) {
-  ARROW_ASSIGN_OR_RAISE(auto file, arrow::io::ReadableFile::Open(path));
+Result<std::shared_ptr<arrow::Table>> ReadTable(const std::shared_ptr<arrow::io::RandomAccessFile>& file,
+                                                const std::string& path) {
   ARROW_ASSIGN_OR_RAISE(auto head, file->ReadAt(0, 6));
   if (head->ToString().starts_with("PAR1")) {
     ARROW_ASSIGN_OR_RAISE(auto reader, parquet::arrow::OpenFile(file, arrow::default_memory_pool()));
@@ -36,13 +36,25 @@ Result<std::shared_ptr<arrow::Table>> ReadTable(const std::string& path) {
   return Status::Invalid("expected a Parquet, Arrow IPC or .npy file, or a name that ends in .fvecs, .bvecs or .csv");
 }
 
+// What Arrow has read need not be sound: a list may end beyond its values.
+Result<std::shared_ptr<arrow::Table>> ReadSound(const std::shared_ptr<arrow::io::RandomAccessFile>& file,
+                                                const std::string& path) {
+  ARROW_ASSIGN_OR_RAISE(const auto table, ReadTable(file, path));
+  ARROW_RETURN_NOT_OK(table->ValidateFull());
+  return table->CombineChunks();
+}
+
 }  // namespace
 
 Result<DataFile> DataFile::Read(const std::string& path) {
+  ARROW_ASSIGN_OR_RAISE(auto file, arrow::io::ReadableFile::Open(path));
+  return Read(std::move(file), path);
+}
+
+Result<DataFile> DataFile::Read(std::shared_ptr<arrow::io::RandomAccessFile> file, const std::string& path) {
   DataFile data;
   data.path_ = path;
-  auto table = ReadTable(path);
-  if (table.ok()) table = (*table)->CombineChunks();
+  auto table = ReadSound(file, path);
   if (!table.ok()) {
     const std::string& message = table.status().message();
     return message.find(path) != std::string::npos ? table.status() : Status::Invalid(path, ": ", message);
@@ -79,10 +91,10 @@ Result<std::shared_ptr<arrow::FixedSizeListArray>> DataFile::Vectors(const std::
   if (chosen.empty()) return Status::Invalid(path_, ": no FixedSizeList column; there are: ", ListColumns());
   ARROW_ASSIGN_OR_RAISE(auto column, Column(chosen));
   auto list = std::dynamic_pointer_cast<arrow::FixedSizeListArray>(column);
-  if (!list ||
+  if (!list || list->value_length() < 1 ||
       (list->value_type()->id() != arrow::Type::FLOAT && list->value_type()->id() != arrow::Type::HALF_FLOAT)) {
     return Status::Invalid(path_, ": column '", chosen, "' is ", column->type()->ToString(),
-                           ", expected FixedSizeList<float or halffloat>; there are: ", ListColumns());
+                           ", expected FixedSizeList<float or halffloat> of at least 1; there are: ", ListColumns());
   }
   return list;
 }

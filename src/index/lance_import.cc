@@ -83,7 +83,7 @@ Status ReadMetadata(const arrow::RecordBatch& batch, LanceHnsw& lance) {
   uint64_t before = 0;
   for (size_t i = 0; i < offsets->size(); ++i) {
     const Json& offset = (*offsets)[i];
-    if (!offset.is_number_unsigned()) return Bad("level_offsets: expected whole numbers, got ", offset.dump());
+    if (!offset.is_number_unsigned()) return Bad("level_offsets: expected whole numbers, got a ", offset.type_name());
     const uint64_t value = offset.get<uint64_t>();
     if (i == 0 ? value != 0 : value < before) return Bad("level_offsets do not ascend from 0");
     before = value;

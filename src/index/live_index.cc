@@ -275,8 +275,9 @@ Result<std::vector<Answer>> LiveIndex::Impl::SearchBatch(const graph::Graph::Rea
   if (!batch.filters.empty() && !search.filter.all()) {
     return Invalid("filters: expected none, as there is one for all queries");
   }
-  const size_t threads = std::max(std::min(ThreadsOf(batch.threads), n), size_t{1});
   std::vector<Answer> answers(n);
+  if (n == 0) return answers;
+  const size_t threads = std::min(ThreadsOf(batch.threads), n);
   const uint32_t visible = reader.version().rows;
   Passing passing_all(search.filter, rows, visible);
   Remembered remembered(scratch_memory);

@@ -2,6 +2,9 @@
 
 #include <array>
 #include <cstdlib>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 namespace pennon {
 
@@ -21,11 +24,22 @@ extern const KernelTable kTable;
 }
 #endif
 
+#if defined(__x86_64__)
+namespace {
+
+// Clang's __builtin_cpu_supports does not know it.
+bool HasF16c() {
+  unsigned a, b, c, d;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+
+}  // namespace
+#endif
+
 std::span<const KernelTable* const> AvailableKernels() {
 #if defined(__x86_64__)
   static const std::array<const KernelTable*, 3> tables = {&portable::kTable, &avx2::kTable, &avx512::kTable};
-  static const bool has_avx2 =
-      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c") && __builtin_cpu_supports("popcnt");
+  static const bool has_avx2 = __builtin_cpu_supports("avx2") && HasF16c() && __builtin_cpu_supports("popcnt");
   static const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                                  __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
                                  __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vpopcntdq");

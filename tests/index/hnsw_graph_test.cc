@@ -183,6 +183,24 @@ std::shared_ptr<arrow::RecordBatch> ReadFixture(const char* name) {
   return arrow::ipc::RecordBatchFileReader::Open(file).ValueOrDie()->ReadRecordBatch(0).ValueOrDie();
 }
 
+// Words of the metadata are not walked into.
+TEST(HnswGraph, MetadataWithDeepBrackets) {
+  const auto source = Store(Ramp(3, 2), 2);
+  HnswGraph graph = Graph(8, 32);
+  ASSERT_TRUE(graph.InsertBatch(0, 3, source).ok());
+  const auto batch = graph.ToLanceHnswBatch(source).ValueOrDie();
+  constexpr size_t kDeep = 2'000'000;
+  const std::string brackets = std::string(kDeep, '[') + std::string(kDeep, ']');
+  for (const std::string& json : std::vector<std::string>{
+           brackets, R"({"entry_point":)" + brackets + "}",
+           R"({"entry_point":0,"params":{"max_level":7,"m":2,"ef_construction":10},"level_offsets":[0,)" + brackets +
+               "]}",
+           R"({"entry_point":0,"params":{"max_level":7,"m":2,"ef_construction":10},"level_offsets":[0,"x"]})"}) {
+    const auto imported = HnswGraph::FromLanceHnswBatch(*WithMetadata(*batch, json));
+    EXPECT_TRUE(imported.status().IsInvalid()) << imported.status().ToString().substr(0, 200);
+  }
+}
+
 // Lance's builder counts its first row on level 0 only: this batch has more rows than its level_offsets say.
 TEST(HnswGraph, AGraphThatLanceBuilt) {
   const auto batch = ReadFixture("lance-hnsw.arrow");

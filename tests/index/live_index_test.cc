@@ -9,6 +9,8 @@
 #include <set>
 #include <tuple>
 
+#include <sys/resource.h>
+
 #include <arrow/api.h>
 #include <gtest/gtest.h>
 
@@ -338,6 +340,16 @@ TEST(LiveIndex, CosineTakesZeroAndTinyVectors) {
   EXPECT_FLOAT_EQ(rows[0].distance, 0);
   EXPECT_EQ(rows[1].distance, 1);
   EXPECT_EQ(rows[2].distance, 1);
+}
+
+TEST(LiveIndex, NoQueriesOfManyDimensionsCostNothing) {
+  constexpr int32_t kMost = std::numeric_limits<int32_t>::max();
+  const LiveIndex index = LiveIndex::Make({.dim = kMost}).ValueOrDie();
+  const auto none = arrow::MakeEmptyArray(arrow::fixed_size_list(arrow::float32(), kMost)).ValueOrDie();
+  EXPECT_TRUE(index.SearchBatch(*none, {}, {.threads = 8}).ValueOrDie().empty());
+  rusage usage = {};
+  ASSERT_EQ(getrusage(RUSAGE_SELF, &usage), 0);
+  EXPECT_LT(usage.ru_maxrss, 2 << 20) << "KiB";
 }
 
 }  // namespace

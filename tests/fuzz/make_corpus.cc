@@ -1,0 +1,141 @@
+// `make_corpus FOLDER`: writes sound inputs, from which each fuzz target starts, to FOLDER/<target>/.
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <random>
+#include <string>
+
+#include <arrow/api.h>
+#include <arrow/io/memory.h>
+#include <arrow/ipc/writer.h>
+#include <parquet/arrow/writer.h>
+
+#include "pennon/live_index.h"
+
+namespace {
+
+constexpr int kDim = 3;
+
+std::filesystem::path folder;
+
+void Write(const char* target, const std::string& name, std::string_view bytes) {
+  std::filesystem::create_directories(folder / target);
+  std::ofstream file(folder / target / name, std::ios::binary);
+  if (!(file << bytes).flush()) throw std::runtime_error("cannot write " + (folder / target / name).string());
+}
+
+template <typename T>
+std::string Bytes(T value) {
+  return {reinterpret_cast<const char*>(&value), sizeof(value)};
+}
+
+std::shared_ptr<arrow::Array> Vectors(int rows, bool half) {
+  std::mt19937 random(1);
+  arrow::FloatBuilder floats;
+  arrow::HalfFloatBuilder halves;
+  for (int i = 0; i < rows * kDim; ++i) {
+    const auto value = static_cast<uint16_t>(random() % 512);
+    PARQUET_THROW_NOT_OK(half ? halves.Append(value) : floats.Append(value));
+  }
+  const auto values = half ? halves.Finish().ValueOrDie() : floats.Finish().ValueOrDie();
+  return arrow::FixedSizeListArray::FromArrays(values, kDim).ValueOrDie();
+}
+
+void WriteImports() {
+  for (const int m : {2, 16}) {
+    for (const int rows : {0, 1, 20, 100}) {
+      using namespace pennon;
+      LiveIndex index =
+          LiveIndex::Make({.dim = kDim, .build = {.max_level = 4, .m = m, .ef_construction = m + 4}}).ValueOrDie();
+      index.Append(Vectors(rows, false)).ValueOrDie();
+      const auto batch = index.GetSnapshot().ValueOrDie().ToLanceHnswBatch().ValueOrDie();
+      for (const bool stream : {true, false}) {
+        const auto out = arrow::io::BufferOutputStream::Create().ValueOrDie();
+        const auto writer = (stream ? arrow::ipc::MakeStreamWriter(out, batch->schema())
+                                    : arrow::ipc::MakeFileWriter(out, batch->schema()))
+                                .ValueOrDie();
+        PARQUET_THROW_NOT_OK(writer->WriteRecordBatch(*batch));
+        PARQUET_THROW_NOT_OK(writer->Close());
+        const std::string name = std::to_string(m) + "-" + std::to_string(rows) + (stream ? "-stream" : "-file");
+        Write("import_bytes_fuzz", name, std::string_view(*out->Finish().ValueOrDie()));
+      }
+    }
+  }
+}
+
+void WriteVectorFiles() {
+  const auto npy = [](const char* name, const std::string& descr, int width, char version) {
+    const std::string header = "{'descr': '" + descr + "', 'fortran_order': False, 'shape': (5, 3), }\n";
+    const auto size = Bytes(static_cast<uint32_t>(header.size())).substr(0, version == 1 ? 2 : 4);
+    Write(
+        "npy_fuzz", name,
+        std::string("\x93NUMPY") + version + '\0' + size + header + std::string(static_cast<size_t>(15 * width), '\1'));
+  };
+  npy("f4", "<f4", 4, 1);
+  npy("f4-2", "<f4", 4, 2);
+  npy("f2", "<f2", 2, 1);
+  npy("f8", "<f8", 8, 3);
+  std::string fvecs;
+  std::string bvecs;
+  for (int row = 0; row < 4; ++row) {
+    fvecs += Bytes(int32_t{kDim}) + Bytes(1.5f) + Bytes(-2.0f) + Bytes(1e30f);
+    bvecs += Bytes(int32_t{kDim}) + "abc";
+  }
+  Write("vecs_fuzz", "fvecs", fvecs);
+  Write("vecs_fuzz", "bvecs", bvecs);
+  Write("csv_fuzz", "header", "a,b\n1,-2\n3.5,4e1\n");
+  Write("csv_fuzz", "quoted", "\xEF\xBB\xBF\"1\",2\r\n\"3\",4");
+  Write("csv_fuzz", "words", "1,2\n\n,x\nnan,inf\n");
+}
+
+void WriteTables() {
+  for (const bool half : {false, true}) {
+    arrow::Int64Builder ids;
+    arrow::StringBuilder words;
+    for (int i = 0; i < 8; ++i) {
+      PARQUET_THROW_NOT_OK(ids.Append(i));
+      PARQUET_THROW_NOT_OK(words.Append("word " + std::to_string(i)));
+    }
+    arrow::ArrayVector columns = {Vectors(8, half), ids.Finish().ValueOrDie(), words.Finish().ValueOrDie()};
+    const auto table =
+        arrow::Table::Make(arrow::schema({arrow::field("vector", columns[0]->type()),
+                                          arrow::field("row_id", arrow::int64()), arrow::field("text", arrow::utf8())}),
+                           columns);
+    const std::string name = half ? "half" : "float";
+    const auto ipc = arrow::io::BufferOutputStream::Create().ValueOrDie();
+    const auto writer = arrow::ipc::MakeFileWriter(ipc, table->schema()).ValueOrDie();
+    PARQUET_THROW_NOT_OK(writer->WriteTable(*table));
+    PARQUET_THROW_NOT_OK(writer->Close());
+    Write("table_fuzz", name + ".arrow", std::string_view(*ipc->Finish().ValueOrDie()));
+    const auto out = arrow::io::BufferOutputStream::Create().ValueOrDie();
+    PARQUET_THROW_NOT_OK(parquet::arrow::WriteTable(*table, arrow::default_memory_pool(), out));
+    Write("table_fuzz", name + ".parquet", std::string_view(*out->Finish().ValueOrDie()));
+  }
+}
+
+// What a target makes of these is its own affair.
+void WriteNoise(const char* target, size_t files, size_t bytes) {
+  std::mt19937 random(2);
+  for (size_t i = 0; i < files; ++i) {
+    std::string noise(bytes, '\0');
+    for (char& byte : noise) byte = static_cast<char>(random());
+    Write(target, "noise-" + std::to_string(i), noise);
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 2) {
+    std::cerr << "usage: make_corpus FOLDER\n";
+    return 2;
+  }
+  folder = argv[1];
+  WriteImports();
+  WriteVectorFiles();
+  WriteTables();
+  WriteNoise("import_columns_fuzz", 40, 64);
+  WriteNoise("options_fuzz", 100, 2000);
+  return 0;
+}
