@@ -5,8 +5,6 @@
 #include <cstdio>
 #include <exception>
 #include <new>
-#include <numeric>
-#include <random>
 
 #include <pthread.h>
 #include <unistd.h>
@@ -68,21 +66,6 @@ bool ThreadPool::Start(size_t workers) noexcept {
 }
 
 void ThreadPool::Run(size_t n, Call call, void* object) {
-  const uint64_t seed = shuffle_.load(std::memory_order_relaxed);
-  if (seed == 0) return RunInOrder(n, call, object);
-  std::mt19937_64 random(seed + round_.load(std::memory_order_relaxed));
-  std::vector<size_t> order(n);
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::shuffle(order.begin(), order.end(), random);
-  auto shuffled = [&](size_t worker, size_t i) {
-    if ((order[i] + seed) % 4 == 0) std::this_thread::yield();
-    call(object, worker, order[i]);
-  };
-  using Type = decltype(shuffled);
-  RunInOrder(n, [](void* task, size_t worker, size_t i) { (*static_cast<Type*>(task))(worker, i); }, &shuffled);
-}
-
-void ThreadPool::RunInOrder(size_t n, Call call, void* object) {
   active_ = std::min(threads_, n);
   n_ = n;
   call_ = call;

@@ -29,16 +29,12 @@ class ThreadPool {
   // Ends the workers; SetThreads starts new ones.
   void Stop() noexcept;
 
-  // For tests: from now on every pool takes its work in an order that the seed shuffles, and its workers yield now and
-  // then; 0: it does not.
-  static void ShuffleWork(uint64_t seed) { shuffle_.store(seed, std::memory_order_relaxed); }
-
   // Calls task(worker, i) for every i in [0, n), worker below the number of threads, and returns when all are done. If
   // n is at least that number, every thread gets some.
   template <typename Task>
   void For(size_t n, Task&& task) {
     if (n == 0) return;
-    if ((threads_ == 1 && shuffle_.load(std::memory_order_relaxed) == 0) || n == 1) {
+    if (threads_ == 1 || n == 1) {
       for (size_t i = 0; i < n; ++i) task(size_t{0}, i);
       return;
     }
@@ -50,11 +46,8 @@ class ThreadPool {
   using Call = void (*)(void* object, size_t worker, size_t i);
   bool Start(size_t workers) noexcept;
   void Run(size_t n, Call call, void* object);
-  void RunInOrder(size_t n, Call call, void* object);
   void Work(size_t worker);
   void Loop(size_t worker, uint32_t seen);
-
-  inline static std::atomic<uint64_t> shuffle_{0};
 
   size_t threads_ = 1;
   std::vector<std::thread> workers_;

@@ -112,7 +112,11 @@ class Watched {
  private:
   struct Held {
     explicit Held(graph::Graph& of, std::shared_ptr<const Lists> all)
-        : graph(of), version(graph::Graph::Reader(of).Pin()), lists(std::move(all)) {}
+        : graph(of), lists(std::move(all)) {
+      const graph::Graph::Reader reader(of);
+      version = &reader.version();
+      graph::Graph::Pin(version);
+    }
     ~Held() { graph.Unpin(version); }
 
     graph::Graph& graph;

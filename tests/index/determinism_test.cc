@@ -14,9 +14,9 @@
 #include <arrow/util/key_value_metadata.h>
 #include <gtest/gtest.h>
 
-#include "graph/thread_pool.h"
 #include "kernels/kernels.h"
 #include "pennon/live_index.h"
+#include "support/steps.h"
 #include "support/vectors.h"
 
 namespace pennon {
@@ -86,13 +86,13 @@ uint64_t Build(const Golden& golden, int threads, uint64_t shuffle) {
                                                message.find("walks go by codes") != std::string_view::npos;
                                          }})
                         .ValueOrDie();
-  graph::ThreadPool::ShuffleWork(shuffle);
+  graph::task_order = shuffle;
   uint64_t seed = 2;
   for (const size_t rows : {700, 1, 499, 400}) {
     const bool half = rows == 499;
     EXPECT_TRUE(index.Append(ToArray(Rows(rows, seed++), kDim, {}, half), {.threads = threads}).ok());
   }
-  graph::ThreadPool::ShuffleWork(kNoShuffle);
+  graph::task_order = kNoShuffle;
   EXPECT_EQ(walked_by_codes, golden.codes == Codes::kQuantized) << "or the test tells nothing of codes";
   return Hash(*index.GetSnapshot().ValueOrDie().ToLanceHnswBatch().ValueOrDie());
 }
