@@ -264,6 +264,7 @@ TEST(Trim, BesideSearches) {
   const auto query = Normal(1, kDim, 2)[0];
   const auto rows = index.Search(query).ValueOrDie().rows;
   std::vector<std::jthread> readers;
+  readers.reserve(3);
   for (int i = 0; i < 3; ++i) {
     readers.emplace_back([&](const std::stop_token& stop) {
       while (!stop.stop_requested()) ASSERT_EQ(index.Search(query).ValueOrDie().rows, rows);
