@@ -52,6 +52,7 @@ bool ThreadPool::Start(size_t workers) noexcept {
   sigfillset(&blocked);
   for (const int own : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP}) sigdelset(&blocked, own);
   pthread_sigmask(SIG_SETMASK, &blocked, &before);
+  bool started = true;
   try {
     workers_.reserve(workers);
     while (workers_.size() < workers) {
@@ -60,9 +61,10 @@ bool ThreadPool::Start(size_t workers) noexcept {
       workers_.emplace_back([this, worker, seen] { Loop(worker, seen); });
     }
   } catch (const std::exception&) {
+    started = false;
   }
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  return workers_.size() == workers;
+  return started;
 }
 
 void ThreadPool::Run(size_t n, Call call, void* object) {

@@ -206,8 +206,9 @@ TEST(Deadline, IsLookedAtWhileVectorsAreCheckedAndCopied) {
   EXPECT_LT(copying, before + 200'000) << "addresses, row ids and a piece of the copies";
   EXPECT_TRUE(index.Append(batch, {.stop_token = stop.get_token()}).status().IsCancelled());
   EXPECT_EQ(pool.total_bytes_allocated(), copying) << "nothing is needed to check vectors";
-  EXPECT_EQ(index.size(), 0u);
-  EXPECT_TRUE(index.Append(batch).ok());
+  EXPECT_EQ(index.GetMemoryUsage().vectors_bytes, 0);
+  EXPECT_EQ(index.Append(batch).ValueOrDie().last, 4000u);
+  EXPECT_EQ(index.size(), 4000u);
 }
 
 }  // namespace

@@ -1,7 +1,10 @@
 // ctest: labels=contract-5,contract-1,asan,tsan timeout=300
 // The limit, the estimate, what Trim gives back, and many small indices.
+#include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <fstream>
+#include <latch>
 #include <set>
 #include <string>
 #include <thread>
@@ -12,6 +15,7 @@
 #include <gtest/gtest.h>
 
 #include "pennon/pennon.h"
+#include "support/failing_pool.h"
 #include "support/vectors.h"
 
 namespace pennon {
@@ -203,6 +207,14 @@ TEST(EstimateMemory, IsWithinATenthAndFromBelowWithin256KiB) {
   }
 }
 
+TEST(EstimateMemory, ThreadsOf0AreTheDefault) {
+  const auto scratch = [](int threads) {
+    return EstimateMemory({.dim = kDim}, 20'000, {.threads = threads}).ValueOrDie().other_bytes;
+  };
+  EXPECT_EQ(scratch(0), scratch(DefaultThreads()));
+  EXPECT_GT(scratch(2), scratch(1) + 10'000);
+}
+
 TEST(MemoryLimit, ARefusedBatchLeavesNothingBehind) {
   LiveIndexOptions options = {.dim = kDim, .build = {.m = 16, .ef_construction = 800}};
   LiveIndex sized = LiveIndex::Make(options).ValueOrDie();
@@ -250,6 +262,57 @@ TEST(Trim, GivesScratchAndThreadsBackAndCountersStay) {
   EXPECT_EQ(index.GetStats().search_distances, stats.search_distances);
   EXPECT_EQ(index.Search(query).ValueOrDie().rows, rows);
   ASSERT_TRUE(index.Append(Batch(1000, 3)).ok());
+  LiveIndex untrimmed = LiveIndex::Make({.dim = kDim}).ValueOrDie();
+  ASSERT_TRUE(untrimmed.Append(Batch(4000, 1)).ok());
+  ASSERT_TRUE(untrimmed.Append(Batch(1000, 3)).ok());
+  const Snapshot left = index.GetSnapshot().ValueOrDie();
+  const Snapshot right = untrimmed.GetSnapshot().ValueOrDie();
+  EXPECT_TRUE(left.ToLanceHnswBatch().ValueOrDie()->Equals(*right.ToLanceHnswBatch().ValueOrDie()));
+  EXPECT_TRUE(left.ToRecordBatch().ValueOrDie()->Equals(*right.ToRecordBatch().ValueOrDie()));
+}
+
+TEST(Trim, GivesUpWhatOnlyASearchHasNeeded) {
+  LiveIndex index = LiveIndex::Make({.dim = kDim}).ValueOrDie();
+  ASSERT_TRUE(index.Append(Batch(2000, 1)).ok());
+  const int64_t one_version = index.GetMemoryUsage().versions_bytes;
+  const RowFilter appends = RowFilter::Predicate([&](uint64_t row_id) {
+    if (row_id == 0) {
+      EXPECT_TRUE(index.Append(Batch(500, 2)).ok());
+    }
+    return true;
+  });
+  ASSERT_TRUE(index.Search(Normal(1, kDim, 3)[0], {.filter = appends, .exact = true}).ok());
+  EXPECT_EQ(index.GetStats().live_versions, 2u);
+  EXPECT_GT(index.GetMemoryUsage().versions_bytes, one_version + 10'000);
+  index.Trim();
+  EXPECT_EQ(index.GetStats().live_versions, 1u);
+  EXPECT_EQ(index.GetMemoryUsage().versions_bytes, one_version);
+}
+
+TEST(Trim, WaitsForAnAppend) {
+  FailingPool pool;
+  LiveIndex index = LiveIndex::Make({.dim = kDim, .pool = &pool}).ValueOrDie();
+  std::latch inside(1);
+  std::latch on(1);
+  std::atomic<bool> first = true;
+  pool.when_asked = [&] {
+    if (!first.exchange(false)) return;
+    inside.count_down();
+    on.wait();
+  };
+  std::jthread appender([&] { EXPECT_TRUE(index.Append(Batch(300, 1)).ok()); });
+  inside.wait();
+  std::atomic<bool> trimmed = false;
+  std::jthread trimmer([&] {
+    index.Trim();
+    trimmed = true;
+  });
+  // One that does not wait is done by then, nearly always.
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  EXPECT_FALSE(trimmed);
+  on.count_down();
+  appender.join();
+  trimmer.join();
   EXPECT_TRUE(index.Verify().ValueOrDie().ok);
 }
 
@@ -259,6 +322,7 @@ TEST(Trim, BesideSearches) {
   const auto query = Normal(1, kDim, 2)[0];
   const auto rows = index.Search(query).ValueOrDie().rows;
   std::vector<std::jthread> readers;
+  readers.reserve(3);
   for (int i = 0; i < 3; ++i) {
     readers.emplace_back([&](const std::stop_token& stop) {
       while (!stop.stop_requested()) ASSERT_EQ(index.Search(query).ValueOrDie().rows, rows);

@@ -1,11 +1,13 @@
 // ctest: labels=contract-8,contract-9,asan timeout=120
 // Range search, pages, and what a search tells of itself.
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <limits>
 #include <random>
 #include <set>
 #include <stop_token>
+#include <utility>
 
 #include <gtest/gtest.h>
 
@@ -154,6 +156,7 @@ TEST(Pager, ReadToTheEndGivesEachRowThatPassesOnce) {
             read.push_back(row);
           }
           if (static_cast<int64_t>(page.rows.size()) < k) break;
+          ASSERT_LE(read.size(), kRows);
         }
         EXPECT_TRUE(pager.Next(10).ValueOrDie().rows.empty());
         if (exact) {
@@ -169,18 +172,68 @@ TEST(Pager, ReadToTheEndGivesEachRowThatPassesOnce) {
   }
 }
 
+// Of a graph so poor that walks miss much.
+TEST(Pager, ExactPagesAreOneListWhereWalksMissRows) {
+  LiveIndex index = LiveIndex::Make({.dim = kDim, .build = {.m = 2, .ef_construction = 2}}).ValueOrDie();
+  ASSERT_TRUE(index.Append(ToArray(Normal(2000, kDim, 1), kDim)).ok());
+  const auto query = Normal(1, kDim, 3)[0];
+  const auto all = index.Search(query, {.k = 300, .exact = true}).ValueOrDie().rows;
+  const auto read = [&](bool exact) {
+    Pager pager = Pager::Make(index.GetSnapshot().ValueOrDie(), query, {.ef = 1, .exact = exact}).ValueOrDie();
+    std::vector<SearchResult> rows;
+    for (int page = 0; page < 60; ++page) {
+      for (const SearchResult& row : pager.Next(5).ValueOrDie().rows) rows.push_back(row);
+    }
+    return rows;
+  };
+  EXPECT_EQ(read(true), all);
+  EXPECT_NE(read(false), all);
+}
+
+TEST(Pager, CostsWhatIsReadInFewSearches) {
+  const LiveIndex index = MakeIndex(Metric::kL2, Codes::kQuantized);
+  const auto query = Normal(1, kDim, 3)[0];
+  const auto cost_of = [&](auto&& read) {
+    const Stats before = index.GetStats();
+    read();
+    const Stats after = index.GetStats();
+    return std::pair(after.searches - before.searches, after.search_distances - before.search_distances);
+  };
+  const auto pages = [&](int n, int64_t ef) {
+    return cost_of([&] {
+      Pager pager = Pager::Make(index.GetSnapshot().ValueOrDie(), query, {.ef = ef}).ValueOrDie();
+      for (int page = 0; page < n; ++page) EXPECT_EQ(pager.Next(5).ValueOrDie().rows.size(), 5u);
+    });
+  };
+  for (const int n : {1, 10, 40}) {
+    const auto search = cost_of([&] { EXPECT_TRUE(index.Search(query, {.k = 8 * 5 * n, .ef = 1}).ok()); });
+    const auto [searches, distances] = pages(n, 1);
+    EXPECT_LE(searches, 8u) << n;
+    EXPECT_LT(distances, 2 * search.second) << n;
+  }
+  EXPECT_GT(pages(1, 500).second, 3 * pages(1, 1).second);
+}
+
+TEST(Pager, ACopyReadsOnByItself) {
+  const LiveIndex index = MakeIndex(Metric::kL2, Codes::kQuantized);
+  Pager pager = Pager::Make(index.GetSnapshot().ValueOrDie(), Normal(1, kDim, 3)[0]).ValueOrDie();
+  ASSERT_TRUE(pager.Next(30).ok());
+  Pager copy = pager;
+  for (int page = 0; page < 5; ++page) EXPECT_EQ(copy.Next(30).ValueOrDie().rows, pager.Next(30).ValueOrDie().rows);
+}
+
 TEST(Pager, IsBoundToItsSnapshot) {
   LiveIndex index = MakeIndex(Metric::kCosine, Codes::kQuantized, 2000);
   const auto query = Normal(1, kDim, 3)[0];
   Pager pager = Pager::Make(index.GetSnapshot().ValueOrDie(), query).ValueOrDie();
   std::set<uint32_t> read;
   for (uint64_t seed = 10; read.size() < 2000; ++seed) {
+    ASSERT_LT(seed, 100u);
     for (const SearchResult& row : pager.Next(111).ValueOrDie().rows) {
       EXPECT_LT(row.id, 2000u);
       EXPECT_TRUE(read.insert(row.id).second);
     }
     ASSERT_TRUE(index.Append(ToArray(Normal(50, kDim, seed), kDim)).ok());
-    ASSERT_LT(seed, 100u);
   }
   EXPECT_TRUE(pager.Next(1).ValueOrDie().rows.empty());
 }
@@ -207,6 +260,20 @@ TEST(Pager, GoesOnAfterAPageThatWasCutShort) {
   EXPECT_GT(cut_short, 0u);
 }
 
+TEST(Pager, APageThatIsCutShortHasWhatWasFoundBefore) {
+  const LiveIndex index = MakeIndex(Metric::kL2, Codes::kQuantized);
+  const auto query = Normal(1, kDim, 3)[0];
+  Pager pager = Pager::Make(index.GetSnapshot().ValueOrDie(), query).ValueOrDie();
+  std::vector<SearchResult> read = pager.Next(3).ValueOrDie().rows;
+  std::stop_source stop;
+  stop.request_stop();
+  const Answer page = pager.Next(10, std::nullopt, stop.get_token()).ValueOrDie();
+  EXPECT_FALSE(page.complete);
+  EXPECT_GE(page.rows.size(), 3u);
+  read.insert(read.end(), page.rows.begin(), page.rows.end());
+  EXPECT_EQ(read, index.Search(query, {.k = static_cast<int64_t>(read.size())}).ValueOrDie().rows);
+}
+
 TEST(Pager, APageThatFailsTakesNothingAway) {
   FailingPool pool;
   LiveIndex index = LiveIndex::Make({.dim = kDim, .pool = &pool}).ValueOrDie();
@@ -218,6 +285,7 @@ TEST(Pager, APageThatFailsTakesNothingAway) {
   std::set<uint32_t> read;
   size_t failed = 0;
   for (int64_t round = 0; read.size() < 3000; ++round) {
+    ASSERT_LT(round, 1000);
     index.Trim();  // so that pages need memory
     pool.left = round % 3 == 2 ? -1 : round % 3;
     const auto page = pager.Next(1 + round);
@@ -246,11 +314,14 @@ TEST(Pager, BadInputIsRefused) {
 }
 
 TEST(Explain, TellsWhatTheSearchDid) {
-  const LiveIndex index = MakeIndex(Metric::kL2, Codes::kQuantized);
+  LiveIndex index = MakeIndex(Metric::kL2, Codes::kQuantized);
   const auto query = Normal(1, kDim, 3)[0];
   const Snapshot snapshot = index.GetSnapshot().ValueOrDie();
+  ASSERT_TRUE(index.Append(ToArray(Normal(1000, kDim, 4), kDim)).ok());
   const Stats before = index.GetStats();
+  const auto start = std::chrono::steady_clock::now();
   const Explanation walk = snapshot.Explain(query, {.k = 10, .ef = 50}).ValueOrDie();
+  const std::chrono::nanoseconds elapsed = std::chrono::steady_clock::now() - start;
   EXPECT_EQ(walk.answer.rows, snapshot.Search(query, {.k = 10, .ef = 50}).ValueOrDie().rows);
   EXPECT_FALSE(walk.scanned);
   EXPECT_GT(walk.hops, 10u);
@@ -261,6 +332,8 @@ TEST(Explain, TellsWhatTheSearchDid) {
   EXPECT_EQ(walk.scan.distances, 0u);
   for (const SearchPart& part : {walk.encode, walk.walk, walk.rank}) EXPECT_GT(part.nanos, 0);
   EXPECT_EQ(walk.scan.nanos, 0);
+  EXPECT_LE(walk.encode.nanos + walk.walk.nanos + walk.rank.nanos, elapsed.count());
+  EXPECT_EQ(walk.sketches, 0u) << "rows are so small that they are not sifted";
   EXPECT_EQ(index.GetStats().search_distances - before.search_distances,
             2 * (walk.walk.distances + walk.rank.distances));
 
@@ -275,6 +348,28 @@ TEST(Explain, TellsWhatTheSearchDid) {
   EXPECT_TRUE(fallback.scanned);
   EXPECT_GT(fallback.hops, 0u);
   EXPECT_EQ(fallback.scan.distances, 1u);
+}
+
+TEST(Explain, TellsOfSketches) {
+  constexpr int kWide = 384;
+  // Near a subspace, or no row would be nearer than others.
+  const Vectors basis = Normal(kDim, kWide, 1);
+  const auto rows = [&](size_t n, uint64_t seed) {
+    Vectors wide = Normal(n, kWide, seed);
+    const Vectors within = Normal(n, kDim, seed + 1);
+    for (size_t i = 0; i < n; ++i) {
+      for (size_t b = 0; b < basis.size(); ++b) {
+        for (size_t d = 0; d < kWide; ++d) wide[i][d] += within[i][b] * basis[b][d];
+      }
+    }
+    return wide;
+  };
+  LiveIndex index = LiveIndex::Make({.dim = kWide, .build = {.m = 16, .ef_construction = 40}}).ValueOrDie();
+  ASSERT_TRUE(index.Append(ToArray(rows(2000, 2), kWide)).ok());
+  ASSERT_TRUE(index.Append(ToArray(rows(500, 4), kWide)).ok());
+  const Explanation walk = index.GetSnapshot().ValueOrDie().Explain(rows(1, 6)[0]).ValueOrDie();
+  EXPECT_FALSE(walk.scanned);
+  EXPECT_GT(walk.sketches, walk.walk.distances);
 }
 
 }  // namespace
