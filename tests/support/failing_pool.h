@@ -15,7 +15,8 @@ namespace pennon {
 
 class FailingPool final : public arrow::MemoryPool {
  public:
-  std::atomic<int64_t> left{-1};      // allocations until one fails; negative: none does
+  std::atomic<int64_t> left{-1};      // allocations until they fail; negative: none does
+  bool once = false;                  // only the first of those fails
   bool throws = false;                // instead of failing
   std::stop_source* stops = nullptr;  // instead of failing, a stop is requested
   bool throws_when_freed = false;
@@ -42,6 +43,10 @@ class FailingPool final : public arrow::MemoryPool {
 
  private:
   arrow::Status Spend() {
+    if (left == 0 && once) {
+      left = -1;
+      return arrow::Status::OutOfMemory("as asked");
+    }
     if (left == 0 && stops != nullptr) {
       stops->request_stop();
       return arrow::Status::OK();
