@@ -14,7 +14,7 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> RowsToRecordBatch(const RowSt
                                                                      arrow::MemoryPool* pool) {
   arrow::UInt64Builder row_ids(pool);
   arrow::FloatBuilder values(pool);
-  std::vector<float> scratch(static_cast<size_t>(store.dim()));
+  std::vector<float> scratch(rows == 0 ? 0 : static_cast<size_t>(store.dim()));
   ARROW_RETURN_NOT_OK(row_ids.Reserve(rows));
   ARROW_RETURN_NOT_OK(values.Reserve(int64_t{rows} * store.dim()));
   for (uint32_t row = 0; row < rows; ++row) {

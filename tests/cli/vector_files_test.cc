@@ -123,6 +123,8 @@ TEST_F(VectorFiles, DamagedArrowFiles) {
   EXPECT_TRUE(Reads("v.arrow", good));
   EXPECT_FALSE(Reads("v.arrow", Ipc(of(kRows * kDim - 1))));
   EXPECT_FALSE(Reads("v.arrow", Ipc(of(0))));
+  const auto empty = arrow::fixed_size_list(arrow::float32(), 0);
+  EXPECT_FALSE(Reads("v.arrow", Ipc(std::make_shared<arrow::FixedSizeListArray>(empty, kRows, values->Slice(0, 0)))));
   for (size_t i = 0; i < good.size(); ++i) {
     for (const char value : std::string_view("\0\2\x7F\xFF", 4)) {
       std::string bad = good;

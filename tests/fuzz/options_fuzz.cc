@@ -10,6 +10,7 @@
 #include <arrow/type.h>
 #include <fuzzer/FuzzedDataProvider.h>
 
+#include "pennon/hnsw_graph.h"
 #include "pennon/live_index.h"
 #include "pennon/pager.h"
 #include "require.h"
@@ -86,6 +87,8 @@ class Calls {
       default: return data_.ConsumeIntegralInRange<T>(0, usual);
     }
   }
+  // Mostly one, since to start threads takes longer than all else here.
+  int Threads() { return data_.ConsumeProbability<float>() < 0.9f ? 1 : Number<int>(3); }
   float Real() {
     return data_.ConsumeBool() ? static_cast<float>(data_.ConsumeIntegral<int8_t>())
                                : std::bit_cast<float>(data_.ConsumeIntegral<uint32_t>());
@@ -182,7 +185,7 @@ class Calls {
 
   void Append(LiveIndex& index) {
     const auto rows = Rows(150);
-    AppendOptions options = {.threads = Number<int>(3), .deadline = Until()};
+    AppendOptions options = {.threads = Threads(), .deadline = Until()};
     if (data_.ConsumeBool()) options.first_row_id = Number<uint64_t>(1000);
     if (data_.ConsumeProbability<float>() < 0.2f) options.row_ids = Ids(rows->length());
     const uint32_t before = index.size();
@@ -224,7 +227,7 @@ class Calls {
   void SearchBatch(const LiveIndex& index) {
     const SearchOptions options = SearchWith();
     const auto queries = Rows(4);
-    BatchOptions batch = {.threads = Number<int>(3)};
+    BatchOptions batch = {.threads = Threads()};
     if (data_.ConsumeBool()) {
       for (int64_t i = 0; i < queries->length(); ++i) batch.filters.push_back(Filter());
     }
@@ -253,6 +256,8 @@ class Calls {
     const auto rows = snapshot.ToRecordBatch(reverse);
     if (!rows.ok()) return RequireClear(rows.status());
     Require((*rows)->num_rows() == snapshot.size() && (*rows)->ValidateFull().ok(), "rows are exported as they are");
+    const auto graph = snapshot.ToLanceHnswBatch().ValueOrDie();
+    Require(HnswGraph::FromLanceHnswBatch(*graph).ValueOrDie().size() == snapshot.size(), "an export can be imported");
   }
 
   FuzzedDataProvider data_;

@@ -342,11 +342,14 @@ TEST(LiveIndex, CosineTakesZeroAndTinyVectors) {
   EXPECT_EQ(rows[2].distance, 1);
 }
 
-TEST(LiveIndex, NoQueriesOfManyDimensionsCostNothing) {
+TEST(LiveIndex, NothingOfManyDimensionsCostsNothing) {
   constexpr int32_t kMost = std::numeric_limits<int32_t>::max();
   const LiveIndex index = LiveIndex::Make({.dim = kMost}).ValueOrDie();
   const auto none = arrow::MakeEmptyArray(arrow::fixed_size_list(arrow::float32(), kMost)).ValueOrDie();
   EXPECT_TRUE(index.SearchBatch(*none, {}, {.threads = 8}).ValueOrDie().empty());
+  const Snapshot snapshot = index.GetSnapshot().ValueOrDie();
+  EXPECT_EQ(snapshot.ToRecordBatch().ValueOrDie()->num_rows(), 0);
+  EXPECT_EQ(snapshot.ToLanceHnswBatch().ValueOrDie()->num_rows(), 0);
   rusage usage = {};
   ASSERT_EQ(getrusage(RUSAGE_SELF, &usage), 0);
   EXPECT_LT(usage.ru_maxrss, 2 << 20) << "KiB";
