@@ -26,6 +26,8 @@ inline void Join(std::span<const SearchResult> more, std::vector<SearchResult>* 
   rows->erase(std::unique(rows->begin(), rows->end()), rows->end());
 }
 
+constexpr size_t kScanBlock = 64;  // rows that are looked at together
+
 // Leaves those of the ids whose rows may be within the distance, and gives how many.
 inline size_t LeaveAll(uint32_t* /*ids*/, size_t n, float /*distance*/) { return n; }
 
@@ -35,10 +37,9 @@ template <typename RowId, typename Passing, typename RuleOut>
 std::vector<SearchResult> Scan(const graph::Probe& probe, uint32_t rows, size_t k, float radius,
                                graph::Scratch& scratch, RowId&& row_id, Passing&& passing, RuleOut&& rule_out,
                                const graph::Interrupt& interrupt, bool* interrupted) {
-  constexpr size_t kBlock = 64;
   std::vector<SearchResult> best;  // a max-heap
-  uint32_t ids[kBlock];
-  float distances[kBlock];
+  uint32_t ids[kScanBlock];
+  float distances[kScanBlock];
   size_t n = 0;
   uint64_t computed = 0;
   auto flush = [&] {
@@ -72,7 +73,7 @@ std::vector<SearchResult> Scan(const graph::Probe& probe, uint32_t rows, size_t 
     }
     for (uint64_t word = passing(static_cast<uint32_t>(first)); word != 0; word &= word - 1) {
       ids[n++] = static_cast<uint32_t>(first) + static_cast<uint32_t>(std::countr_zero(word));
-      if (n == kBlock) flush();
+      if (n == kScanBlock) flush();
     }
   }
   flush();

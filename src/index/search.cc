@@ -86,7 +86,6 @@ CodedVector* Search::Coded() {
 }
 
 size_t Search::RuleOut(uint32_t* ids, size_t n, float distance) {
-  constexpr size_t kBlock = 64;
   constexpr size_t kAhead = 16;
   constexpr uint32_t kLongest = 64;
   if (!has_codes_ || distance == kNoRadius) return n;
@@ -97,12 +96,15 @@ size_t Search::RuleOut(uint32_t* ids, size_t n, float distance) {
   }
   const CodeStore* codes = index_.coded.codes;
   if (!measured_) {
-    if (Coded() == nullptr) return n;
+    if (Coded() == nullptr) {
+      pause_ = std::numeric_limits<uint32_t>::max();
+      return n;
+    }
     codes->PrepareLeast(*coded_, query_, QueryScratch(index_.coded, scratch_.probes.data()).floats);
     measured_ = true;
   }
   size_t left = 0;
-  float least[kBlock];
+  float least[kScanBlock];
   const auto prefetch = [&](size_t from) {
     const size_t ahead = std::min(n - std::min(n, from), kAhead);
     codes->PrefetchSketches(ids + from, ahead);

@@ -41,7 +41,7 @@ class Search {
   bool WorthWalking(size_t ef) const;
   // The query's code, made at the first call. Null: no memory.
   CodedVector* Coded();
-  // Leaves those of at most 64 ids whose rows may be within the distance, as far as their codes tell.
+  // Leaves those of at most kScanBlock ids whose rows may be within the distance, as far as their codes tell.
   size_t RuleOut(uint32_t* ids, size_t n, float distance);
   // Fills the scratch's beam. What a predicate has thrown is thrown.
   graph::Walked Walk(size_t k, size_t ef, float within = -std::numeric_limits<float>::infinity());

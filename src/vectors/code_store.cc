@@ -11,7 +11,7 @@
 namespace pennon {
 namespace {
 
-// A huge page's worth, or a row at least.
+// About a huge page's worth, or a row at least.
 constexpr size_t kSegmentBytes = size_t{2} << 20;
 constexpr float kMiddle = 15.5f;  // of a row's codes
 // A row's step over that of a query of the same vector.
@@ -249,7 +249,8 @@ void CodeStore::PrepareLeast(CodedVector& coded, const ScoredVector& vector, flo
   const double left = Left(prepared, coded.codes(), coded.query.scale / factor_, floats);
   Off& off = coded.off = {.vector = static_cast<float>(left * (1 + 1e-6))};
   switch (kind_) {
-    case DistanceKind::kL2: off.rest = static_cast<float>(dim_) * FLT_MIN; break;
+    // Also where the host lets the processor take small numbers for 0: products of scales then may be lost.
+    case DistanceKind::kL2: off.rest = 2048.0f * static_cast<float>(dim_) * FLT_MIN; break;
     case DistanceKind::kCosine: off.rest = static_cast<float>(sum_error_); break;
     case DistanceKind::kDot: {
       const double centre = std::sqrt(Kernels().squares(centre_.data(), static_cast<size_t>(dim_)));
