@@ -117,24 +117,24 @@ class Slots {
   const Version* Enter(SlotType& slot) noexcept {
     Version* version = current_.load(std::memory_order_acquire);
     uintptr_t state = SlotType::kRegistering;
-    if (slot.state.compare_exchange_strong(state, reinterpret_cast<uintptr_t>(version), std::memory_order_relaxed,
+    if (slot.state.compare_exchange_strong(state, reinterpret_cast<uintptr_t>(version), std::memory_order_acquire,
                                            std::memory_order_acquire)) {
       return version;
     }
-    return reinterpret_cast<const Version*>(state);  // the writer has helped
+    return reinterpret_cast<const Version*>(state);  // the writer has helped; only this needs the acquire
   }
   void Leave(SlotType& slot) noexcept { slot.state.exchange(SlotType::kFree, std::memory_order_release); }
 
-  // Writer: calls visit(version) for every version that a slot holds, helping readers that are registering.
+  // Writer: calls visit(version) for the versions that slots hold. Readers that are registering it helps instead: they
+  // get the newest version, and see all that was done before.
   template <typename Visit>
   void Scan(Visit&& visit) noexcept {
     for (SlotType* slot = head_.fetch_add(0, std::memory_order_acq_rel); slot != nullptr; slot = slot->next) {
       uintptr_t state = slot->state.fetch_or(0, std::memory_order_acq_rel);
-      if (state == SlotType::kRegistering) {
-        const uintptr_t current = reinterpret_cast<uintptr_t>(current_.load(std::memory_order_relaxed));
-        if (slot->state.compare_exchange_strong(state, current, std::memory_order_acq_rel, std::memory_order_acquire)) {
-          state = current;
-        }
+      const uintptr_t current = reinterpret_cast<uintptr_t>(current_.load(std::memory_order_relaxed));
+      if (state == SlotType::kRegistering &&
+          slot->state.compare_exchange_strong(state, current, std::memory_order_acquire, std::memory_order_acquire)) {
+        continue;  // who reads it sees what fetch_or released
       }
       if (state != SlotType::kFree) visit(reinterpret_cast<Version*>(state));
     }
@@ -293,7 +293,7 @@ class VersionedLists {
   std::atomic<uint64_t> old_records_bytes_{0};  // that are in chains, as of the last publish
 
  private:
-  // Marks what slots hold; gives the oldest tick among them, or the largest there is.
+  // Marks what slots hold, but for readers helped; gives the oldest tick among them, or the largest there is.
   uint64_t ScanLive() noexcept {
     ++scans_;
     uint64_t oldest = ~uint64_t{0};
