@@ -118,11 +118,11 @@ class Slots {
   const Version* Enter(SlotType& slot) noexcept {
     Version* version = current_.load(std::memory_order_acquire);
     uintptr_t state = SlotType::kRegistering;
-    if (slot.state.compare_exchange_strong(state, reinterpret_cast<uintptr_t>(version), std::memory_order_relaxed,
+    if (slot.state.compare_exchange_strong(state, reinterpret_cast<uintptr_t>(version), std::memory_order_acquire,
                                            std::memory_order_acquire)) {
       return version;
     }
-    return reinterpret_cast<const Version*>(state);  // the writer has helped
+    return reinterpret_cast<const Version*>(state);  // the writer has helped; only this needs the acquire
   }
   void Leave(SlotType& slot) noexcept { slot.state.exchange(SlotType::kFree, std::memory_order_release); }
 
