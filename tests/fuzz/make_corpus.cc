@@ -44,7 +44,7 @@ std::shared_ptr<arrow::Array> Vectors(int rows, bool half) {
 
 void WriteImports() {
   for (const int m : {2, 16}) {
-    for (const int rows : {0, 1, 20, 100}) {
+    for (const int rows : {0, 1, 8, 20}) {
       using namespace pennon;
       LiveIndex index =
           LiveIndex::Make({.dim = kDim, .build = {.max_level = 4, .m = m, .ef_construction = m + 4}}).ValueOrDie();

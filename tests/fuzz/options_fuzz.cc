@@ -88,7 +88,7 @@ class Calls {
     }
   }
   // Mostly one, since to start threads takes longer than all else here.
-  int Threads() { return data_.ConsumeProbability<float>() < 0.9f ? 1 : Number<int>(3); }
+  int Threads() { return data_.ConsumeProbability<float>() < 0.98f ? 1 : Number<int>(3); }
   float Real() {
     return data_.ConsumeBool() ? static_cast<float>(data_.ConsumeIntegral<int8_t>())
                                : std::bit_cast<float>(data_.ConsumeIntegral<uint32_t>());

@@ -1,4 +1,4 @@
-// ctest: labels=contract-6,tsan timeout=120
+// ctest: labels=contract-6 timeout=120
 // The same graph for every number of threads, whatever their work's order, on every kernel table, with codes and
 // without: all are held against hashes that were written down, so that a change of the graph is seen in a review.
 #include <sys/wait.h>
