@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(ninja-build libgtest-dev libcli11-dev libfmt-dev nlohmann-json3-dev pkg-config python3-venv)
+packages=(ninja-build libgtest-dev libcli11-dev libfmt-dev nlohmann-json3-dev libprotozero-dev pkg-config python3-venv)
 [[ ${1:-} != bench ]] || packages+=(python3-dev)
 [[ ${1:-} != bench-micro ]] || packages+=(libbenchmark-dev)
 if command -v dpkg-query >/dev/null; then
@@ -24,7 +24,7 @@ if command -v dpkg-query >/dev/null; then
     "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}" >/dev/null
   fi
 else
-  echo "setup: not a Debian system; needed are Ninja, GoogleTest, CLI11 2.1, fmt 9, nlohmann-json 3.11, pkg-config, python3-venv" >&2
+  echo "setup: not a Debian system; needed are Ninja, GoogleTest, CLI11 2.1, fmt 9, nlohmann-json 3.11, protozero 1.7, pkg-config, python3-venv" >&2
 fi
 
 pyarrow=26.0.1

@@ -16,6 +16,7 @@
 #include "graph/thread_pool.h"
 #include "index/adapters.h"
 #include "index/ending.h"
+#include "index/lance_dataset.h"
 #include "index/lance_export.h"
 #include "index/pool_allocator.h"
 #include "index/rows_export.h"
@@ -384,6 +385,14 @@ Result<std::shared_ptr<arrow::RecordBatch>> Snapshot::ToLanceHnswBatch() const {
 
 Result<std::shared_ptr<arrow::RecordBatch>> Snapshot::ToRecordBatch(std::optional<uint64_t> reverse_row_ids_of) const {
   return Guard([&] { return RowsToRecordBatch(impl_->index->rows, size(), reverse_row_ids_of, impl_->index->pool); });
+}
+
+Status Snapshot::ToLance(lance::Dataset& dataset, const lance::IndexOptions& options) const {
+  return Guard([&]() -> Status {
+    const LiveIndex::Impl& index = *impl_->index;
+    ARROW_ASSIGN_OR_RAISE(const auto graph, ToLanceHnswBatch());
+    return AddLanceIndex(dataset.impl_->table, options, index.options, index.rows, size(), *graph);
+  });
 }
 
 Result<VerifyReport> Snapshot::Verify() const {
