@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the build needs and the machine lacks: Debian packages, and Arrow C++ from the pyarrow wheel.
 # `setup.sh lint` adds the formatter and the linter, `setup.sh bench` the peers of the benchmark and hnswlib's headers,
-# `setup.sh bench-micro` Google Benchmark.
+# `setup.sh bench-micro` Google Benchmark, `setup.sh lance` the libraries that read the Lance tables of the tests.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -39,6 +39,13 @@ fi
 if [[ ${1:-} == lint && ! -e build/.venv/lint-19.1 ]]; then
   build/.venv/bin/pip install -q --disable-pip-version-check clang-format==19.1.7 clang-tidy==19.1.0
   touch build/.venv/lint-19.1
+fi
+
+if [[ ${1:-} == lance ]] && ! cmp -s tests/interop/requirements.txt build/lance/.venv/installed; then
+  mkdir -p build/lance
+  python3 -m venv --clear build/lance/.venv
+  build/lance/.venv/bin/pip install -q --disable-pip-version-check -r tests/interop/requirements.txt
+  cp tests/interop/requirements.txt build/lance/.venv/installed
 fi
 
 if [[ ${1:-} == bench ]] && ! cmp -s bench/requirements.txt build/bench/.venv/installed; then
