@@ -20,7 +20,7 @@ using arrow::Status;
 
 namespace {
 
-constexpr int64_t kBatchRows = 4096;
+constexpr int64_t kBatchRows = 1024;
 
 Result<std::shared_ptr<arrow::Table>> ReadTable(const std::string& path) {
   ARROW_ASSIGN_OR_RAISE(auto file, arrow::io::ReadableFile::Open(path));

@@ -1,5 +1,6 @@
 #include "index/lance_dataset.h"
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <string>
@@ -62,12 +63,15 @@ Status CheckPositions(std::span<const uint64_t> positions, uint32_t rows, uint64
   return Status::OK();
 }
 
-void MakeUnit(float* vector, int32_t dim) {
-  double sum = 0;
-  for (int32_t i = 0; i < dim; ++i) sum += double{vector[i]} * vector[i];
-  if (sum == 0) return;
-  const double norm = std::sqrt(sum);
-  for (int32_t i = 0; i < dim; ++i) vector[i] = static_cast<float>(vector[i] / norm);
+// The vector at unit length, which Lance wants under cosine. A norm may be too small for a float.
+void CopyUnit(const ScoredVector& from, int32_t dim, float* to) {
+  double scale = from.inverse_norm;
+  if (!std::isfinite(scale)) {
+    double sum = 0;
+    for (int32_t i = 0; i < dim; ++i) sum += double{from.values[i]} * from.values[i];
+    scale = sum > 0 ? 1 / std::sqrt(sum) : 0;
+  }
+  for (int32_t i = 0; i < dim; ++i) to[i] = static_cast<float>(from.values[i] * scale);
 }
 
 lance_format::Distance DistanceOf(Metric metric) {
@@ -98,8 +102,9 @@ Status AddLanceIndex(Table& table, const lance::IndexOptions& options, const Liv
       .half = type.value_type()->id() == arrow::Type::HALF_FLOAT,
       .read =
           [&](uint32_t row, float* vector) {
-            std::copy_n(store.Load(row, scratch.data()).values, index.dim, vector);
-            if (index.metric == Metric::kCosine) MakeUnit(vector, index.dim);
+            const ScoredVector from = store.Load(row, scratch.data());
+            index.metric == Metric::kCosine ? CopyUnit(from, index.dim, vector)
+                                            : static_cast<void>(std::copy_n(from.values, index.dim, vector));
           },
       .row_id = [&](uint32_t row) { return table.RowId(options.positions.empty() ? row : options.positions[row]); },
   };

@@ -390,7 +390,13 @@ Result<std::shared_ptr<arrow::RecordBatch>> Snapshot::ToRecordBatch(std::optiona
 Status Snapshot::ToLance(lance::Dataset& dataset, const lance::IndexOptions& options) const {
   return Guard([&]() -> Status {
     const LiveIndex::Impl& index = *impl_->index;
-    ARROW_ASSIGN_OR_RAISE(const auto graph, ToLanceHnswBatch());
+    const graph::Graph::Reader reader = impl_->Read();
+    if (!reader) return NoMemory();
+    // Lance does not read distances of edges; those of codes are a quarter of the work.
+    const bool coded = index.coded(size());
+    const graph::Scorer scorer = MakeScorer(coded ? index.coded_rows : index.exact_rows);
+    ARROW_ASSIGN_OR_RAISE(const auto graph, pennon::ToLanceHnswBatch(index.graph, reader, scorer, index.options.build,
+                                                                     index.pool, {.coded = coded}));
     return AddLanceIndex(dataset.impl_->table, options, index.options, index.rows, size(), *graph);
   });
 }

@@ -1,11 +1,12 @@
 #include "lance/hnsw_index.h"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <memory>
 #include <utility>
 
+#include <arrow/array.h>
+#include <arrow/buffer.h>
 #include <arrow/builder.h>
 #include <arrow/util/float16.h>
 #include <arrow/util/key_value_metadata.h>
@@ -35,27 +36,25 @@ std::string Name(Distance distance) {
   return distance == Distance::kCosine ? "cosine" : distance == Distance::kDot ? "dot" : "l2";
 }
 
-// What a look at all vectors tells.
-struct Survey {
-  std::vector<float> mean;
-  double low = std::numeric_limits<double>::infinity();
-  double high = -std::numeric_limits<double>::infinity();
+// The values that codes are spread over.
+struct Range {
+  double low = 0;
+  double high = 0;
 };
 
-Survey Look(const HnswIndex& index) {
-  Survey survey;
-  std::vector<double> sums(static_cast<size_t>(index.dim));
-  std::vector<float> vector(sums.size());
+Range Look(const HnswIndex& index) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  std::vector<float> low(static_cast<size_t>(index.dim), kInfinity);
+  std::vector<float> high(low.size(), -kInfinity);
+  std::vector<float> vector(low.size());
   for (uint32_t row = 0; row < index.rows; ++row) {
     index.read(row, vector.data());
     for (size_t i = 0; i < vector.size(); ++i) {
-      sums[i] += vector[i];
-      survey.low = std::min<double>(survey.low, vector[i]);
-      survey.high = std::max<double>(survey.high, vector[i]);
+      low[i] = std::min(low[i], vector[i]);
+      high[i] = std::max(high[i], vector[i]);
     }
   }
-  for (const double sum : sums) survey.mean.push_back(static_cast<float>(sum / index.rows));
-  return survey;
+  return {*std::min_element(low.begin(), low.end()), *std::max_element(high.begin(), high.end())};
 }
 
 // One partition that is all there is: so many rows of the file, and a centroid that every query is nearest to.
@@ -83,7 +82,7 @@ std::string Ivf(uint64_t rows, const std::vector<float>* centroid, bool half) {
 std::string OfPartition(const std::string& json) { return ordered_json::array({json}).dump(); }
 
 Result<IndexFile> WriteGraph(io::FileSystem& files, const std::string& directory, const HnswIndex& index,
-                             const Survey& survey, const PageOptions& options) {
+                             const std::vector<float>& centroid, const PageOptions& options) {
   const auto& metadata = index.graph.schema()->metadata();
   if (!metadata) return Status::Invalid("graph: expected metadata lance:hnsw, got none");
   ARROW_ASSIGN_OR_RAISE(const std::string hnsw, metadata->Get("lance:hnsw"));
@@ -91,7 +90,7 @@ Result<IndexFile> WriteGraph(io::FileSystem& files, const std::string& directory
   ARROW_ASSIGN_OR_RAISE(auto writer, FileWriter::Make(std::move(file), index.graph.schema(), options));
   ARROW_RETURN_NOT_OK(writer->Write(index.graph));
   ARROW_RETURN_NOT_OK(
-      writer->AddGlobalBuffer(Ivf(static_cast<uint64_t>(index.graph.num_rows()), &survey.mean, index.half)));
+      writer->AddGlobalBuffer(Ivf(static_cast<uint64_t>(index.graph.num_rows()), &centroid, index.half)));
   const ordered_json type = {{"type", index.storage == Storage::kSq ? "IVF_HNSW_SQ" : "IVF_HNSW_FLAT"},
                              {"distance_type", Name(index.distance)}};
   ARROW_ASSIGN_OR_RAISE(
@@ -100,43 +99,44 @@ Result<IndexFile> WriteGraph(io::FileSystem& files, const std::string& directory
   return IndexFile{"index.idx", size};
 }
 
-uint8_t ScalarCode(float value, const Survey& survey) {
-  if (survey.high <= survey.low) return 0;
-  return static_cast<uint8_t>(std::clamp((value - survey.low) * 255 / (survey.high - survey.low), 0.0, 255.0));
+uint8_t ScalarCode(float value, const Range& range) {
+  if (range.high <= range.low) return 0;
+  return static_cast<uint8_t>(std::clamp((value - range.low) * 255 / (range.high - range.low), 0.0, 255.0));
 }
 
-// The vectors of some rows as the column that the storage wants.
-Result<std::shared_ptr<arrow::Array>> Vectors(const HnswIndex& index, const Survey& survey, uint32_t first,
-                                              uint32_t last, arrow::MemoryPool* pool) {
-  arrow::FloatBuilder floats(pool);
-  arrow::HalfFloatBuilder halves(pool);
-  arrow::UInt8Builder codes(pool);
-  std::vector<float> vector(static_cast<size_t>(index.dim));
-  for (uint32_t row = first; row < last; ++row) {
+// The vectors of some rows as the column that the storage wants. Adds them to the sums.
+Result<std::shared_ptr<arrow::Array>> Vectors(const HnswIndex& index, const Range& range, uint32_t first, uint32_t last,
+                                              std::vector<double>& sums, arrow::MemoryPool* pool) {
+  const bool sq = index.storage == Storage::kSq;
+  const auto type = sq ? arrow::uint8() : index.half ? arrow::float16() : arrow::float32();
+  const int64_t count = int64_t{last - first} * index.dim;
+  ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> buffer, arrow::AllocateBuffer(count * type->byte_width(), pool));
+  uint8_t* to = buffer->mutable_data();
+  std::vector<float> vector(sums.size());
+  for (uint32_t row = first; row < last; ++row, to += index.dim * type->byte_width()) {
     index.read(row, vector.data());
-    if (index.storage == Storage::kFlat && !index.half) {
-      ARROW_RETURN_NOT_OK(floats.AppendValues(vector));
-      continue;
-    }
-    for (const float value : vector) {
-      ARROW_RETURN_NOT_OK(index.storage == Storage::kSq ? codes.Append(ScalarCode(value, survey))
-                                                        : halves.Append(arrow::util::Float16::FromFloat(value).bits()));
+    for (size_t i = 0; i < vector.size(); ++i) sums[i] += vector[i];
+    if (sq) {
+      std::transform(vector.begin(), vector.end(), to, [&](float value) { return ScalarCode(value, range); });
+    } else if (index.half) {
+      std::transform(vector.begin(), vector.end(), reinterpret_cast<uint16_t*>(to),
+                     [](float value) { return arrow::util::Float16::FromFloat(value).bits(); });
+    } else {
+      std::copy(vector.begin(), vector.end(), reinterpret_cast<float*>(to));
     }
   }
-  arrow::ArrayBuilder& used = index.storage == Storage::kSq ? static_cast<arrow::ArrayBuilder&>(codes)
-                              : index.half                  ? static_cast<arrow::ArrayBuilder&>(halves)
-                                                            : floats;
-  ARROW_ASSIGN_OR_RAISE(auto values, used.Finish());
+  const auto values = arrow::MakeArray(arrow::ArrayData::Make(type, count, {nullptr, buffer}, 0));
   return arrow::FixedSizeListArray::FromArrays(values, index.dim);
 }
 
 Result<IndexFile> WriteVectors(io::FileSystem& files, const std::string& directory, const HnswIndex& index,
-                               const Survey& survey, const PageOptions& options) {
+                               std::vector<double>& sums, const PageOptions& options) {
   const bool sq = index.storage == Storage::kSq;
   const auto value = sq ? arrow::uint8() : index.half ? arrow::float16() : arrow::float32();
   const auto schema =
       arrow::schema({arrow::field("_rowid", arrow::uint64()),
                      arrow::field(sq ? "__sq_code" : "flat", arrow::fixed_size_list(value, index.dim))});
+  const Range range = sq ? Look(index) : Range();
   ARROW_ASSIGN_OR_RAISE(auto file, files.Create(directory + "/auxiliary.idx"));
   ARROW_ASSIGN_OR_RAISE(auto writer, FileWriter::Make(std::move(file), schema, options));
   for (uint32_t first = 0; first < index.rows;) {
@@ -144,7 +144,7 @@ Result<IndexFile> WriteVectors(io::FileSystem& files, const std::string& directo
     arrow::UInt64Builder row_ids(options.pool);
     for (uint32_t row = first; row < last; ++row) ARROW_RETURN_NOT_OK(row_ids.Append(index.row_id(row)));
     ARROW_ASSIGN_OR_RAISE(auto ids, row_ids.Finish());
-    ARROW_ASSIGN_OR_RAISE(auto vectors, Vectors(index, survey, first, last, options.pool));
+    ARROW_ASSIGN_OR_RAISE(auto vectors, Vectors(index, range, first, last, sums, options.pool));
     ARROW_RETURN_NOT_OK(writer->Write(*arrow::RecordBatch::Make(schema, last - first, {ids, vectors})));
     first = last;
   }
@@ -152,7 +152,7 @@ Result<IndexFile> WriteVectors(io::FileSystem& files, const std::string& directo
   ordered_json storage = {{"dim", index.dim}};
   if (sq) {
     storage["num_bits"] = 8;
-    storage["bounds"] = {{"start", survey.low}, {"end", survey.high}};
+    storage["bounds"] = {{"start", range.low}, {"end", range.high}};
   }
   ARROW_ASSIGN_OR_RAISE(const uint64_t size, writer->Close({{"distance_type", Name(index.distance)},
                                                             {"lance:ivf", "1"},
@@ -164,9 +164,11 @@ Result<IndexFile> WriteVectors(io::FileSystem& files, const std::string& directo
 
 Result<std::vector<IndexFile>> WriteHnswIndex(io::FileSystem& files, const std::string& directory,
                                               const HnswIndex& index, const PageOptions& options) {
-  const Survey survey = Look(index);
-  ARROW_ASSIGN_OR_RAISE(auto graph, WriteGraph(files, directory, index, survey, options));
-  ARROW_ASSIGN_OR_RAISE(auto vectors, WriteVectors(files, directory, index, survey, options));
+  std::vector<double> sums(static_cast<size_t>(index.dim));
+  ARROW_ASSIGN_OR_RAISE(auto vectors, WriteVectors(files, directory, index, sums, options));
+  std::vector<float> mean;
+  for (const double sum : sums) mean.push_back(static_cast<float>(sum / index.rows));
+  ARROW_ASSIGN_OR_RAISE(auto graph, WriteGraph(files, directory, index, mean, options));
   return std::vector{std::move(graph), std::move(vectors)};
 }
 

@@ -115,6 +115,22 @@ class Replay(Case):
         self.assertEqual(found["id"][0], data["id"][42])
         self.assertIn("ANNSubIndex", table.search(values[42]).distance_type("cosine").explain_plan())
 
+    def test_null_vectors_and_given_row_ids(self):
+        data = pa.parquet.read_table(DATA)[:2000].combine_chunks()
+        values = np.stack(data["embedding"].to_numpy()).astype(np.float32)
+        data = data.set_column(4, "embedding", with_nulls(data["embedding"].chunk(0), 7))
+        data = data.set_column(0, "id", pa.array(np.arange(len(data))[::-1] * 3))
+        source, path = os.path.join(self.folder, "nulls.parquet"), os.path.join(self.folder, "nulls.lance")
+        pa.parquet.write_table(data, source, row_group_size=300)
+        self.run_program(PENNON, "replay", source, "--row-id", "id", "--batch", 130, "--export-lance", path)
+        dataset = lance.dataset(path)
+        self.assertEqual(dataset.to_table().combine_chunks().columns, data[:1800].columns)
+        for row in (0, 5, 8, 1799):
+            found = self.nearest(dataset, "embedding", values[row], 1)
+            self.assertEqual(found["_rowid"].to_pylist(), [row])
+            self.assertEqual(dataset.take([row])["id"].to_pylist(), [3 * (1999 - row)])
+        self.assertNotIn(6, self.nearest(dataset, "embedding", values[6])["_rowid"].to_pylist())
+
     def test_sq(self):
         dataset = lance.dataset(self.replay("--lance-index", "sq"))
         self.assertEqual([index.index_type for index in dataset.describe_indices()], ["IVF_HNSW_SQ"])
