@@ -9,6 +9,7 @@ import tempfile
 import unittest
 
 import lance
+import lance.file
 import lancedb
 import numpy as np
 import pyarrow as pa
@@ -222,6 +223,22 @@ class Index(Case):
                                                    rtol=1e-2 if dtype == pa.float16() else 1e-4, atol=1e-3)
                         os.rename(os.path.join(self.folder, "table.lance"),
                                   os.path.join(self.folder, f"{dtype}-{metric}-{index}.lance"))
+
+    def test_the_graph_is_the_one_searched(self):
+        table, values = self.table()
+        dataset = self.write(table)
+        [path] = pathlib.Path(self.folder).glob("table.lance/_indices/*/index.idx")
+        data = bytearray(path.read_bytes())
+        for page in lance.file.LanceFileReader(str(path)).metadata().columns[2].pages:
+            neighbors = np.frombuffer(data, np.uint32, page.buffers[0].size // 4, page.buffers[0].position)
+            neighbors %= 100
+        path.write_bytes(data)
+        valid = np.flatnonzero(table["v"].is_valid().to_numpy())
+        dataset = lance.dataset(dataset.uri)
+        outside = set()
+        for query in values[::150]:
+            outside.update(row for row in self.nearest(dataset, "v", query)["_rowid"].to_pylist() if row > valid[99])
+        self.assertLessEqual(len(outside), 1)  # where the search begins
 
     def test_rows_appended_later_are_scanned(self):
         table, values = self.table()
