@@ -11,8 +11,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 # What is in code font and not ours: Arrow's status codes, Lance's columns, the environment's; what costs depend on.
 FOREIGN = set("""
-    Invalid CapacityError OutOfMemory UnknownError Cancelled
-    _rowid __vector_id __neighbors _distance PENNON_SIMD
+    Invalid CapacityError OutOfMemory UnknownError Cancelled AlreadyExists NotImplemented IOError
+    _idx _rowid __vector_id __neighbors _distance PENNON_SIMD
     n d b
 """.split())
 

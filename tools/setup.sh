@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Installs what the build needs and the machine lacks: Debian packages, and Arrow C++ from the pyarrow wheel.
 # `setup.sh lint` adds the formatter and the linter, `setup.sh bench` the peers of the benchmark and hnswlib's headers,
-# `setup.sh bench-micro` Google Benchmark, `setup.sh fuzz` Clang with libFuzzer.
+# `setup.sh bench-micro` Google Benchmark, `setup.sh fuzz` Clang with libFuzzer, `setup.sh lance` the libraries that read the
+# Lance tables of the tests.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(ninja-build libgtest-dev libcli11-dev libfmt-dev nlohmann-json3-dev pkg-config python3-venv)
+packages=(ninja-build libgtest-dev libcli11-dev libfmt-dev nlohmann-json3-dev libprotozero-dev pkg-config python3-venv)
 [[ ${1:-} != bench ]] || packages+=(python3-dev)
 [[ ${1:-} != bench-micro ]] || packages+=(libbenchmark-dev)
 [[ ${1:-} != fuzz ]] || packages+=(clang-16 libclang-rt-16-dev)
@@ -25,7 +26,7 @@ if command -v dpkg-query >/dev/null; then
     "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}" >/dev/null
   fi
 else
-  echo "setup: not a Debian system; needed are Ninja, GoogleTest, CLI11 2.1, fmt 9, nlohmann-json 3.11, pkg-config, python3-venv" >&2
+  echo "setup: not a Debian system; needed are Ninja, GoogleTest, CLI11 2.1, fmt 9, nlohmann-json 3.11, protozero 1.7, pkg-config, python3-venv" >&2
 fi
 
 pyarrow=26.0.1
@@ -40,6 +41,13 @@ fi
 if [[ ${1:-} == lint && ! -e build/.venv/lint-19.1 ]]; then
   build/.venv/bin/pip install -q --disable-pip-version-check clang-format==19.1.7 clang-tidy==19.1.0
   touch build/.venv/lint-19.1
+fi
+
+if [[ ${1:-} == lance ]] && ! cmp -s tests/interop/requirements.txt build/lance/.venv/installed; then
+  mkdir -p build/lance
+  python3 -m venv --clear build/lance/.venv
+  build/lance/.venv/bin/pip install -q --disable-pip-version-check -r tests/interop/requirements.txt
+  cp tests/interop/requirements.txt build/lance/.venv/installed
 fi
 
 if [[ ${1:-} == bench ]] && ! cmp -s bench/requirements.txt build/bench/.venv/installed; then

@@ -4,6 +4,7 @@
 # `test.sh all` runs every test under the sanitizers, the model test over more histories, and the kernels for aarch64.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+bash tools/setup.sh lance
 all=OFF
 if [[ ${1:-} == all ]]; then
   all=ON

@@ -34,6 +34,11 @@
 
 namespace pennon::inline PENNON_ABI {
 
+namespace lance {
+class Dataset;
+struct IndexOptions;
+}  // namespace lance
+
 // Called by Append, with no lock held: with why it failed (warning), that codes were made, whether walks go by them
 // from now on (info); from several threads at a time where these append. What it throws is lost.
 enum class LogLevel { kInfo, kWarning };
@@ -231,6 +236,8 @@ class PENNON_EXPORT Snapshot {
   // t - 1 - r, as a flush in reversed order needs; every row id must then be below t.
   arrow::Result<std::shared_ptr<arrow::RecordBatch>> ToRecordBatch(
       std::optional<uint64_t> reverse_row_ids_of = std::nullopt) const;
+  // Makes the table's next version, with an index of these rows. They must be in the table; see pennon/lance.h.
+  arrow::Status ToLance(lance::Dataset& dataset, const lance::IndexOptions& options) const;
   arrow::Result<VerifyReport> Verify() const;
 
  private:

@@ -3,6 +3,7 @@
 
 #include "pennon/export.h"
 #include "pennon/hnsw_graph.h"
+#include "pennon/lance.h"
 #include "pennon/live_index.h"
 #include "pennon/pager.h"
 #include "pennon/params.h"

@@ -34,6 +34,8 @@ struct ReplayOptions {
   int32_t ef_construction = 100;
   uint64_t seed = 100;
   std::string export_graph;
+  std::string export_lance;
+  std::string lance_index = "flat";
   bool verify = false;
   std::string json;
   std::string answers;

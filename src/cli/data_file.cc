@@ -1,11 +1,14 @@
 #include "cli/data_file.h"
 
+#include <algorithm>
 #include <filesystem>
+#include <utility>
 
 #include <arrow/builder.h>
 #include <arrow/io/file.h>
 #include <arrow/ipc/reader.h>
 #include <arrow/util/float16.h>
+#include <arrow/util/iterator.h>
 #include <parquet/arrow/reader.h>
 
 #include "cli/vector_files.h"
@@ -16,6 +19,8 @@ using arrow::Result;
 using arrow::Status;
 
 namespace {
+
+constexpr int64_t kBatchRows = 1024;
 
 Result<std::shared_ptr<arrow::Table>> ReadTable(const std::shared_ptr<arrow::io::RandomAccessFile>& file,
                                                 const std::string& path) {
@@ -44,6 +49,31 @@ Result<std::shared_ptr<arrow::Table>> ReadSound(const std::shared_ptr<arrow::io:
   return table->CombineChunks();
 }
 
+// What the reader gives, and the reader as long as that is needed.
+Result<std::shared_ptr<arrow::RecordBatchReader>> OpenBatches(const std::string& path) {
+  ARROW_ASSIGN_OR_RAISE(auto file, arrow::io::ReadableFile::Open(path));
+  ARROW_ASSIGN_OR_RAISE(auto head, file->ReadAt(0, 4));
+  if (head->ToString() != "PAR1") {
+    ARROW_ASSIGN_OR_RAISE(auto table, ReadSound(file, path));
+    auto batches = std::make_shared<arrow::TableBatchReader>(table);
+    batches->set_chunksize(kBatchRows);
+    return batches;
+  }
+  struct Open {
+    std::unique_ptr<parquet::arrow::FileReader> file;
+    std::unique_ptr<arrow::RecordBatchReader> batches;
+  };
+  auto open = std::make_shared<Open>();
+  ARROW_ASSIGN_OR_RAISE(open->file, parquet::arrow::OpenFile(file, arrow::default_memory_pool()));
+  open->file->set_batch_size(kBatchRows);
+  ARROW_ASSIGN_OR_RAISE(open->batches, open->file->GetRecordBatchReader());
+  return std::shared_ptr<arrow::RecordBatchReader>(open, open->batches.get());
+}
+
+Status Named(const std::string& path, const Status& status) {
+  return status.message().find(path) != std::string::npos ? status : Status::Invalid(path, ": ", status.message());
+}
+
 }  // namespace
 
 Result<DataFile> DataFile::Read(const std::string& path) {
@@ -55,12 +85,25 @@ Result<DataFile> DataFile::Read(std::shared_ptr<arrow::io::RandomAccessFile> fil
   DataFile data;
   data.path_ = path;
   auto table = ReadSound(file, path);
-  if (!table.ok()) {
-    const std::string& message = table.status().message();
-    return message.find(path) != std::string::npos ? table.status() : Status::Invalid(path, ": ", message);
-  }
+  if (!table.ok()) return Named(path, table.status());
   data.table_ = *std::move(table);
   return data;
+}
+
+Result<std::shared_ptr<arrow::RecordBatchReader>> ReadBatches(const std::string& path, int64_t limit) {
+  auto opened = OpenBatches(path);
+  if (!opened.ok()) return Named(path, opened.status());
+  const auto batches = *std::move(opened);
+  const auto next = [path, batches, limit]() mutable -> Result<std::shared_ptr<arrow::RecordBatch>> {
+    if (limit == 0) return nullptr;
+    auto batch = batches->Next();
+    if (!batch.ok()) return Named(path, batch.status());
+    if (!*batch) return nullptr;
+    const int64_t rows = std::min(limit, (*batch)->num_rows());
+    limit -= rows;
+    return (*batch)->Slice(0, rows);
+  };
+  return arrow::RecordBatchReader::MakeFromIterator(arrow::MakeFunctionIterator(next), batches->schema());
 }
 
 std::string DataFile::ListColumns() const {

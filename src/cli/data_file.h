@@ -8,6 +8,7 @@
 
 #include <arrow/array.h>
 #include <arrow/io/interfaces.h>
+#include <arrow/record_batch.h>
 #include <arrow/result.h>
 #include <arrow/table.h>
 
@@ -33,6 +34,10 @@ class DataFile {
   std::string path_;
   std::shared_ptr<arrow::Table> table_;
 };
+
+// The file's rows in order, no more than `limit`, which is 0 or more; of Parquet a piece of a row group at a time, so
+// that memory does not grow with the file.
+arrow::Result<std::shared_ptr<arrow::RecordBatchReader>> ReadBatches(const std::string& path, int64_t limit);
 
 // Queries decoded once, so that timing a search leaves decoding out. Null vectors are no queries.
 struct Queries {

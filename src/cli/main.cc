@@ -95,6 +95,15 @@ void AddReplay(CLI::App& app, pennon::cli::ReplayOptions& options) {
 
   replay->add_flag("--verify", options.verify, "check that every row is reachable")->group("Output");
   add("Output", "--export-graph", options.export_graph, "write the Lance HNSW batch to this Arrow IPC file");
+  CLI::Option* lance =
+      add("Output", "--export-lance", options.export_lance,
+          "write the rows that were inserted, with all columns of DATA, and the index to this new Lance "
+          "table");
+  add("Output", "--lance-index", options.lance_index,
+      "what that index keeps: flat, the vectors; sq, codes of 8 bits a dimension, which want a refine_factor")
+      ->capture_default_str()
+      ->needs(lance)
+      ->check(CLI::IsMember({"flat", "sq"}));
   add("Output", "--json", options.json, "write the figures to this file, a JSON object a line");
   add("Output", "--chunk", options.chunk, "rows that each JSON line of the ingest's series is for; 0: a twentieth")
       ->capture_default_str()

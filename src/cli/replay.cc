@@ -1,8 +1,11 @@
 // `pennon replay`: anybody's file through a live index.
 #include <algorithm>
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <random>
+#include <utility>
+#include <vector>
 
 #include <arrow/builder.h>
 #include <arrow/io/file.h>
@@ -15,6 +18,7 @@
 #include "cli/data_file.h"
 #include "cli/report.h"
 #include "cli/resident_set.h"
+#include "pennon/lance.h"
 #include "pennon/version.h"
 
 namespace pennon::cli {
@@ -35,6 +39,20 @@ Status Export(const LiveIndex& index, const std::shared_ptr<arrow::io::OutputStr
   ARROW_RETURN_NOT_OK(writer->Close());
   return file->Close();
 }
+
+// A Lance table of the rows that were inserted, and of those that were skipped among them.
+class LanceExport {
+ public:
+  // Before the ingest: a place that cannot be written to, or a type that Lance has not, should not cost it.
+  static Result<std::optional<LanceExport>> Open(const ReplayOptions& options);
+  Status Write(const LiveIndex& index, const Ingest& ingest, const arrow::Array& vectors, JsonLines& json);
+
+ private:
+  LanceExport(const ReplayOptions& options, lance::Dataset dataset) : options_(options), dataset_(std::move(dataset)) {}
+
+  const ReplayOptions& options_;
+  lance::Dataset dataset_;
+};
 
 // What to insert, what to ask, and what to print of both.
 struct Input {
@@ -91,12 +109,54 @@ Result<RowFilter> RandomFilter(const LiveIndex& index, double share) {
   return RowFilter::IdBitmap(std::static_pointer_cast<arrow::BooleanArray>(array));
 }
 
-// The first queries' results in words. Null vectors have no id, so ids are positions among the others.
-Status PrintTexts(const Input& input, const std::vector<Answer>& answers) {
-  std::vector<int64_t> positions;
-  for (int64_t i = 0; i < input.vectors->length(); ++i) {
-    if (input.vectors->IsValid(i)) positions.push_back(i);
+// Where each id's row is in the file: null vectors have none.
+std::vector<uint64_t> PositionsOf(const arrow::Array& vectors) {
+  std::vector<uint64_t> positions;
+  for (int64_t i = 0; i < vectors.length(); ++i) {
+    if (vectors.IsValid(i)) positions.push_back(static_cast<uint64_t>(i));
   }
+  return positions;
+}
+
+Result<std::optional<LanceExport>> LanceExport::Open(const ReplayOptions& options) {
+  if (options.export_lance.empty()) return std::nullopt;
+  ARROW_ASSIGN_OR_RAISE(const auto rows, ReadBatches(options.data, 0));
+  auto dataset = lance::Dataset::Create(options.export_lance, rows->schema());
+  if (!dataset.ok()) return NameFile(options.export_lance, dataset.status());
+  return LanceExport(options, *std::move(dataset));
+}
+
+Status LanceExport::Write(const LiveIndex& index, const Ingest& ingest, const arrow::Array& vectors, JsonLines& json) {
+  using Clock = std::chrono::steady_clock;
+  const auto start = Clock::now();
+  ARROW_ASSIGN_OR_RAISE(const auto snapshot, index.GetSnapshot());
+  ARROW_ASSIGN_OR_RAISE(const auto rows, ReadBatches(options_.data, ingest.rows));
+  ARROW_RETURN_NOT_OK(dataset_.Append(*rows));
+  const auto written = Clock::now();
+  if (snapshot.size() > 0) {
+    const std::vector<uint64_t> positions = PositionsOf(vectors);
+    ARROW_RETURN_NOT_OK(snapshot.ToLance(
+        dataset_, {.column = options_.vector,
+                   .type = options_.lance_index == "sq" ? lance::IndexType::kHnswSq : lance::IndexType::kHnswFlat,
+                   .positions = positions}));
+  }
+  const std::chrono::duration<double> table = written - start;
+  const std::chrono::duration<double> graph = Clock::now() - written;
+  fmt::print("{}: version {}, {} rows in {:.2f} s, {} of them in its index ({}) in {:.2f} s\n", options_.export_lance,
+             dataset_.version(), Grouped(static_cast<double>(dataset_.rows())), table.count(),
+             Grouped(static_cast<double>(snapshot.size())), options_.lance_index, graph.count());
+  return json.Write({{"what", "export_lance"},
+                     {"version", dataset_.version()},
+                     {"rows", dataset_.rows()},
+                     {"indexed", snapshot.size()},
+                     {"index", options_.lance_index},
+                     {"rows_seconds", table.count()},
+                     {"index_seconds", graph.count()}});
+}
+
+// The first queries' results in words.
+Status PrintTexts(const Input& input, const std::vector<Answer>& answers) {
+  const std::vector<uint64_t> positions = PositionsOf(*input.vectors);
   for (size_t q = 0; q < std::min<size_t>(3, answers.size()); ++q) {
     std::string query = fmt::format("query {}", q);
     if (input.query_text) {
@@ -105,7 +165,7 @@ Status PrintTexts(const Input& input, const std::vector<Answer>& answers) {
     }
     fmt::print("\n{}\n", Cut(query, 110));
     for (const SearchResult& row : answers[q].rows) {
-      ARROW_ASSIGN_OR_RAISE(auto words, input.text->GetScalar(positions[row.id]));
+      ARROW_ASSIGN_OR_RAISE(auto words, input.text->GetScalar(static_cast<int64_t>(positions[row.id])));
       fmt::print("  {:8.4f}  {}  {}\n", row.distance, row.row_id, Cut(words->ToString(), 90));
     }
   }
@@ -216,6 +276,7 @@ Status Replay(const ReplayOptions& given) {
   if (!options.export_graph.empty()) {
     ARROW_ASSIGN_OR_RAISE(graph_file, arrow::io::FileOutputStream::Open(options.export_graph));
   }
+  ARROW_ASSIGN_OR_RAISE(auto lance_export, LanceExport::Open(options));
 
   fmt::print("{}: {} vectors of dimension {}, metric {}, codes {}, m {}, ef_construction {}, kernels {}\n",
              options.data, Grouped(static_cast<double>(input.vectors->length())), index.options().dim, options.metric,
@@ -245,6 +306,9 @@ Status Replay(const ReplayOptions& given) {
   ARROW_RETURN_NOT_OK(answers_file.Close());
   if (options.verify && interrupted == 0) ARROW_RETURN_NOT_OK(ReportGraph(index, json));
   if (graph_file && interrupted == 0) ARROW_RETURN_NOT_OK(NameFile(options.export_graph, Export(index, graph_file)));
+  if (lance_export && interrupted == 0) {
+    ARROW_RETURN_NOT_OK(NameFile(options.export_lance, lance_export->Write(index, ingest, *input.vectors, json)));
+  }
   ARROW_RETURN_NOT_OK(json.Close());
   return interrupted != 0 ? Status::Cancelled("interrupted") : ingest.refused;
 }

@@ -13,8 +13,8 @@ namespace pennon {
 arrow::Result<std::shared_ptr<arrow::RecordBatch>> ToLanceHnswBatch(const graph::Graph& graph,
                                                                     const graph::Graph::Reader& reader,
                                                                     const graph::Scorer& scorer,
-                                                                    const BuildParams& params,
-                                                                    arrow::MemoryPool* pool) {
+                                                                    const BuildParams& params, arrow::MemoryPool* pool,
+                                                                    graph::Mode mode) {
   const graph::Version& version = reader.version();
   arrow::UInt32Builder ids(pool);
   auto neighbor_values = std::make_shared<arrow::UInt32Builder>(pool);
@@ -30,7 +30,7 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> ToLanceHnswBatch(const graph:
       if (graph.LevelOf(row) < level) continue;
       const auto list = graph.ReadList(row, level, version.tick)->neighbors();
       scored.resize(list.size());
-      scorer.Of(row, scratch.data()).Score(list.data(), list.size(), scored.data());
+      scorer.Of(row, scratch.data(), mode).Score(list.data(), list.size(), scored.data());
       keys.clear();
       for (size_t i = 0; i < list.size(); ++i) keys.push_back(graph::Key(scored[i], list[i]));
       std::sort(keys.begin(), keys.end());

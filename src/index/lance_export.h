@@ -14,10 +14,11 @@ namespace pennon {
 
 // Columns __vector_id uint32, __neighbors list<uint32>, _distance list<float>, levels in order from 0, neighbours by
 // ascending (distance, id). Schema metadata lance:hnsw = JSON {entry_point, params, level_offsets}, the latter with
-// max_level + 1 entries.
+// max_level + 1 entries. mode: how distances are computed, which neighbours are sorted by.
 arrow::Result<std::shared_ptr<arrow::RecordBatch>> ToLanceHnswBatch(const graph::Graph& graph,
                                                                     const graph::Graph::Reader& reader,
                                                                     const graph::Scorer& scorer,
-                                                                    const BuildParams& params, arrow::MemoryPool* pool);
+                                                                    const BuildParams& params, arrow::MemoryPool* pool,
+                                                                    graph::Mode mode = {});
 
 }  // namespace pennon

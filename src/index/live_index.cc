@@ -16,6 +16,7 @@
 #include "graph/thread_pool.h"
 #include "index/adapters.h"
 #include "index/ending.h"
+#include "index/lance_dataset.h"
 #include "index/lance_export.h"
 #include "index/pool_allocator.h"
 #include "index/rows_export.h"
@@ -391,6 +392,20 @@ Result<std::shared_ptr<arrow::RecordBatch>> Snapshot::ToLanceHnswBatch() const {
 
 Result<std::shared_ptr<arrow::RecordBatch>> Snapshot::ToRecordBatch(std::optional<uint64_t> reverse_row_ids_of) const {
   return Guard([&] { return RowsToRecordBatch(impl_->index->rows, size(), reverse_row_ids_of, impl_->index->pool); });
+}
+
+Status Snapshot::ToLance(lance::Dataset& dataset, const lance::IndexOptions& options) const {
+  return Guard([&]() -> Status {
+    const LiveIndex::Impl& index = *impl_->index;
+    const graph::Graph::Reader reader = impl_->Read();
+    if (!reader) return NoMemory();
+    // Lance does not read distances of edges; those of codes are a quarter of the work.
+    const bool coded = index.coded(size());
+    const graph::Scorer scorer = MakeScorer(coded ? index.coded_rows : index.exact_rows);
+    ARROW_ASSIGN_OR_RAISE(const auto graph, pennon::ToLanceHnswBatch(index.graph, reader, scorer, index.options.build,
+                                                                     index.pool, {.coded = coded}));
+    return AddLanceIndex(dataset.impl_->table, options, index.options, index.rows, size(), *graph);
+  });
 }
 
 Result<VerifyReport> Snapshot::Verify() const {

@@ -108,6 +108,18 @@ class Errors(Case):
         self.assertEqual(run.returncode, 1)
         self.assertIn("No space left", run.stderr)
 
+    def test_lance_places(self):
+        self.fails(2, "--export-lance", "replay", DATA, "--lance-index", "sq")
+        small = (DATA, "--limit", "100", "--holdout", "0", "--export-lance")
+        self.fails(1, "/dev/full", "replay", *small, "/dev/full/x.lance")
+        self.fails(1, "s3://bucket", "replay", *small, "s3://bucket/x.lance")
+        _, lines = self.replay(*small, self.path("x.lance"))
+        line = next(line for line in lines if line["what"] == "export_lance")
+        self.assertEqual((line["version"], line["rows"], line["indexed"], line["index"]), (2, 100, 100, "flat"))
+        self.fails(1, "found one", "replay", *small, self.path("x.lance"))
+        maps = self.write("maps.parquet", v=vectors([[1, 2]]), a=pyarrow.array([[("k", 1)]], pyarrow.map_(pyarrow.utf8(), pyarrow.int32())))
+        self.fails(1, "column a: expected a type", "replay", maps, "--export-lance", self.path("y.lance"))
+
     def test_demo_elsewhere(self):
         self.fails(1, "--data", "demo", cwd=self.folder.name)
 

@@ -1,0 +1,75 @@
+// Lance tables, written without a Lance library: pylance and LanceDB open them and search them through the index that
+// Snapshot::ToLance puts in. See docs/lance.md.
+//
+// On local file systems alone. A version of a table is there, durably, once the call that makes it has returned; one
+// that fails or is killed leaves the table as it was, and files that no version names.
+//
+// Threads: a Dataset is used by one at a time. Others may write to the table meanwhile, with Lance or with another
+// Dataset: of two that make the same version one gets AlreadyExists.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include <arrow/memory_pool.h>
+#include <arrow/record_batch.h>
+#include <arrow/result.h>
+#include <arrow/type.h>
+
+#include "pennon/export.h"
+#include "pennon/version.h"
+
+namespace pennon::inline PENNON_ABI {
+
+class Snapshot;
+
+namespace lance {
+
+struct WriteOptions {
+  uint64_t rows_a_fragment = 1 << 20;  // of one data file; 1 to 2^32 - 1
+  int64_t page_bytes = 8 << 20;        // that a column gathers before they are written; 1 to 2^30
+  arrow::MemoryPool* pool = nullptr;   // null: arrow::default_memory_pool(); outlives the dataset
+};
+
+// What an index holds beside the graph: the vectors, or codes of 8 bits a dimension of one range for all, which rank
+// roughly, so that a query wants a refine_factor.
+enum class IndexType { kHnswFlat, kHnswSq };
+
+struct IndexOptions {
+  std::string column = {};  // of the vectors; empty: the only one of type FixedSizeList of float32 or float16
+  std::string name = {};    // of the index; empty: that of the column and "_idx"
+  IndexType type = IndexType::kHnswFlat;
+  // Where each row of the snapshot is in the table, by id; empty: the id is the position.
+  std::span<const uint64_t> positions = {};
+};
+
+class PENNON_EXPORT Dataset {
+ public:
+  // A moved-from dataset may only be destroyed or assigned to.
+  //
+  // Makes the directory, and no table before the first Append. AlreadyExists if there is a table; NotImplemented for a
+  // type that is not in docs/lance.md.
+  static arrow::Result<Dataset> Create(const std::string& path, const std::shared_ptr<arrow::Schema>& schema,
+                                       const WriteOptions& options = {});
+  Dataset(Dataset&&) noexcept;
+  Dataset& operator=(Dataset&&) noexcept;
+  ~Dataset();
+
+  // Makes the next version, with these rows at the end. Rows that an index does not know are scanned by searches.
+  arrow::Status Append(arrow::RecordBatchReader& rows);
+
+  uint64_t version() const;  // the newest of this Dataset, from 1; 0: none yet
+  uint64_t rows() const;     // in it
+
+  struct Impl;  // not for users
+
+ private:
+  friend class pennon::Snapshot;
+  explicit Dataset(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace lance
+}  // namespace pennon::inline PENNON_ABI

@@ -1,0 +1,163 @@
+#include "index/lance_dataset.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <arrow/type.h>
+
+#include "index/adapters.h"
+#include "io/file_system.h"
+#include "lance/hnsw_index.h"
+
+namespace pennon {
+namespace {
+
+using arrow::Result;
+using arrow::Status;
+using lance_format::Table;
+
+bool HoldsVectors(const arrow::DataType& type) {
+  if (type.id() != arrow::Type::FIXED_SIZE_LIST) return false;
+  const arrow::Type::type value = static_cast<const arrow::FixedSizeListType&>(type).value_type()->id();
+  return value == arrow::Type::FLOAT || value == arrow::Type::HALF_FLOAT;
+}
+
+Result<int> FindColumn(const arrow::Schema& schema, const std::string& name, int32_t dim) {
+  int found = -1;
+  for (int i = 0; i < schema.num_fields(); ++i) {
+    const arrow::Field& field = *schema.field(i);
+    if (name.empty() ? !HoldsVectors(*field.type()) : field.name() != name) continue;
+    if (found >= 0) return Invalid("column: expected one column of vectors, found two; name one in the options");
+    found = i;
+  }
+  if (found < 0) {
+    return Invalid("column: expected ", name.empty() ? "one of type FixedSizeList<float or halffloat>" : name, " in ",
+                   schema.ToString());
+  }
+  const arrow::DataType& type = *schema.field(found)->type();
+  if (!HoldsVectors(type) || static_cast<const arrow::FixedSizeListType&>(type).list_size() != dim) {
+    return Invalid("column ", schema.field(found)->name(), ": expected FixedSizeList<float or halffloat>[", dim,
+                   "], got ", type.ToString());
+  }
+  return found;
+}
+
+Status CheckPositions(std::span<const uint64_t> positions, uint32_t rows, uint64_t table_rows) {
+  if (positions.empty()) {
+    if (rows <= table_rows) return Status::OK();
+    return Invalid("table: expected the snapshot's ", rows, " rows, got ", table_rows);
+  }
+  if (positions.size() < rows) {
+    return Invalid("positions: expected one for each of ", rows, " rows, got ", positions.size());
+  }
+  for (uint32_t row = 0; row < rows; ++row) {
+    if (positions[row] >= table_rows) {
+      return Invalid("positions: expected less than the table's ", table_rows, " rows, got ", positions[row],
+                     " for row ", row);
+    }
+  }
+  return Status::OK();
+}
+
+// The vector at unit length, which Lance wants under cosine. A norm may be too small for a float.
+void CopyUnit(const ScoredVector& from, int32_t dim, float* to) {
+  double scale = from.inverse_norm;
+  if (!std::isfinite(scale)) {
+    double sum = 0;
+    for (int32_t i = 0; i < dim; ++i) sum += double{from.values[i]} * from.values[i];
+    scale = sum > 0 ? 1 / std::sqrt(sum) : 0;
+  }
+  for (int32_t i = 0; i < dim; ++i) to[i] = static_cast<float>(from.values[i] * scale);
+}
+
+lance_format::Distance DistanceOf(Metric metric) {
+  return metric == Metric::kCosine ? lance_format::Distance::kCosine
+         : metric == Metric::kDot  ? lance_format::Distance::kDot
+                                   : lance_format::Distance::kL2;
+}
+
+}  // namespace
+
+Status AddLanceIndex(Table& table, const lance::IndexOptions& options, const LiveIndexOptions& index,
+                     const RowStore& store, uint32_t rows, const arrow::RecordBatch& graph) {
+  if (rows == 0) return Invalid("snapshot: expected at least one row, got 0");
+  ARROW_ASSIGN_OR_RAISE(const int column, FindColumn(table.schema(), options.column, index.dim));
+  ARROW_RETURN_NOT_OK(CheckPositions(options.positions, rows, table.rows()));
+  const arrow::Field& field = *table.schema().field(column);
+  const auto& type = static_cast<const arrow::FixedSizeListType&>(*field.type());
+  std::vector<float> scratch(static_cast<size_t>(index.dim));
+  const lance_format::HnswIndex hnsw{
+      .distance = DistanceOf(index.metric),
+      .storage = options.type == lance::IndexType::kHnswSq ? lance_format::Storage::kSq : lance_format::Storage::kFlat,
+      .graph = graph,
+      .m = index.build.m,
+      .ef_construction = index.build.ef_construction,
+      .max_level = index.build.max_level,
+      .rows = rows,
+      .dim = index.dim,
+      .half = type.value_type()->id() == arrow::Type::HALF_FLOAT,
+      .read =
+          [&](uint32_t row, float* vector) {
+            const ScoredVector from = store.Load(row, scratch.data());
+            index.metric == Metric::kCosine ? CopyUnit(from, index.dim, vector)
+                                            : static_cast<void>(std::copy_n(from.values, index.dim, vector));
+          },
+      .row_id = [&](uint32_t row) { return table.RowId(options.positions.empty() ? row : options.positions[row]); },
+  };
+  const auto uuid = lance_format::Uuid::Random();
+  ARROW_ASSIGN_OR_RAISE(const std::string directory, table.MakeIndexDirectory(uuid));
+  ARROW_ASSIGN_OR_RAISE(auto files,
+                        lance_format::WriteHnswIndex(table.files(), directory, hnsw, table.options().pages));
+  return table.AddIndex({.uuid = uuid,
+                         .field_id = table.FieldId(column),
+                         .name = options.name.empty() ? field.name() + "_idx" : options.name,
+                         .details = lance_format::HnswIndexDetails(hnsw),
+                         .files = std::move(files)});
+}
+
+}  // namespace pennon
+
+namespace pennon::inline PENNON_ABI::lance {
+
+using arrow::Result;
+using arrow::Status;
+
+Dataset::Dataset(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Dataset::Dataset(Dataset&&) noexcept = default;
+Dataset& Dataset::operator=(Dataset&&) noexcept = default;
+Dataset::~Dataset() = default;
+
+Result<Dataset> Dataset::Create(const std::string& path, const std::shared_ptr<arrow::Schema>& schema,
+                                const WriteOptions& options) {
+  return Guard([&]() -> Result<Dataset> {
+    if (schema == nullptr) return Invalid("schema: expected one, got null");
+    if (path.find("://") != std::string::npos) {
+      return Invalid("path: expected one of a local file system, got ", path);
+    }
+    if (options.rows_a_fragment < 1 || options.rows_a_fragment > 0xFFFFFFFFu) {
+      return Invalid("rows_a_fragment: expected 1 to 2^32 - 1, got ", options.rows_a_fragment);
+    }
+    if (options.page_bytes < 1 || options.page_bytes > 1 << 30) {
+      return Invalid("page_bytes: expected 1 to 2^30, got ", options.page_bytes);
+    }
+    arrow::MemoryPool* pool = options.pool != nullptr ? options.pool : arrow::default_memory_pool();
+    ARROW_ASSIGN_OR_RAISE(auto table,
+                          lance_format::Table::Create(io::LocalFileSystem(), path, schema,
+                                                      {.rows_a_fragment = options.rows_a_fragment,
+                                                       .pages = {.budget = options.page_bytes, .pool = pool}}));
+    return Dataset(std::make_unique<Impl>(Impl{std::move(table)}));
+  });
+}
+
+Status Dataset::Append(arrow::RecordBatchReader& rows) {
+  return Guard([&] { return impl_->table.Append(rows); });
+}
+
+uint64_t Dataset::version() const { return impl_->table.version(); }
+uint64_t Dataset::rows() const { return impl_->table.rows(); }
+
+}  // namespace pennon::inline PENNON_ABI::lance

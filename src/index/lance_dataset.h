@@ -1,0 +1,25 @@
+// Lance tables as the public API sees them, and the index of a snapshot on its way into one.
+#pragma once
+
+#include <cstdint>
+
+#include <arrow/record_batch.h>
+#include <arrow/status.h>
+
+#include "lance/table.h"
+#include "pennon/lance.h"
+#include "pennon/live_index.h"
+#include "vectors/row_store.h"
+
+namespace pennon {
+
+struct [[gnu::visibility("hidden")]] lance::Dataset::Impl {
+  lance_format::Table table;
+};
+
+// graph: the Lance batch of the snapshot, of so many rows of the store.
+arrow::Status AddLanceIndex(lance_format::Table& table, const lance::IndexOptions& options,
+                            const LiveIndexOptions& index, const RowStore& store, uint32_t rows,
+                            const arrow::RecordBatch& graph);
+
+}  // namespace pennon

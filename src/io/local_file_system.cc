@@ -1,0 +1,163 @@
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "io/file_system.h"
+
+namespace pennon::io {
+namespace {
+
+using arrow::Result;
+using arrow::Status;
+
+Status Failed(const char* what, const std::string& path, int error = errno) {
+  const std::string message =
+      std::string("cannot ") + what + " " + path + ": " + std::generic_category().message(error);
+  return error == EEXIST ? Status::AlreadyExists(message) : Status::IOError(message);
+}
+
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Descriptor& operator=(Descriptor&&) = delete;
+  ~Descriptor() {
+    if (fd_ >= 0) close(fd_);
+  }
+  int get() const { return fd_; }
+  bool Close() { return close(std::exchange(fd_, -1)) == 0; }
+
+ private:
+  int fd_;
+};
+
+std::string ParentOf(const std::string& path) {
+  const std::string parent = std::filesystem::path(path).parent_path().string();
+  return parent.empty() ? "." : parent;
+}
+
+// A name is durable once its directory is.
+Status SyncDirectory(const std::string& path) {
+  const Descriptor directory(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (directory.get() < 0 || fsync(directory.get()) != 0) return Failed("sync the directory", path);
+  return Status::OK();
+}
+
+class LocalFile : public OutputFile {
+ public:
+  LocalFile(std::string path, Descriptor file) : path_(std::move(path)), file_(std::move(file)) {}
+
+  Status Write(std::string_view bytes) override {
+    while (!bytes.empty()) {
+      const ssize_t written = write(file_.get(), bytes.data(), bytes.size());
+      if (written < 0 && errno == EINTR) continue;
+      if (written < 0) return Failed("write", path_);
+      bytes.remove_prefix(static_cast<size_t>(written));
+      written_ += written;
+    }
+    if (written_ - begun_ >= kPiece) {
+      // A hint: the disk works while the next piece is made.
+      sync_file_range(file_.get(), begun_, written_ - begun_, SYNC_FILE_RANGE_WRITE);
+      begun_ = written_;
+    }
+    return Status::OK();
+  }
+
+  // The bytes alone.
+  Status Sync() {
+    if (fsync(file_.get()) != 0) return Failed("sync", path_);
+    return file_.Close() ? Status::OK() : Failed("close", path_);
+  }
+
+  Status Close() override {
+    ARROW_RETURN_NOT_OK(Sync());
+    return SyncDirectory(ParentOf(path_));
+  }
+
+ private:
+  static constexpr off_t kPiece = 4 << 20;
+
+  const std::string path_;
+  Descriptor file_;
+  off_t written_ = 0;
+  off_t begun_ = 0;  // what the disk was told to write
+};
+
+class Local : public FileSystem {
+ public:
+  Result<std::unique_ptr<OutputFile>> Create(const std::string& path) override {
+    ARROW_ASSIGN_OR_RAISE(auto file, Open(path));
+    return std::unique_ptr<OutputFile>(std::move(file));
+  }
+
+  // link(2) alone makes a complete file appear under a name that must not exist.
+  Status PutIfAbsent(const std::string& path, std::string_view bytes) override {
+    static std::atomic<uint64_t> count{0};
+    const std::string temporary = path + "." + std::to_string(getpid()) + "-" + std::to_string(count++) + ".tmp";
+    ARROW_ASSIGN_OR_RAISE(auto file, Open(temporary));
+    Status status = file->Write(bytes);
+    if (status.ok()) status = file->Sync();
+    if (status.ok() && link(temporary.c_str(), path.c_str()) != 0) status = Failed("create", path);
+    unlink(temporary.c_str());
+    ARROW_RETURN_NOT_OK(status);
+    return SyncDirectory(ParentOf(path));
+  }
+
+  Status MakeDirectory(const std::string& path) override {
+    std::error_code error;
+    if (std::filesystem::is_directory(path, error)) return Status::OK();
+    const std::string parent = ParentOf(path);
+    if (parent != path) ARROW_RETURN_NOT_OK(MakeDirectory(parent));
+    std::filesystem::create_directory(path, error);
+    if (error) return Failed("make the directory", path, error.value());
+    return SyncDirectory(parent);
+  }
+
+  Result<std::vector<std::string>> List(const std::string& path) override {
+    std::vector<std::string> names;
+    std::error_code error;
+    std::filesystem::directory_iterator entry(path, error);
+    if (error == std::errc::no_such_file_or_directory) return names;
+    for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
+      names.push_back(entry->path().filename().string());
+    }
+    if (error) return Failed("list", path, error.value());
+    std::sort(names.begin(), names.end());
+    return names;
+  }
+
+  Result<std::string> Read(const std::string& path) override {
+    const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (file.get() < 0) return Failed("open", path);
+    std::string bytes;
+    for (char piece[1 << 16];;) {
+      const ssize_t got = read(file.get(), piece, sizeof(piece));
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) return Failed("read", path);
+      if (got == 0) return bytes;
+      bytes.append(piece, static_cast<size_t>(got));
+    }
+  }
+
+ private:
+  static Result<std::unique_ptr<LocalFile>> Open(const std::string& path) {
+    Descriptor file(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+    if (file.get() < 0) return Failed("create", path);
+    return std::make_unique<LocalFile>(path, std::move(file));
+  }
+};
+
+}  // namespace
+
+FileSystem& LocalFileSystem() {
+  static Local local;
+  return local;
+}
+
+}  // namespace pennon::io

@@ -1,0 +1,70 @@
+// A Lance table on its way to disk: data files, then versions, each committed by one manifest that must not exist
+// before. What fails leaves files that no manifest names.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <arrow/record_batch.h>
+#include <arrow/result.h>
+
+#include "io/file_system.h"
+#include "lance/encoder.h"
+#include "lance/manifest.h"
+
+namespace pennon::lance_format {
+
+struct TableOptions {
+  uint64_t rows_a_fragment = 1 << 20;
+  PageOptions pages = {};
+};
+
+class Table {
+ public:
+  // Makes the directory, and no version yet. AlreadyExists if it holds a table; NotImplemented for a type that the
+  // format here does not have. Files must outlive the table.
+  static arrow::Result<Table> Create(io::FileSystem& files, const std::string& directory,
+                                     const std::shared_ptr<arrow::Schema>& schema, const TableOptions& options = {});
+
+  uint64_t version() const { return manifest_.version; }
+  uint64_t rows() const { return first_rows_.back(); }
+  const arrow::Schema& schema() const { return *schema_; }
+  const TableOptions& options() const { return options_; }
+  // Of a row by its position, which there is.
+  uint64_t RowId(uint64_t position) const;
+  // Of a column of the schema.
+  int32_t FieldId(int column) const;
+
+  // Writes rows of the schema and commits the next version with them.
+  arrow::Status Append(arrow::RecordBatchReader& rows);
+
+  // Where an index's files go: a directory of its own, which is made.
+  arrow::Result<std::string> MakeIndexDirectory(const Uuid& uuid);
+  // Commits the next version, with an index whose files are there. AlreadyExists, and the table is as it was, if there
+  // is an index of that name, or another writer has committed that version.
+  arrow::Status AddIndex(Index index);
+
+  io::FileSystem& files() const { return *files_; }
+
+ private:
+  Table(io::FileSystem& files, std::string directory, std::shared_ptr<arrow::Schema> schema,
+        const TableOptions& options)
+      : files_(&files), directory_(std::move(directory)), schema_(std::move(schema)), options_(options) {}
+
+  using MakeTransaction = std::function<std::string(const Uuid& uuid)>;
+  arrow::Result<std::vector<Fragment>> WriteFragments(arrow::RecordBatchReader& rows);
+  // Transaction first, so that there is no version without one.
+  arrow::Status Commit(Manifest manifest, const MakeTransaction& transaction);
+
+  io::FileSystem* files_;
+  std::string directory_;
+  std::shared_ptr<arrow::Schema> schema_;
+  TableOptions options_;
+  Manifest manifest_;                       // of the newest version that is ours
+  std::vector<uint64_t> first_rows_ = {0};  // position of each fragment's first row, and how many rows there are
+};
+
+}  // namespace pennon::lance_format

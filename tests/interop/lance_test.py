@@ -1,0 +1,270 @@
+"""Lance tables that Pennon wrote, read and searched by pylance and LanceDB, unmodified. PENNON and WRITE_TABLE name programs."""
+
+import datetime
+import decimal
+import os
+import pathlib
+import subprocess
+import tempfile
+import unittest
+
+import lance
+import lance.file
+import lancedb
+import numpy as np
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet
+
+PENNON = os.path.abspath(os.environ["PENNON"])
+WRITE_TABLE = os.path.abspath(os.environ["WRITE_TABLE"])
+ROOT = pathlib.Path(__file__).parents[2]
+DATA = str(ROOT / "data" / "packages-10k.parquet")
+
+
+def vectors(values, dtype=pa.float32()):
+    """FixedSizeList of the rows of an array."""
+    flat = pa.array(values.astype(dtype.to_pandas_dtype()).ravel(), dtype)
+    return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+
+
+def with_nulls(array, every):
+    return array.take(pa.array([None if i % every == every - 1 else i for i in range(len(array))]))
+
+
+def distances(rows, query, metric):
+    rows, query = rows.astype(np.float64), query.astype(np.float64)
+    if metric == "l2":
+        return ((rows - query) ** 2).sum(1)
+    if metric == "dot":
+        return 1 - rows @ query
+    return 1 - rows @ query / np.linalg.norm(rows, axis=1) / np.linalg.norm(query)
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+
+    def run_program(self, *args):
+        run = subprocess.run([str(arg) for arg in args], capture_output=True, text=True, timeout=200)
+        self.assertEqual(run.returncode, 0, run.stderr)
+        return run.stdout
+
+    def write_ipc(self, table):
+        path = os.path.join(self.folder, "in.arrow")
+        with pa.ipc.new_file(path, table.schema) as file:
+            file.write_table(table, max_chunksize=1000)
+        return path
+
+    def write(self, table, fragment=1 << 20, page=1 << 20, index="flat", metric="l2", later=0):
+        path = os.path.join(self.folder, "table.lance")
+        self.run_program(WRITE_TABLE, self.write_ipc(table), path, fragment, page, index, metric, later)
+        return lance.dataset(path)
+
+    def nearest(self, dataset, column, query, k=10, ef=100, **options):
+        """Positions and distances, by the index."""
+        scanner = dataset.scanner(
+            columns=["_distance"], with_row_id=True, nearest={"column": column, "q": query, "k": k, "ef": ef, **options})
+        self.assertIn("ANNSubIndex", scanner.explain_plan())
+        return scanner.to_table()
+
+    def recall(self, dataset, column, rows, metric, positions, queries, k=10, **options):
+        """Of distances to rows[i], which is the row of row id positions[i]."""
+        found = 0
+        for query in queries:
+            exact = distances(rows, query, metric)
+            kth = np.sort(exact)[k - 1]
+            near = set(np.asarray(positions)[exact <= kth + 1e-6 * abs(kth)].tolist())
+            got = self.nearest(dataset, column, query, k, **options)["_rowid"].to_pylist()
+            self.assertEqual(len(got), k)
+            found += len(near.intersection(got))
+        return found / len(queries) / k
+
+
+class Replay(Case):
+    def replay(self, *args):
+        path = os.path.join(self.folder, "packages.lance")
+        self.run_program(PENNON, "replay", DATA, "--holdout", "0", "--export-lance", path, "--metric", "cosine", *args)
+        return path
+
+    def test_table_and_search(self):
+        path = self.replay()
+        data = pa.parquet.read_table(DATA).combine_chunks()
+        dataset = lance.dataset(path)
+        self.assertEqual(dataset.to_table().combine_chunks().columns, data.columns)
+        rows = [5, 17, 9999, 5]
+        self.assertEqual(dataset.take(rows).columns, data.take(rows).columns)
+        self.assertEqual([index.index_type for index in dataset.describe_indices()], ["IVF_HNSW_FLAT"])
+        values = np.stack(data["embedding"].to_numpy()).astype(np.float32)
+        queries = values[:: len(values) // 50] + 0.01
+        self.assertGreater(self.recall(dataset, "embedding", values, "cosine", range(len(values)), queries), 0.98)
+
+        # Another writer goes on with it, and what it appends is found, too.
+        far = -values[:3]
+        lance.write_dataset(
+            pa.table({**{name: data[name][:3] for name in data.column_names[:-1]}, "embedding": vectors(far, pa.float16())}),
+            path, mode="append")
+        dataset = lance.dataset(path)
+        self.assertEqual(dataset.count_rows(), len(data) + 3)
+        self.assertEqual(self.nearest(dataset, "embedding", far[1], 1)["_rowid"].to_pylist(), [(1 << 32) + 1])
+        self.assertEqual(self.nearest(dataset, "embedding", values[7], 1)["_rowid"].to_pylist(), [7])
+
+        table = lancedb.connect(self.folder).open_table("packages")
+        found = table.search(values[42]).distance_type("cosine").limit(3).ef(64).to_arrow()
+        self.assertEqual(found["id"][0], data["id"][42])
+        self.assertIn("ANNSubIndex", table.search(values[42]).distance_type("cosine").explain_plan())
+
+    def test_null_vectors_and_given_row_ids(self):
+        data = pa.parquet.read_table(DATA)[:2000].combine_chunks()
+        values = np.stack(data["embedding"].to_numpy()).astype(np.float32)
+        data = data.set_column(4, "embedding", with_nulls(data["embedding"].chunk(0), 7))
+        data = data.set_column(0, "id", pa.array(np.arange(len(data))[::-1] * 3))
+        source, path = os.path.join(self.folder, "nulls.parquet"), os.path.join(self.folder, "nulls.lance")
+        pa.parquet.write_table(data, source, row_group_size=300)
+        self.run_program(PENNON, "replay", source, "--row-id", "id", "--batch", 130, "--export-lance", path)
+        dataset = lance.dataset(path)
+        self.assertEqual(dataset.to_table().combine_chunks().columns, data[:1800].columns)
+        for row in (0, 5, 8, 1799):
+            found = self.nearest(dataset, "embedding", values[row], 1)
+            self.assertEqual(found["_rowid"].to_pylist(), [row])
+            self.assertEqual(dataset.take([row])["id"].to_pylist(), [3 * (1999 - row)])
+        self.assertNotIn(6, self.nearest(dataset, "embedding", values[6])["_rowid"].to_pylist())
+
+    def test_sq(self):
+        dataset = lance.dataset(self.replay("--lance-index", "sq"))
+        self.assertEqual([index.index_type for index in dataset.describe_indices()], ["IVF_HNSW_SQ"])
+        values = np.stack(dataset.to_table()["embedding"].to_numpy()).astype(np.float32)
+        queries = values[:: len(values) // 50] + 0.01
+        self.assertGreater(
+            self.recall(dataset, "embedding", values, "cosine", range(len(values)), queries, refine_factor=3), 0.98)
+
+
+class Types(Case):
+    def test_values(self):
+        n = 500
+        number = np.arange(n)
+        rng = np.random.default_rng(1)
+        text = pa.array([f"text {i}" * (i % 4) for i in range(n)])
+        columns = {
+            "bool": pa.array(number % 3 == 0),
+            **{str(t): pa.array(number % 100, t) for t in
+               (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())},
+            "half": pa.array(rng.normal(size=n).astype(np.float16)),
+            "float": pa.array(rng.normal(size=n), pa.float32()),
+            "double": pa.array(rng.normal(size=n)),
+            "utf8": text,
+            "large_utf8": text.cast(pa.large_utf8()),
+            "binary": text.cast(pa.binary()),
+            "large_binary": text.cast(pa.large_binary()),
+            "fixed_binary": pa.array([b"%03d" % i for i in range(n)], pa.binary(3)),
+            "date32": pa.array(number.astype(np.int32), pa.int32()).cast(pa.date32()),
+            "date64": pa.array(number * 86400000).cast(pa.date64()),
+            "time": pa.array(number, pa.time64("us")),
+            "duration": pa.array(number, pa.duration("ms")),
+            "timestamp": pa.array(number, pa.timestamp("us")),
+            "zoned": pa.array(number, pa.timestamp("ns", "Europe/Paris")),
+            "decimal": pa.array([decimal.Decimal(i) / 8 for i in range(n)], pa.decimal128(20, 3)),
+            "list": pa.array([list(range(i % 5)) for i in range(n)], pa.list_(pa.int32())),
+            "list_nulls": pa.array([[None, 1.5][: i % 3] for i in range(n)], pa.list_(pa.float64())),
+            "list_utf8": pa.array([["a", None, "bc"][: i % 4] for i in range(n)], pa.list_(pa.utf8())),
+            "large_list": pa.array([list(range(i % 5)) for i in range(n)], pa.large_list(pa.uint8())),
+            "bytes": vectors(rng.integers(0, 256, (n, 7)), pa.uint8()),
+            "halves": vectors(rng.normal(size=(n, 5)), pa.float16()),
+            "doubles": vectors(rng.normal(size=(n, 5)), pa.float64()),
+            "item_nulls": pa.array([[1, None, i] for i in range(n)], pa.list_(pa.float32(), 3)),
+        }
+        columns |= {name + "?": with_nulls(column, 7) for name, column in columns.items()}
+        columns["all_null"] = pa.nulls(n, pa.int64())
+        columns["all_null_utf8"] = pa.nulls(n, pa.utf8())
+        columns["struct"] = pa.StructArray.from_arrays(
+            [columns["int32?"], columns["utf8?"], columns["list?"]], names=["a", "b", "c"])
+        columns["v"] = with_nulls(vectors(rng.normal(size=(n, 8))), 11)
+        table = pa.table(columns)
+        order = rng.permutation(n)[:50]
+        for fragment, page in ((1 << 20, 1 << 20), (100, 64)):
+            with self.subTest(fragment=fragment, page=page):
+                dataset = self.write(table, fragment, page)
+                self.assertEqual(len(dataset.get_fragments()), -(-n // fragment))
+                read, taken, wanted = dataset.to_table(), dataset.take(order), table.take(order)
+                for name in table.column_names:
+                    self.assertEqual(read[name].type, table[name].type, name)
+                    self.assertTrue(read[name].equals(table[name]), name)
+                    self.assertTrue(taken[name].equals(wanted[name]), name)
+                os.rename(os.path.join(self.folder, "table.lance"), os.path.join(self.folder, f"{page}.lance"))
+
+
+class Index(Case):
+    def table(self, n=3000, dim=24, dtype=pa.float32()):
+        """Vectors around some centres, one in 50 of them null."""
+        rng = np.random.default_rng(2)
+        values = (rng.normal(size=(20, dim))[rng.integers(0, 20, n)] + 0.5 * rng.normal(size=(n, dim))).astype(np.float32)
+        values = values.astype(dtype.to_pandas_dtype()).astype(np.float32)
+        return pa.table({"id": np.arange(n), "v": with_nulls(vectors(values, dtype), 50)}), values
+
+    def test_metrics_storages_and_types(self):
+        fragment = 1100
+        for dtype in (pa.float32(), pa.float16()):
+            table, values = self.table(dtype=dtype)
+            valid = np.flatnonzero(table["v"].is_valid().to_numpy())
+            row_ids = valid // fragment << 32 | valid % fragment
+            queries = values[::100] + np.float32(0.01)
+            for metric in ("l2", "cosine", "dot"):
+                for index in ("flat", "sq"):
+                    with self.subTest(metric=metric, index=index, dtype=dtype):
+                        dataset = self.write(table, fragment, 1 << 16, index, metric)
+                        options = {"refine_factor": 5} if index == "sq" else {}
+                        found = self.recall(dataset, "v", values[valid], metric, row_ids, queries, **options)
+                        self.assertGreater(found, 0.97)
+                        nearest = self.nearest(dataset, "v", queries[3], 5, **options)
+                        exact = np.sort(distances(values[valid], queries[3], metric))[:5]
+                        np.testing.assert_allclose(nearest["_distance"].to_numpy(), exact,
+                                                   rtol=1e-2 if dtype == pa.float16() else 1e-4, atol=1e-3)
+                        os.rename(os.path.join(self.folder, "table.lance"),
+                                  os.path.join(self.folder, f"{dtype}-{metric}-{index}.lance"))
+
+    def test_the_graph_is_the_one_searched(self):
+        table, values = self.table()
+        dataset = self.write(table)
+        [path] = pathlib.Path(self.folder).glob("table.lance/_indices/*/index.idx")
+        data = bytearray(path.read_bytes())
+        for page in lance.file.LanceFileReader(str(path)).metadata().columns[2].pages:
+            neighbors = np.frombuffer(data, np.uint32, page.buffers[0].size // 4, page.buffers[0].position)
+            neighbors %= 100
+        path.write_bytes(data)
+        valid = np.flatnonzero(table["v"].is_valid().to_numpy())
+        dataset = lance.dataset(dataset.uri)
+        outside = set()
+        for query in values[::150]:
+            outside.update(row for row in self.nearest(dataset, "v", query)["_rowid"].to_pylist() if row > valid[99])
+        self.assertLessEqual(len(outside), 1)  # where the search begins
+
+    def test_rows_appended_later_are_scanned(self):
+        table, values = self.table()
+        dataset = self.write(table, later=100)
+        self.assertEqual(dataset.version, 3)
+        found = self.nearest(dataset, "v", values[2950], 1)
+        self.assertEqual(found["_rowid"].to_pylist(), [1 << 32 | 50])
+
+    def test_other_writers_go_on(self):
+        table, values = self.table()
+        dataset = self.write(table, 1100, index="sq")
+        dataset.delete("id < 100")
+        self.assertGreater(min(self.nearest(dataset, "v", values[5])["_rowid"].to_pylist()), 99)
+        stale = lance.dataset(dataset.uri, version=1)
+        lance.write_dataset(table.slice(0, 10), stale, mode="append")  # rebases over the versions since
+        dataset = lance.dataset(dataset.uri)
+        self.assertEqual(dataset.count_rows(), len(table) - 100 + 10)
+        dataset.optimize.optimize_indices()
+        dataset.optimize.compact_files()
+        dataset = lance.dataset(dataset.uri)
+        found = self.nearest(dataset, "v", values[2000], 1, refine_factor=5)
+        self.assertEqual(dataset.take(np.arange(dataset.count_rows()))["id"].to_pylist(),
+                         dataset.to_table()["id"].to_pylist())
+        self.assertEqual(dataset._take_rows(found["_rowid"].to_pylist())["id"].to_pylist(), [2000])
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("LANCE_LOG", "error")
+    unittest.main()

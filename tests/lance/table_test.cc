@@ -1,0 +1,159 @@
+// ctest: labels=contract-10,asan timeout=120
+// Tables on a file system in memory and on the machine's: what is committed when, by whom, and what a failure leaves.
+#include <unistd.h>
+
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <arrow/api.h>
+#include <gtest/gtest.h>
+
+#include "io/memory_file_system.h"
+#include "lance/table.h"
+#include "pennon/lance.h"
+#include "pennon/live_index.h"
+#include "support/arrays.h"
+#include "support/vectors.h"
+
+namespace pennon::lance_format {
+namespace {
+
+constexpr char kFirst[] = "t/_versions/18446744073709551614.manifest";
+constexpr char kSecond[] = "t/_versions/18446744073709551613.manifest";
+
+std::shared_ptr<arrow::RecordBatchReader> Rows(int64_t count) {
+  arrow::Int64Builder ids;
+  for (int64_t i = 0; i < count; ++i) EXPECT_TRUE(ids.Append(i).ok());
+  const auto schema = arrow::schema({arrow::field("id", arrow::int64())});
+  const auto batch = arrow::RecordBatch::Make(schema, count, {ids.Finish().ValueOrDie()});
+  return arrow::RecordBatchReader::Make({batch}, schema).ValueOrDie();
+}
+
+Table Make(io::FileSystem& files, uint64_t rows_a_fragment = 1 << 20) {
+  return Table::Create(files, "t", Rows(0)->schema(), {.rows_a_fragment = rows_a_fragment}).ValueOrDie();
+}
+
+std::vector<std::string> List(io::FileSystem& files, const std::string& path) { return files.List(path).ValueOrDie(); }
+
+TEST(Table, IsThereWithItsFirstRows) {
+  io::MemoryFileSystem files;
+  Table table = Make(files);
+  EXPECT_TRUE(List(files, "t").empty());
+  ASSERT_TRUE(table.Append(*Rows(10)).ok());
+  EXPECT_EQ(table.version(), 1);
+  EXPECT_EQ(table.rows(), 10);
+  EXPECT_TRUE(files.Read(kFirst).ok());
+  EXPECT_EQ(List(files, "t/_transactions").size(), 1);
+  EXPECT_TRUE(List(files, "t/_transactions")[0].starts_with("0-"));
+  const auto again = Table::Create(files, "t", Rows(0)->schema());
+  EXPECT_TRUE(again.status().IsAlreadyExists()) << again.status();
+}
+
+TEST(Table, RowIdsAreFragmentAndOffset) {
+  io::MemoryFileSystem files;
+  Table table = Make(files, 4);
+  ASSERT_TRUE(table.Append(*Rows(10)).ok());
+  ASSERT_TRUE(table.Append(*Rows(3)).ok());
+  EXPECT_EQ(table.version(), 2);
+  EXPECT_EQ(List(files, "t/data").size(), 4);
+  EXPECT_EQ(table.RowId(3), 3);
+  EXPECT_EQ(table.RowId(4), uint64_t{1} << 32);
+  EXPECT_EQ(table.RowId(9), (uint64_t{2} << 32) + 1);
+  EXPECT_EQ(table.RowId(10), uint64_t{3} << 32);
+}
+
+TEST(Table, OneOfTwoWritersWins) {
+  io::MemoryFileSystem files;
+  Table table = Make(files);
+  Table other = Make(files);
+  ASSERT_TRUE(table.Append(*Rows(1)).ok());
+  const std::string manifest = files.Read(kFirst).ValueOrDie();
+  const arrow::Status status = other.Append(*Rows(2));
+  EXPECT_TRUE(status.IsAlreadyExists()) << status;
+  EXPECT_EQ(other.version(), 0);
+  EXPECT_EQ(other.rows(), 0);
+  EXPECT_EQ(files.Read(kFirst).ValueOrDie(), manifest);
+  EXPECT_FALSE(files.Read(kSecond).ok());
+}
+
+TEST(Table, AFileEndsInItsFooter) {
+  io::MemoryFileSystem files;
+  Table table = Make(files);
+  ASSERT_TRUE(table.Append(*Rows(2)).ok());
+  const std::string file = files.Read("t/data/" + List(files, "t/data")[0]).ValueOrDie();
+  const auto at = [&](size_t from_end) {
+    uint64_t number;
+    std::memcpy(&number, file.data() + file.size() - from_end, sizeof(number));
+    return number;
+  };
+  EXPECT_EQ(file.substr(0, 9), std::string("\0\0\0\0\0\0\0\0\1", 9));
+  EXPECT_EQ(at(32), file.size() - 40 - 32);  // one column's place, one buffer's
+  EXPECT_EQ(at(24), file.size() - 40 - 16);
+  EXPECT_EQ(at(40) + file.substr(at(40), at(32) - at(40)).size(), at(32));
+  EXPECT_EQ(at(16), uint64_t{1} << 32 | 1);
+  EXPECT_EQ(file.substr(file.size() - 8), std::string("\0\0\3\0LANC", 8));
+}
+
+class OnDisk : public testing::Test {
+ protected:
+  OnDisk() : path_(std::filesystem::temp_directory_path() / ("pennon-lance-" + std::to_string(getpid()))) {}
+  ~OnDisk() override { std::filesystem::remove_all(path_); }
+  std::string path(const char* below) const { return path_.string() + "/" + below; }
+
+  io::FileSystem& files_ = io::LocalFileSystem();
+
+ private:
+  const std::filesystem::path path_;
+};
+
+TEST_F(OnDisk, FilesArePutOnce) {
+  ASSERT_TRUE(files_.MakeDirectory(path("a/b")).ok());
+  ASSERT_TRUE(files_.PutIfAbsent(path("a/b/f"), "one").ok());
+  const arrow::Status status = files_.PutIfAbsent(path("a/b/f"), "two");
+  EXPECT_TRUE(status.IsAlreadyExists()) << status;
+  EXPECT_EQ(files_.Read(path("a/b/f")).ValueOrDie(), "one");
+  EXPECT_EQ(List(files_, path("a/b")), std::vector<std::string>{"f"});
+  EXPECT_TRUE(files_.Create(path("a/b/f")).status().IsAlreadyExists());
+  EXPECT_TRUE(List(files_, path("none")).empty());
+  EXPECT_TRUE(files_.Create(path("none/f")).status().IsIOError());
+  EXPECT_FALSE(files_.MakeDirectory(path("a/b/f/c")).ok());
+}
+
+TEST_F(OnDisk, ToLance) {
+  const auto vectors = ToArray(Normal(100, 8, 1), 8, {3, 50});
+  auto index = LiveIndex::Make({.dim = 8}).ValueOrDie();
+  ASSERT_TRUE(index.Append(vectors).ok());
+  const Snapshot snapshot = index.GetSnapshot().ValueOrDie();
+  const auto schema = arrow::schema({arrow::field("v", vectors->type())});
+  auto dataset = lance::Dataset::Create(path("t.lance"), schema).ValueOrDie();
+  const auto no_rows = snapshot.ToLance(dataset, {});
+  EXPECT_NE(no_rows.message().find("the snapshot's 98 rows, got 0"), std::string::npos) << no_rows;
+  const auto batch = arrow::RecordBatch::Make(schema, 100, {vectors});
+  ASSERT_TRUE(dataset.Append(*arrow::RecordBatchReader::Make({batch}).ValueOrDie()).ok());
+
+  std::vector<uint64_t> positions;
+  for (uint64_t i = 0; i < 100; ++i) {
+    if (i != 3 && i != 50) positions.push_back(i);
+  }
+  EXPECT_TRUE(snapshot.ToLance(dataset, {.column = "w"}).IsInvalid());
+  EXPECT_TRUE(snapshot.ToLance(dataset, {.positions = std::span(positions).first(97)}).IsInvalid());
+  positions.back() = 100;
+  EXPECT_TRUE(snapshot.ToLance(dataset, {.positions = positions}).IsInvalid());
+  EXPECT_EQ(dataset.version(), 1);
+  positions.back() = 99;
+  const arrow::Status status = snapshot.ToLance(dataset, {.type = lance::IndexType::kHnswSq, .positions = positions});
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(dataset.version(), 2);
+  EXPECT_TRUE(snapshot.ToLance(dataset, {.positions = positions}).IsAlreadyExists());
+  ASSERT_TRUE(snapshot.ToLance(dataset, {.name = "other", .positions = positions}).ok());
+  EXPECT_EQ(dataset.version(), 3);
+
+  EXPECT_TRUE(lance::Dataset::Create("s3://bucket/t.lance", schema).status().IsInvalid());
+  EXPECT_TRUE(lance::Dataset::Create(path("t.lance"), schema).status().IsAlreadyExists());
+}
+
+}  // namespace
+}  // namespace pennon::lance_format
