@@ -1,4 +1,4 @@
-// ctest: labels=contract-9,contract-1,asan,tsan timeout=120
+// ctest: labels=contract-9,contract-1,asan timeout=120
 // Calls that are cut short say so, give what they found, and leave nothing behind.
 #include <algorithm>
 #include <atomic>
