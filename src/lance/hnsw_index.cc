@@ -30,7 +30,7 @@ enum class DetailsTag : Tag { kMetric = 1, kHnsw = 3, kSq = 5, kFlat = 8 };
 enum class HnswTag : Tag { kM = 1, kEfConstruction = 2, kMaxLevel = 3 };
 enum class SqTag : Tag { kBits = 1 };
 
-constexpr uint32_t kRowsABatch = 1024;
+constexpr uint32_t kRowsABatch = 128;
 
 std::string Name(Distance distance) {
   return distance == Distance::kCosine ? "cosine" : distance == Distance::kDot ? "dot" : "l2";
