@@ -195,7 +195,9 @@ class BinaryEncoder : public ColumnEncoder {
       const std::string_view value = strings.IsValid(i) ? strings.GetView(i) : std::string_view();
       const int64_t size = static_cast<int64_t>(value.size()) + 8;
       if (bytes_.length() + ends_.bytes() + size > options_.budget) ARROW_RETURN_NOT_OK(Flush());
-      ARROW_RETURN_NOT_OK(bytes_.Append(value.data(), static_cast<int64_t>(value.size())));
+      if (!value.empty()) {
+        ARROW_RETURN_NOT_OK(bytes_.Append(value.data(), static_cast<int64_t>(value.size())));
+      }
       ARROW_RETURN_NOT_OK(strings.IsValid(i) ? ends_.Append(value.size()) : ends_.AppendNull());
       AddRows(1, row + static_cast<uint64_t>(i));
     }

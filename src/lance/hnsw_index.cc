@@ -30,7 +30,7 @@ enum class DetailsTag : Tag { kMetric = 1, kHnsw = 3, kSq = 5, kFlat = 8 };
 enum class HnswTag : Tag { kM = 1, kEfConstruction = 2, kMaxLevel = 3 };
 enum class SqTag : Tag { kBits = 1 };
 
-constexpr uint32_t kRowsABatch = 1024;
+constexpr uint32_t kRowsABatch = 128;
 
 std::string Name(Distance distance) {
   return distance == Distance::kCosine ? "cosine" : distance == Distance::kDot ? "dot" : "l2";
@@ -166,8 +166,9 @@ Result<std::vector<IndexFile>> WriteHnswIndex(io::FileSystem& files, const std::
                                               const HnswIndex& index, const PageOptions& options) {
   std::vector<double> sums(static_cast<size_t>(index.dim));
   ARROW_ASSIGN_OR_RAISE(auto vectors, WriteVectors(files, directory, index, sums, options));
-  std::vector<float> mean;
-  for (const double sum : sums) mean.push_back(static_cast<float>(sum / index.rows));
+  std::vector<float> mean(sums.size());
+  std::transform(sums.begin(), sums.end(), mean.begin(),
+                 [&](double sum) { return static_cast<float>(sum / index.rows); });
   ARROW_ASSIGN_OR_RAISE(auto graph, WriteGraph(files, directory, index, mean, options));
   return std::vector{std::move(graph), std::move(vectors)};
 }

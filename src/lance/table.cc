@@ -120,7 +120,7 @@ int32_t Table::FieldId(int column) const {
 }
 
 Result<std::string> Table::MakeIndexDirectory(const Uuid& uuid) {
-  const std::string directory = directory_ + "/_indices/" + uuid.ToString();
+  std::string directory = directory_ + "/_indices/" + uuid.ToString();
   ARROW_RETURN_NOT_OK(files_->MakeDirectory(directory));
   return directory;
 }

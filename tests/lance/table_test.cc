@@ -1,11 +1,14 @@
-// ctest: labels=contract-10,asan timeout=120
+// ctest: labels=contract-10,asan,tsan timeout=120
 // Tables on a file system in memory and on the machine's: what is committed when, by whom, and what a failure leaves.
 #include <unistd.h>
 
+#include <atomic>
 #include <cstring>
 #include <filesystem>
 #include <memory>
+#include <stop_token>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <arrow/api.h>
@@ -97,6 +100,17 @@ TEST(Table, AFileEndsInItsFooter) {
   EXPECT_EQ(file.substr(file.size() - 8), std::string("\0\0\3\0LANC", 8));
 }
 
+TEST(Table, MemoryIsThatOfPages) {
+  io::MemoryFileSystem files;
+  arrow::ProxyMemoryPool pool(arrow::default_memory_pool());
+  constexpr int64_t kBudget = 1 << 16;
+  Table table =
+      Table::Create(files, "t", Rows(0)->schema(), {.pages = {.budget = kBudget, .pool = &pool}}).ValueOrDie();
+  ASSERT_TRUE(table.Append(*Rows(1 << 20)).ok());
+  EXPECT_LT(pool.max_memory(), 3 * kBudget);
+  EXPECT_EQ(pool.bytes_allocated(), 0);
+}
+
 class OnDisk : public testing::Test {
  protected:
   OnDisk() : path_(std::filesystem::temp_directory_path() / ("pennon-lance-" + std::to_string(getpid()))) {}
@@ -153,6 +167,46 @@ TEST_F(OnDisk, ToLance) {
 
   EXPECT_TRUE(lance::Dataset::Create("s3://bucket/t.lance", schema).status().IsInvalid());
   EXPECT_TRUE(lance::Dataset::Create(path("t.lance"), schema).status().IsAlreadyExists());
+}
+
+TEST_F(OnDisk, AnExportDuringAnIngestIsThatOfAQuietIndex) {
+  const auto vectors = ToArray(Normal(1500, 8, 1), 8);
+  auto index = LiveIndex::Make({.dim = 8}).ValueOrDie();
+  ASSERT_TRUE(index.Append(vectors).ok());
+  const Snapshot snapshot = index.GetSnapshot().ValueOrDie();
+  const auto schema = arrow::schema({arrow::field("v", vectors->type())});
+  auto dataset = lance::Dataset::Create(path("t.lance"), schema).ValueOrDie();
+  const auto batch = arrow::RecordBatch::Make(schema, 1500, {vectors});
+  ASSERT_TRUE(dataset.Append(*arrow::RecordBatchReader::Make({batch}).ValueOrDie()).ok());
+  const auto files = [&](const std::string& skipped) {
+    std::vector<std::string> read;
+    for (const std::string& name : List(files_, path("t.lance/_indices"))) {
+      if (name == skipped) continue;
+      read.push_back(name);
+      for (const char* file : {"/index.idx", "/auxiliary.idx"}) {
+        read.push_back(files_.Read(path("t.lance/_indices/") + name + file).ValueOrDie());
+      }
+    }
+    return read;
+  };
+  {
+    std::atomic<int> appended{0};
+    const std::jthread writer([&](const std::stop_token& stop) {
+      while (!stop.stop_requested()) {
+        ASSERT_TRUE(index.Append(vectors->Slice(0, 100)).ok());
+        ++appended;
+      }
+    });
+    while (appended == 0) std::this_thread::yield();
+    ASSERT_TRUE(snapshot.ToLance(dataset, {.name = "during"}).ok());
+  }
+  const auto during = files("");
+  ASSERT_TRUE(snapshot.ToLance(dataset, {.name = "after"}).ok());
+  const auto after = files(during[0]);
+  ASSERT_EQ(during.size(), 3);
+  ASSERT_EQ(after.size(), 3);
+  EXPECT_EQ(during[1], after[1]);
+  EXPECT_EQ(during[2], after[2]);
 }
 
 }  // namespace
