@@ -111,8 +111,7 @@ class Watched {
 
  private:
   struct Held {
-    explicit Held(graph::Graph& of, std::shared_ptr<const Lists> all)
-        : graph(of), lists(std::move(all)) {
+    explicit Held(graph::Graph& of, std::shared_ptr<const Lists> all) : graph(of), lists(std::move(all)) {
       const graph::Graph::Reader reader(of);
       version = &reader.version();
       graph::Graph::Pin(version);
