@@ -73,8 +73,8 @@ struct AppendOptions {
   // without negative values. Row ids need not be unique.
   std::shared_ptr<arrow::Array> row_ids = nullptr;
   int threads = 0;  // 0: as many as this process may use
-  // Looked at while another append is waited for, vectors are checked and copied, and before each wave of at most 256
-  // rows is linked, but not while rows are encoded: Cancelled, and nothing has changed.
+  // Looked at while another append is waited for, while vectors are checked, copied and encoded, and before each wave
+  // of at most 256 rows is linked: Cancelled, and nothing has changed.
   Deadline deadline = std::nullopt;
   std::stop_token stop_token = {};
 };

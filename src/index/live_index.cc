@@ -102,6 +102,8 @@ Status CheckOptions(const LiveIndexOptions& options) {
   return options.build.Validate();
 }
 
+constexpr uint32_t kEncoded = 4096;  // rows, between looks at the deadline
+
 Status CheckThreads(int threads) {
   return threads < 0 ? Invalid("threads: expected 0 or more, got ", threads) : Status::OK();
 }
@@ -202,9 +204,17 @@ Result<LiveIndex::IdRange> LiveIndex::Impl::AppendWithinLimit(const std::shared_
   ARROW_RETURN_NOT_OK(rows.Append(vectors, row_id, halt));
   const uint32_t codes_before = codes.size();
   const bool by_codes = coded(rows.size());
-  if (by_codes && !codes.Append(rows)) {
+  const auto undo = [&](const Status& status) {
+    codes.Restore(codes_before);
     rows.Restore(mark);
-    return Status::OutOfMemory("append: no memory for the codes of ", Plain(added), " rows");
+    return status;
+  };
+  for (uint32_t end = codes_before; by_codes && end < rows.size();) {
+    if (ending.due()) return undo(Cancelled(ending));
+    end = std::min(std::max(end + kEncoded, CodeStore::kFrom), rows.size());
+    if (!codes.Append(rows, end)) {
+      return undo(Status::OutOfMemory("append: no memory for the codes of ", Plain(added), " rows"));
+    }
   }
   const size_t threads = ThreadsOf(append.threads);
   graph::Scorer scorer = MakeScorer(by_codes ? coded_rows : exact_rows);
@@ -217,11 +227,7 @@ Result<LiveIndex::IdRange> LiveIndex::Impl::AppendWithinLimit(const std::shared_
     graph.Abort();
     outcome = graph::Outcome::kOutOfMemory;
   }
-  if (outcome != graph::Outcome::kOk) {
-    codes.Restore(codes_before);
-    rows.Restore(mark);
-    return ToStatus(outcome, threads, ending.reason());
-  }
+  if (outcome != graph::Outcome::kOk) return undo(ToStatus(outcome, threads, ending.reason()));
   const graph::Survey before = graph.survey();
   const auto start = std::chrono::steady_clock::now();
   graph.Publish();

@@ -169,17 +169,17 @@ bool CodeStore::ReserveSegments(size_t segments) noexcept {
   return true;
 }
 
-bool CodeStore::Append(const RowStore& rows) noexcept {
-  if (rows.size() < kFrom) return true;
+bool CodeStore::Append(const RowStore& rows, uint32_t end) noexcept {
+  if (end < kFrom) return true;
   const uint32_t before = size_;
-  if (!ReserveSegments(SegmentsFor(rows.size())) || (before == 0 && !Freeze(rows))) {
+  if (!ReserveSegments(SegmentsFor(end)) || (before == 0 && !Freeze(rows))) {
     Restore(before);
     return false;
   }
   const auto dim = static_cast<size_t>(dim_);
   const CodedRows place = GetRows();
   auto* signed_codes = reinterpret_cast<int8_t*>(codes_.data() + code_bytes_);
-  for (; size_ < rows.size(); ++size_) {
+  for (; size_ < end; ++size_) {
     const float* vector = Prepare(rows.Load(size_, scratch_.data()), scratch_.data() + dim);
     auto* bits = const_cast<uint64_t*>(place.Sketch(size_));
     auto* nibbles = const_cast<uint8_t*>(place.Nibbles(size_));
