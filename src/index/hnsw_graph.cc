@@ -30,6 +30,7 @@ class Source {
   }
   graph::Probe Query(const float* query) const { return {.score = ScoreQuery, .source = this, .vector = query}; }
 
+  bool failed() const { return failure_.load(std::memory_order_relaxed) != kNone; }
   Status status() const {
     switch (failure_.load(std::memory_order_relaxed)) {
       case kNone: return Status::OK();
@@ -147,12 +148,12 @@ Status HnswGraph::InsertBatch(uint32_t first, uint32_t last, const VectorSourceR
     const Source source(ref);
     const size_t workers = ThreadsOf(threads);
     const graph::Outcome outcome =
-        impl_->graph.Link(last - first, source.Scorer(), workers, [&] { return !source.status().ok(); });
+        impl_->graph.Link(last - first, source.Scorer(), workers, [&] { return source.failed(); });
     if (outcome == graph::Outcome::kStopped) return source.status();
     ARROW_RETURN_NOT_OK(ToStatus(outcome, workers));
-    if (Status status = source.status(); !status.ok()) {
+    if (source.failed()) {
       impl_->graph.Abort();
-      return status;
+      return source.status();
     }
     impl_->graph.Publish();
     return Status::OK();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -54,11 +55,14 @@ Status CheckPositions(std::span<const uint64_t> positions, uint32_t rows, uint64
   if (positions.size() < rows) {
     return Invalid("positions: expected one for each of ", rows, " rows, got ", positions.size());
   }
+  std::vector<bool> taken(table_rows);
   for (uint32_t row = 0; row < rows; ++row) {
     if (positions[row] >= table_rows) {
       return Invalid("positions: expected less than the table's ", table_rows, " rows, got ", positions[row],
                      " for row ", row);
     }
+    if (taken[positions[row]]) return Invalid("positions: expected each once, got ", positions[row], " twice");
+    taken[positions[row]] = true;
   }
   return Status::OK();
 }
@@ -83,17 +87,27 @@ lance_format::Distance DistanceOf(Metric metric) {
 }  // namespace
 
 Status AddLanceIndex(Table& table, const lance::IndexOptions& options, const LiveIndexOptions& index,
-                     const RowStore& store, uint32_t rows, const arrow::RecordBatch& graph) {
+                     const RowStore& store, uint32_t rows,
+                     const std::function<Result<std::shared_ptr<arrow::RecordBatch>>()>& make_graph) {
   if (rows == 0) return Invalid("snapshot: expected at least one row, got 0");
   ARROW_ASSIGN_OR_RAISE(const int column, FindColumn(table.schema(), options.column, index.dim));
   ARROW_RETURN_NOT_OK(CheckPositions(options.positions, rows, table.rows()));
   const arrow::Field& field = *table.schema().field(column);
+  const std::string name = options.name.empty() ? field.name() + "_idx" : options.name;
+  if (table.HasIndex(name)) return Status::AlreadyExists("name: there is an index ", name);
+  const auto row_id = [&](uint32_t row) {
+    return table.RowId(options.positions.empty() ? row : options.positions[row]);
+  };
+  // What is in none of these, Lance scans.
+  std::set<uint32_t> fragments;
+  for (uint32_t row = 0; row < rows; ++row) fragments.insert(static_cast<uint32_t>(row_id(row) >> 32));
+  ARROW_ASSIGN_OR_RAISE(const auto graph, make_graph());
   const auto& type = static_cast<const arrow::FixedSizeListType&>(*field.type());
   std::vector<float> scratch(static_cast<size_t>(index.dim));
   const lance_format::HnswIndex hnsw{
       .distance = DistanceOf(index.metric),
       .storage = options.type == lance::IndexType::kHnswSq ? lance_format::Storage::kSq : lance_format::Storage::kFlat,
-      .graph = graph,
+      .graph = *graph,
       .m = index.build.m,
       .ef_construction = index.build.ef_construction,
       .max_level = index.build.max_level,
@@ -106,7 +120,7 @@ Status AddLanceIndex(Table& table, const lance::IndexOptions& options, const Liv
             index.metric == Metric::kCosine ? CopyUnit(from, index.dim, vector)
                                             : static_cast<void>(std::copy_n(from.values, index.dim, vector));
           },
-      .row_id = [&](uint32_t row) { return table.RowId(options.positions.empty() ? row : options.positions[row]); },
+      .row_id = row_id,
   };
   const auto uuid = lance_format::Uuid::Random();
   ARROW_ASSIGN_OR_RAISE(const std::string directory, table.MakeIndexDirectory(uuid));
@@ -114,7 +128,8 @@ Status AddLanceIndex(Table& table, const lance::IndexOptions& options, const Liv
                         lance_format::WriteHnswIndex(table.files(), directory, hnsw, table.options().pages));
   return table.AddIndex({.uuid = uuid,
                          .field_id = table.FieldId(column),
-                         .name = options.name.empty() ? field.name() + "_idx" : options.name,
+                         .name = name,
+                         .fragments = {fragments.begin(), fragments.end()},
                          .details = lance_format::HnswIndexDetails(hnsw),
                          .files = std::move(files)});
 }

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include <functional>
+
 #include <arrow/record_batch.h>
 #include <arrow/status.h>
 
@@ -17,9 +19,9 @@ struct [[gnu::visibility("hidden")]] lance::Dataset::Impl {
   lance_format::Table table;
 };
 
-// graph: the Lance batch of the snapshot, of so many rows of the store.
+// make_graph gives the Lance batch of the snapshot, of so many rows of the store.
 arrow::Status AddLanceIndex(lance_format::Table& table, const lance::IndexOptions& options,
                             const LiveIndexOptions& index, const RowStore& store, uint32_t rows,
-                            const arrow::RecordBatch& graph);
+                            const std::function<arrow::Result<std::shared_ptr<arrow::RecordBatch>>()>& make_graph);
 
 }  // namespace pennon

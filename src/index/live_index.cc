@@ -204,16 +204,19 @@ Result<LiveIndex::IdRange> LiveIndex::Impl::AppendWithinLimit(const std::shared_
   ARROW_RETURN_NOT_OK(rows.Append(vectors, row_id, halt));
   const uint32_t codes_before = codes.size();
   const bool by_codes = coded(rows.size());
-  const auto undo = [&](const Status& status) {
+  const auto undo = [&]() noexcept {
     codes.Restore(codes_before);
     rows.Restore(mark);
-    return status;
   };
   for (uint32_t end = codes_before; by_codes && end < rows.size();) {
-    if (ending.due()) return undo(Cancelled(ending));
+    if (ending.due()) {
+      undo();
+      return Cancelled(ending);
+    }
     end = std::min(std::max(end + kEncoded, CodeStore::kFrom), rows.size());
     if (!codes.Append(rows, end)) {
-      return undo(Status::OutOfMemory("append: no memory for the codes of ", Plain(added), " rows"));
+      undo();
+      return Status::OutOfMemory("append: no memory for the codes of ", Plain(added), " rows");
     }
   }
   const size_t threads = ThreadsOf(append.threads);
@@ -227,7 +230,10 @@ Result<LiveIndex::IdRange> LiveIndex::Impl::AppendWithinLimit(const std::shared_
     graph.Abort();
     outcome = graph::Outcome::kOutOfMemory;
   }
-  if (outcome != graph::Outcome::kOk) return undo(ToStatus(outcome, threads, ending.reason()));
+  if (outcome != graph::Outcome::kOk) {
+    undo();
+    return ToStatus(outcome, threads, ending.reason());
+  }
   const graph::Survey before = graph.survey();
   const auto start = std::chrono::steady_clock::now();
   graph.Publish();
@@ -403,14 +409,16 @@ Result<std::shared_ptr<arrow::RecordBatch>> Snapshot::ToRecordBatch(std::optiona
 Status Snapshot::ToLance(lance::Dataset& dataset, const lance::IndexOptions& options) const {
   return Guard([&]() -> Status {
     const LiveIndex::Impl& index = *impl_->index;
-    const graph::Graph::Reader reader = impl_->Read();
-    if (!reader) return NoMemory();
-    // Lance does not read distances of edges; those of codes are a quarter of the work.
-    const bool coded = index.coded(size());
-    const graph::Scorer scorer = MakeScorer(coded ? index.coded_rows : index.exact_rows);
-    ARROW_ASSIGN_OR_RAISE(const auto graph, pennon::ToLanceHnswBatch(index.graph, reader, scorer, index.options.build,
-                                                                     index.pool, {.coded = coded}));
-    return AddLanceIndex(dataset.impl_->table, options, index.options, index.rows, size(), *graph);
+    // A reader while the graph is copied, and not while files are written: it keeps all that the writer gives up.
+    const auto graph = [&]() -> Result<std::shared_ptr<arrow::RecordBatch>> {
+      const graph::Graph::Reader reader = impl_->Read();
+      if (!reader) return NoMemory();
+      // Lance does not read distances of edges; those of codes are a quarter of the work.
+      const bool coded = index.coded(size());
+      const graph::Scorer scorer = MakeScorer(coded ? index.coded_rows : index.exact_rows);
+      return pennon::ToLanceHnswBatch(index.graph, reader, scorer, index.options.build, index.pool, {.coded = coded});
+    };
+    return AddLanceIndex(dataset.impl_->table, options, index.options, index.rows, size(), graph);
   });
 }
 

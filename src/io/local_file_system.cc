@@ -2,9 +2,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <filesystem>
+#include <random>
 #include <system_error>
 #include <utility>
 
@@ -43,10 +43,22 @@ std::string ParentOf(const std::string& path) {
 }
 
 // A name is durable once its directory is.
+class Directory {
+ public:
+  explicit Directory(std::string path)
+      : path_(std::move(path)), directory_(open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {}
+  Status Check() const { return directory_.get() < 0 ? Failed("open the directory", path_) : Status::OK(); }
+  Status Sync() const { return fsync(directory_.get()) != 0 ? Failed("sync the directory", path_) : Status::OK(); }
+
+ private:
+  const std::string path_;
+  const Descriptor directory_;
+};
+
 Status SyncDirectory(const std::string& path) {
-  const Descriptor directory(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (directory.get() < 0 || fsync(directory.get()) != 0) return Failed("sync the directory", path);
-  return Status::OK();
+  const Directory directory(path);
+  ARROW_RETURN_NOT_OK(directory.Check());
+  return directory.Sync();
 }
 
 class LocalFile : public OutputFile {
@@ -98,15 +110,18 @@ class Local : public FileSystem {
 
   // link(2) alone makes a complete file appear under a name that must not exist.
   Status PutIfAbsent(const std::string& path, std::string_view bytes) override {
-    static std::atomic<uint64_t> count{0};
-    const std::string temporary = path + "." + std::to_string(getpid()) + "-" + std::to_string(count++) + ".tmp";
+    // Opened before, so that little can fail once the name is there.
+    const Directory parent(ParentOf(path));
+    ARROW_RETURN_NOT_OK(parent.Check());
+    std::random_device random;  // processes of other machines may write here
+    const std::string temporary = path + "." + std::to_string(uint64_t{random()} << 32 | random()) + ".tmp";
     ARROW_ASSIGN_OR_RAISE(auto file, Open(temporary));
     Status status = file->Write(bytes);
     if (status.ok()) status = file->Sync();
     if (status.ok() && link(temporary.c_str(), path.c_str()) != 0) status = Failed("create", path);
     unlink(temporary.c_str());
     ARROW_RETURN_NOT_OK(status);
-    return SyncDirectory(ParentOf(path));
+    return parent.Sync();
   }
 
   Status MakeDirectory(const std::string& path) override {

@@ -60,8 +60,10 @@ std::string LogicalType(const DataType& type) {
       const auto& decimal = static_cast<const arrow::Decimal128Type&>(type);
       return "decimal:128:" + std::to_string(decimal.precision()) + ":" + std::to_string(decimal.scale());
     }
-    case Type::FIXED_SIZE_BINARY:
-      return "fixed_size_binary:" + std::to_string(static_cast<const arrow::FixedSizeBinaryType&>(type).byte_width());
+    case Type::FIXED_SIZE_BINARY: {
+      const int32_t width = static_cast<const arrow::FixedSizeBinaryType&>(type).byte_width();
+      return width == 0 ? "" : "fixed_size_binary:" + std::to_string(width);
+    }
     case Type::FIXED_SIZE_LIST: {
       const auto& list = static_cast<const arrow::FixedSizeListType&>(type);
       const bool fits = arrow::is_integer(list.value_type()->id()) || arrow::is_floating(list.value_type()->id());
@@ -96,6 +98,13 @@ Status AddField(const arrow::Field& field, int32_t parent, const std::string& pa
 Result<std::vector<Field>> MakeFields(const arrow::Schema& schema) {
   std::vector<Field> fields;
   for (const auto& field : schema.fields()) {
+    // Lance refuses both when it goes on with the table.
+    if (field->name().find('.') != std::string::npos) {
+      return Status::Invalid("column ", field->name(), ": expected a name without '.'");
+    }
+    if (schema.GetAllFieldIndices(field->name()).size() > 1) {
+      return Status::Invalid("column ", field->name(), ": expected one of that name");
+    }
     ARROW_RETURN_NOT_OK(AddField(*field, -1, field->name(), fields));
   }
   return fields;

@@ -34,7 +34,9 @@ Result<Table> Table::Create(io::FileSystem& files, const std::string& directory,
   Table table(files, directory, schema, options);
   ARROW_ASSIGN_OR_RAISE(table.manifest_.fields, MakeFields(*schema));
   ARROW_ASSIGN_OR_RAISE(const auto versions, files.List(directory + "/_versions"));
-  if (!versions.empty()) return Status::AlreadyExists(directory, ": expected no table, found one");
+  const auto is_version = [](const std::string& name) { return name.ends_with(".manifest"); };
+  if (std::any_of(versions.begin(), versions.end(), is_version))
+    return Status::AlreadyExists(directory, ": expected no table, found one");
   for (const char* below : {"/data", "/_versions", "/_transactions"}) {
     ARROW_RETURN_NOT_OK(files.MakeDirectory(directory + below));
   }
@@ -114,6 +116,11 @@ uint64_t Table::RowId(uint64_t position) const {
   return static_cast<uint64_t>(fragment - first_rows_.begin()) << 32 | (position - *fragment);
 }
 
+bool Table::HasIndex(const std::string& name) const {
+  return std::any_of(manifest_.indices.begin(), manifest_.indices.end(),
+                     [&](const Index& index) { return index.name == name; });
+}
+
 int32_t Table::FieldId(int column) const {
   const auto is_top = [&](const Field& field) { return field.parent == -1 && column-- == 0; };
   return std::find_if(manifest_.fields.begin(), manifest_.fields.end(), is_top)->id;
@@ -127,11 +134,8 @@ Result<std::string> Table::MakeIndexDirectory(const Uuid& uuid) {
 
 Status Table::AddIndex(Index index) {
   Manifest next = manifest_;
-  for (const Index& other : next.indices) {
-    if (other.name == index.name) return Status::AlreadyExists(directory_, ": there is an index ", index.name);
-  }
+  if (HasIndex(index.name)) return Status::AlreadyExists(directory_, ": there is an index ", index.name);
   index.dataset_version = manifest_.version;
-  for (const Fragment& fragment : next.fragments) index.fragments.push_back(static_cast<uint32_t>(fragment.id));
   index.created_at_ms = NowNanos() / 1000000;
   next.indices.push_back(index);
   return Commit(std::move(next),

@@ -33,8 +33,9 @@ class Table {
   uint64_t rows() const { return first_rows_.back(); }
   const arrow::Schema& schema() const { return *schema_; }
   const TableOptions& options() const { return options_; }
-  // Of a row by its position, which there is.
+  // Of a row by its position, which there is: its fragment << 32 and the offset in that.
   uint64_t RowId(uint64_t position) const;
+  bool HasIndex(const std::string& name) const;
   // Of a column of the schema.
   int32_t FieldId(int column) const;
 
@@ -43,8 +44,8 @@ class Table {
 
   // Where an index's files go: a directory of its own, which is made.
   arrow::Result<std::string> MakeIndexDirectory(const Uuid& uuid);
-  // Commits the next version, with an index whose files are there. AlreadyExists, and the table is as it was, if there
-  // is an index of that name, or another writer has committed that version.
+  // Commits the next version, with an index of index.fragments whose files are there. AlreadyExists, and the table is
+  // as it was, if there is an index of that name, or another writer has committed that version.
   arrow::Status AddIndex(Index index);
 
   io::FileSystem& files() const { return *files_; }

@@ -58,7 +58,8 @@ class CodeStore {
   static uint64_t EstimateBytes(int32_t dim, uint64_t rows);
 
   uint32_t size() const { return size_; }
-  // Encodes the rows below `end` that have no codes yet, if there are enough. False: no memory, and nothing has changed.
+  // Encodes the rows below `end` that have no codes yet, if there are enough. False: no memory, and nothing has
+  // changed.
   [[nodiscard]] bool Append(const RowStore& rows, uint32_t end) noexcept;
   [[nodiscard]] bool Append(const RowStore& rows) noexcept { return Append(rows, rows.size()); }
   // Forgets rows from `size` on, and the centre with the first ones.

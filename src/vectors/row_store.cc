@@ -203,11 +203,19 @@ bool RowStore::Borrow(const std::shared_ptr<arrow::Buffer>& buffer) {
 
 arrow::Status RowStore::Append(const arrow::FixedSizeListArray& vectors, const std::function<uint64_t(int64_t)>& row_id,
                                const Halt& halt) {
-  const Mark mark = GetMark();
+  struct Undo {
+    ~Undo() {
+      if (!done) store.Restore(mark);
+    }
+    RowStore& store;
+    const Mark mark;
+    bool done = false;
+  } undo{*this, GetMark()};
   const bool half = IsHalf(vectors);
   const size_t bytes = static_cast<size_t>(dim_) * (half ? 2 : 4);
   const int64_t rows = vectors.length() - vectors.null_count();
-  if (rows == 0) return arrow::Status::OK();
+  undo.done = rows == 0;
+  if (undo.done) return arrow::Status::OK();
   const std::shared_ptr<arrow::Buffer>& buffer = vectors.values()->data()->buffers[1];
   const auto alignment = reinterpret_cast<uintptr_t>(buffer->data()) % (half ? 2 : 4);
   const int64_t slice = vectors.length() * static_cast<int64_t>(bytes);
@@ -218,10 +226,7 @@ arrow::Status RowStore::Append(const arrow::FixedSizeListArray& vectors, const s
                 (kind_ != DistanceKind::kCosine || inverse_norms_.Reserve(end));
   if (memory && borrow) memory = Borrow(buffer);
   for (int64_t i = 0; memory && i < vectors.length(); ++i) {
-    if (arrow::Status status = LookAt(halt, i); !status.ok()) {
-      Restore(mark);
-      return status;
-    }
+    ARROW_RETURN_NOT_OK(LookAt(halt, i));
     if (vectors.IsNull(i)) continue;
     const void* vector = VectorData(vectors, i);
     if (!borrow) {
@@ -243,8 +248,8 @@ arrow::Status RowStore::Append(const arrow::FixedSizeListArray& vectors, const s
     }
     ++size_;
   }
+  undo.done = memory;
   if (memory) return arrow::Status::OK();
-  Restore(mark);
   return arrow::Status::OutOfMemory("append: no memory for ", Plain(rows), " vectors of dimension ", Plain(dim_));
 }
 
