@@ -21,7 +21,10 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> ToLanceHnswBatch(const graph:
   auto distance_values = std::make_shared<arrow::FloatBuilder>(pool);
   arrow::ListBuilder neighbors(pool, neighbor_values);
   arrow::ListBuilder distances(pool, distance_values);
-  std::vector<char> scratch(version.rows == 0 ? 0 : scorer.scratch_bytes);
+  struct alignas(64) Line {  // as codes are to lie
+    char bytes[64];
+  };
+  std::vector<Line> scratch(version.rows == 0 ? 0 : (scorer.scratch_bytes + 63) / 64);
   std::vector<float> scored;
   std::vector<uint64_t> keys;
   std::vector<uint64_t> offsets = {0};

@@ -70,6 +70,12 @@ Status FileWriter::Write(const arrow::RecordBatch& batch) {
     return Status::Invalid("batch: expected the schema ", schema_->ToString(), ", got ", batch.schema()->ToString());
   }
   for (int i = 0; i < batch.num_columns(); ++i) {
+    if (!schema_->field(i)->nullable() && batch.column(i)->null_count() > 0) {
+      return Status::Invalid("column ", batch.column_name(i), ": expected no nulls, as its field says, got ",
+                             std::to_string(batch.column(i)->null_count()));
+    }
+  }
+  for (int i = 0; i < batch.num_columns(); ++i) {
     const Status status = encoders_[static_cast<size_t>(i)]->Append(*batch.column(i), rows_);
     if (!status.ok()) return status.WithMessage("column ", batch.column_name(i), ": ", status.message());
   }

@@ -188,6 +188,13 @@ TEST(Schema, IdsInPreorderAndLanceNames) {
   EXPECT_FALSE(fields[3].nullable);
 }
 
+TEST(Schema, WhatLanceWouldRefuse) {
+  const auto number = arrow::int32();
+  EXPECT_TRUE(MakeFields(*arrow::schema({arrow::field("a.b", number)})).status().IsInvalid());
+  EXPECT_TRUE(MakeFields(*arrow::schema({arrow::field("a", number), arrow::field("a", number)})).status().IsInvalid());
+  EXPECT_TRUE(MakeFields(*arrow::schema({arrow::field("a", arrow::fixed_size_binary(0))})).status().IsNotImplemented());
+}
+
 TEST(Schema, OtherTypesAreNamed) {
   const auto status = MakeFields(*arrow::schema({arrow::field("a", arrow::list(arrow::month_interval()))})).status();
   EXPECT_TRUE(status.IsNotImplemented());

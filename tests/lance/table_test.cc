@@ -111,6 +111,17 @@ TEST(Table, MemoryIsThatOfPages) {
   EXPECT_EQ(pool.bytes_allocated(), 0);
 }
 
+TEST(Table, NullsWhereThereMayBeNone) {
+  io::MemoryFileSystem files;
+  const auto schema = arrow::schema({arrow::field("a", arrow::int32(), /*nullable=*/false)});
+  Table table = Table::Create(files, "t", schema).ValueOrDie();
+  const auto nulls = arrow::MakeArrayOfNull(arrow::int32(), 2).ValueOrDie();
+  const auto batch = arrow::RecordBatch::Make(schema, 2, {nulls});
+  const arrow::Status status = table.Append(*arrow::RecordBatchReader::Make({batch}).ValueOrDie());
+  EXPECT_TRUE(status.IsInvalid()) << status;
+  EXPECT_EQ(table.version(), 0);
+}
+
 class OnDisk : public testing::Test {
  protected:
   OnDisk() : path_(std::filesystem::temp_directory_path() / ("pennon-lance-" + std::to_string(getpid()))) {}
@@ -165,8 +176,39 @@ TEST_F(OnDisk, ToLance) {
   ASSERT_TRUE(snapshot.ToLance(dataset, {.name = "other", .positions = positions}).ok());
   EXPECT_EQ(dataset.version(), 3);
 
+  positions.back() = 0;
+  EXPECT_TRUE(snapshot.ToLance(dataset, {.name = "twice", .positions = positions}).IsInvalid());
+  // What is refused is so before its files are written.
+  EXPECT_EQ(List(files_, path("t.lance/_indices")).size(), 2);
+
   EXPECT_TRUE(lance::Dataset::Create("s3://bucket/t.lance", schema).status().IsInvalid());
   EXPECT_TRUE(lance::Dataset::Create(path("t.lance"), schema).status().IsAlreadyExists());
+}
+
+// Lance scans the rows of fragments that an index does not name.
+TEST_F(OnDisk, AnIndexNamesTheFragmentsOfItsRows) {
+  const auto vectors = ToArray(Normal(10, 8, 1), 8);
+  auto index = LiveIndex::Make({.dim = 8}).ValueOrDie();
+  ASSERT_TRUE(index.Append(vectors).ok());
+  const auto schema = arrow::schema({arrow::field("v", vectors->type())});
+  auto dataset = lance::Dataset::Create(path("t.lance"), schema).ValueOrDie();
+  const auto batch = arrow::RecordBatch::Make(schema, 10, {vectors});
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_TRUE(dataset.Append(*arrow::RecordBatchReader::Make({batch}).ValueOrDie()).ok());
+  }
+  ASSERT_TRUE(index.GetSnapshot().ValueOrDie().ToLance(dataset, {}).ok());
+  const std::string manifest = files_.Read(path("t.lance/_versions/18446744073709551612.manifest")).ValueOrDie();
+  EXPECT_NE(manifest.find(RoaringBitmap({0})), std::string::npos);
+  EXPECT_EQ(manifest.find(RoaringBitmap({0, 1})), std::string::npos);
+}
+
+// What a killed first commit leaves is no table.
+TEST_F(OnDisk, ATableMayBeginWhereOneBegan) {
+  ASSERT_TRUE(files_.MakeDirectory(path("t.lance/_versions")).ok());
+  ASSERT_TRUE(files_.PutIfAbsent(path("t.lance/_versions/18446744073709551614.manifest.7.tmp"), "half").ok());
+  auto dataset = lance::Dataset::Create(path("t.lance"), Rows(0)->schema()).ValueOrDie();
+  EXPECT_TRUE(dataset.Append(*Rows(3)).ok());
+  EXPECT_EQ(dataset.version(), 1);
 }
 
 TEST_F(OnDisk, AnExportDuringAnIngestIsThatOfAQuietIndex) {
