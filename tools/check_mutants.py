@@ -31,7 +31,7 @@ def main():
         problems += [f"{patch.name}: no test {name}" for name in named if name not in tests]
         if not named:
             problems.append(f"{patch.name}: no `# tests:` in its first lines")
-        dry = ["patch", "-p1", "-s", "-f", "--dry-run", "-i", patch]
+        dry = ["patch", "-p1", "-s", "-f", "-F0", "--dry-run", "-i", patch]
         applied = subprocess.run(dry, cwd=ROOT, capture_output=True, text=True)
         if applied.returncode != 0:
             problems.append(f"{patch.name}: does not apply\n{applied.stdout}{applied.stderr}")

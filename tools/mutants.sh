@@ -47,7 +47,7 @@ for patch in "${patches[@]}"; do
   name=$(basename "$patch" .patch)
   preset=$(field preset "$patch")
   start=$SECONDS
-  if patch -p1 -s -f --dry-run -i "$patch" >/dev/null && patch -p1 -s -i "$patch"; then
+  if patch -p1 -s -f -F0 --dry-run -i "$patch" >/dev/null && patch -p1 -s -F0 -i "$patch"; then
     result=0
     # shellcheck disable=SC2046
     check "${preset:-release}" "build/$name.log" $(field tests "$patch") || result=$?
