@@ -14,11 +14,11 @@
 #include <arrow/api.h>
 #include <gtest/gtest.h>
 
-#include "io/memory_file_system.h"
 #include "lance/table.h"
 #include "pennon/lance.h"
 #include "pennon/live_index.h"
 #include "support/arrays.h"
+#include "support/memory_file_system.h"
 #include "support/vectors.h"
 
 namespace pennon::lance_format {
