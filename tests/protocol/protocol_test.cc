@@ -249,8 +249,8 @@ void Explore(void (*writer)(), const Reads& one, const Reads& other) {
               size_t{result.states}, size_t{result.executions}, result.seconds, size_t{Model::Reader::most_steps_in},
               size_t{Model::Reader::most_steps_a_list});
   // Two for each of two slots, and for the hint; three for a new one, whose place another reader may take; two to
-  // enter.
-  EXPECT_LE(Model::Reader::most_steps_in, 2u * 3 + 4 + 2);
+  // enter: never all of them in one search.
+  EXPECT_LE(Model::Reader::most_steps_in, 8u);
   // The record being written, and those of at most three live versions.
   EXPECT_LE(Model::Reader::most_steps_a_list, 4u);
 }
