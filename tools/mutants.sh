@@ -37,7 +37,7 @@ for preset in release tsan; do
     if [[ $(field preset "$patch") == "${preset/release/}" ]]; then field tests "$patch"; fi
   done | tr ' ' '\n' | sort -u)
   [[ -n $tests ]] || continue
-  cmake --preset "$preset" >/dev/null
+  cmake --preset "$preset" -DPENNON_WERROR=OFF >/dev/null
   # shellcheck disable=SC2086
   check "$preset" "build/unbroken.log" $tests || { cat build/unbroken.log; echo "mutants: tests fail unbroken" >&2; exit 1; }
 done
