@@ -77,6 +77,9 @@ inline DistanceKind KindOf(Metric metric) {
 struct Rows {
   const RowStore& vectors;
   const CodeStore* codes;  // null: none
+
+  // Whether so many rows have codes.
+  bool coded(uint32_t count) const { return codes != nullptr && count >= CodeStore::kFrom; }
 };
 
 // A vector that rows are scored against, in the forms that the mode needs.

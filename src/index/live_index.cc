@@ -67,7 +67,7 @@ struct [[gnu::visibility("hidden")]] LiveIndex::Impl {
   Result<VerifyReport> Verify(const graph::Graph::Reader& reader) const;
 
   // Whether so many rows have codes; the survey says whether walks go by them.
-  bool coded(uint32_t count) const { return coded_rows.codes != nullptr && count >= CodeStore::kFrom; }
+  bool coded(uint32_t count) const { return coded_rows.coded(count); }
 
   const LiveIndexOptions options;
   arrow::MemoryPool* const pool;
@@ -213,7 +213,7 @@ Result<LiveIndex::IdRange> LiveIndex::Impl::AppendWithinLimit(const std::shared_
       undo();
       return Cancelled(ending);
     }
-    end = std::min(std::max(end + kEncoded, CodeStore::kFrom), rows.size());
+    end = std::max(end + std::min(kEncoded, rows.size() - end), CodeStore::kFrom);
     if (!codes.Append(rows, end)) {
       undo();
       return Status::OutOfMemory("append: no memory for the codes of ", Plain(added), " rows");

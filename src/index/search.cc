@@ -27,7 +27,7 @@ Search::Search(const Searched& index, const graph::Graph::Reader& reader, const 
       reader_(reader),
       scratch_(reader.scratch()),
       query_(query),
-      has_codes_(index.coded.codes != nullptr && reader.version().rows >= CodeStore::kFrom),
+      has_codes_(index.coded.coded(reader.version().rows)),
       row_cost_(RowCost(index.exact.vectors.dim(), has_codes_)),
       scan_cost_(passing.ScanCost(row_cost_)),
       passing_(passing),
