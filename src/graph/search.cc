@@ -75,6 +75,11 @@ class SortedKeys {
   size_t room_ = 0;
 };
 
+void AskFor(const std::atomic<Record*>& head) {
+  const char* record = reinterpret_cast<const char*>(head.load(std::memory_order_relaxed));
+  for (size_t at = 0; at < 192; at += 64) __builtin_prefetch(record + at);
+}
+
 void Forget(Scratch& scratch) {
   PENNON_STEP("forget");
   for (uint32_t id : scratch.touched) scratch.visited[id / 64] = 0;
@@ -104,6 +109,7 @@ uint64_t Graph::Descend(const Probe& probe, uint32_t entry, int32_t from, int32_
     for (bool moved = true; moved;) {
       moved = false;
       const Record* record = ReadList(KeyId(best), level, tick);
+      AskFor(Head(KeyId(best), level - 1));  // the next one to read, if none is nearer
       scratch.Count(scratch.lists, 1);
       size_t n = 0;
       for (uint32_t id : record->neighbors()) {
@@ -196,12 +202,12 @@ Walked Graph::Beam(const Probe& probe, uint64_t entry, int32_t level, uint64_t t
       }
     }
     const std::atomic<Record*>& head = Head(KeyId(beam[next]), level);
-    const char* record = reinterpret_cast<const char*>(head.load(std::memory_order_relaxed));
-    for (size_t at = 0; at < 192; at += 64) __builtin_prefetch(record + at);
+    AskFor(head);
     size_t word = next / 64;
     expanded[word] |= uint64_t{1} << (next % 64);
     while (expanded[word] == ~uint64_t{0}) ++word;
     next = 64 * word + static_cast<size_t>(std::countr_one(expanded[word]));
+    if (next < beam.size()) AskFor(Head(KeyId(beam[next]), level));  // probably the one after
     return &head;
   };
   uint64_t asked = 1;  // the filter

@@ -102,9 +102,7 @@ inline void ScoreByCodes(const graph::Probe& probe, const uint32_t* ids, size_t 
 }
 
 inline void PrefetchCodes(const graph::Probe& probe, const uint32_t* ids, size_t n) noexcept {
-  const CodeStore& codes = *static_cast<const Rows*>(probe.source)->codes;
-  codes.PrefetchSketches(ids, n);
-  codes.PrefetchNibbles(ids, n);
+  static_cast<const Rows*>(probe.source)->codes->Prefetch(ids, n);
 }
 
 inline void PrefetchSketches(const graph::Probe& probe, const uint32_t* ids, size_t n) noexcept {

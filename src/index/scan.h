@@ -95,15 +95,24 @@ template <typename RowId>
 std::vector<SearchResult> RankBeam(const graph::Probe& exact, graph::Scratch& scratch, size_t k, double floor,
                                    RowId&& row_id) {
   constexpr size_t kBlock = 8;
+  constexpr size_t kAhead = 16;
   const std::span<const uint64_t> beam(scratch.beam.begin(), scratch.beam.size());
   std::vector<SearchResult> best;  // a max-heap once it has k
   best.reserve(k + 1);
   graph::Moments added;
   size_t ranked = 0;
+  size_t asked = 0;  // for memory
+  const auto ask = [&](size_t end) {
+    uint32_t ids[kAhead];
+    size_t n = 0;
+    for (end = std::min(end, beam.size()); asked < end; ++asked) ids[n++] = graph::KeyId(beam[asked]);
+    exact.Prefetch(ids, n);
+  };
   const auto rank = [&](size_t n) {
     uint32_t ids[kBlock];
     float distances[kBlock];
     for (size_t i = 0; i < n; ++i) ids[i] = graph::KeyId(beam[ranked + i]);
+    ask(ranked + kAhead);
     exact.Score(ids, n, distances);
     for (size_t i = 0; i < n; ++i) {
       added.Add(double{graph::KeyDistance(beam[ranked + i])} - distances[i]);

@@ -105,11 +105,7 @@ size_t Search::RuleOut(uint32_t* ids, size_t n, float distance) {
   }
   size_t left = 0;
   float least[kScanBlock];
-  const auto prefetch = [&](size_t from) {
-    const size_t ahead = std::min(n - std::min(n, from), kAhead);
-    codes->PrefetchSketches(ids + from, ahead);
-    codes->PrefetchNibbles(ids + from, ahead);
-  };
+  const auto prefetch = [&](size_t from) { codes->Prefetch(ids + from, std::min(n - std::min(n, from), kAhead)); };
   prefetch(0);
   for (size_t i = 0; i < n; i += kAhead) {
     prefetch(i + kAhead);

@@ -92,6 +92,14 @@ class CodeStore {
     const CodedRows place = GetRows();
     for (size_t i = 0; i < n; ++i) __builtin_prefetch(place.Sketch(rows[i]));
   }
+  void Prefetch(const uint32_t* rows, size_t n) const {
+    const CodedRows place = GetRows();
+    for (size_t i = 0; i < n; ++i) {
+      __builtin_prefetch(place.Sketch(rows[i]));
+      const uint8_t* nibbles = place.Nibbles(rows[i]);
+      for (size_t at = 0; at < blocks_ * kBlockNibbles; at += 64) __builtin_prefetch(nibbles + at);
+    }
+  }
   void PrefetchNibbles(const uint32_t* rows, size_t n) const {
     const CodedRows place = GetRows();
     for (size_t i = 0; i < n; ++i) {
