@@ -163,7 +163,11 @@ Result<Dataset> Dataset::Create(const std::string& path, const std::shared_ptr<a
     ARROW_ASSIGN_OR_RAISE(auto table,
                           lance_format::Table::Create(io::LocalFileSystem(), path, schema,
                                                       {.rows_a_fragment = options.rows_a_fragment,
-                                                       .pages = {.budget = options.page_bytes, .pool = pool}}));
+                                                       .pages = {.version = options.file_version == FileVersion::k2_0
+                                                                                ? lance_format::FileVersion::k2_0
+                                                                                : lance_format::FileVersion::k2_2,
+                                                                 .budget = options.page_bytes,
+                                                                 .pool = pool}}));
     return Dataset(std::make_unique<Impl>(Impl{std::move(table)}));
   });
 }

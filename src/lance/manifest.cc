@@ -25,7 +25,14 @@ enum class TimestampTag : Tag { kSeconds = 1, kNanos = 2 };
 enum class WriterVersionTag : Tag { kLibrary = 1, kVersion = 2 };
 enum class DataFormatTag : Tag { kFileFormat = 1, kVersion = 2 };
 enum class FragmentTag : Tag { kId = 1, kFiles = 2, kPhysicalRows = 4 };
-enum class DataFileTag : Tag { kPath = 1, kFields = 2, kColumnIndices = 3, kMajorVersion = 4, kSize = 6 };
+enum class DataFileTag : Tag {
+  kPath = 1,
+  kFields = 2,
+  kColumnIndices = 3,
+  kMajorVersion = 4,
+  kMinorVersion = 5,
+  kSize = 6
+};
 enum class IndexSectionTag : Tag { kIndices = 1 };
 enum class IndexTag : Tag {
   kUuid = 1,
@@ -51,7 +58,8 @@ std::string ToMessage(const DataFile& file) {
     message.add_string(DataFileTag::kPath, file.path);
     message.add_packed_int32(DataFileTag::kFields, file.field_ids.begin(), file.field_ids.end());
     message.add_packed_int32(DataFileTag::kColumnIndices, file.columns.begin(), file.columns.end());
-    message.add_uint32(DataFileTag::kMajorVersion, 2);  // the minor one is 0
+    message.add_uint32(DataFileTag::kMajorVersion, 2);
+    if (file.minor_version != 0) message.add_uint32(DataFileTag::kMinorVersion, file.minor_version);
     message.add_uint64(DataFileTag::kSize, file.size);
   });
 }
@@ -107,9 +115,9 @@ std::string ToMessage(const Manifest& manifest, bool has_index_section) {
                           writer.add_string(WriterVersionTag::kLibrary, "pennon");
                           writer.add_string(WriterVersionTag::kVersion, PENNON_VERSION);
                         }));
-    message.add_message(ManifestTag::kDataFormat, Message<DataFormatTag>([](auto& format) {
+    message.add_message(ManifestTag::kDataFormat, Message<DataFormatTag>([&](auto& format) {
                           format.add_string(DataFormatTag::kFileFormat, "lance");
-                          format.add_string(DataFormatTag::kVersion, "2.0");
+                          format.add_string(DataFormatTag::kVersion, manifest.file_version);
                         }));
   });
 }

@@ -15,6 +15,7 @@ struct DataFile {
   std::string path = {};  // in data/
   std::vector<int32_t> field_ids = {};
   std::vector<int32_t> columns = {};  // of the file, one a field
+  uint32_t minor_version = 0;         // of the file; the major one is 2
   uint64_t size = 0;                  // bytes
 };
 
@@ -47,6 +48,7 @@ struct Manifest {
   std::vector<Index> indices = {};
   int64_t created_at_ns = 0;          // since the epoch
   std::string transaction_file = {};  // in _transactions/
+  std::string file_version = "2.0";   // of data files
 };
 
 // The bytes of a manifest file.

@@ -33,6 +33,7 @@ Result<Table> Table::Create(io::FileSystem& files, const std::string& directory,
   if (options.rows_a_fragment == 0) return Status::Invalid("rows_a_fragment: expected at least 1, got 0");
   Table table(files, directory, schema, options);
   ARROW_ASSIGN_OR_RAISE(table.manifest_.fields, MakeFields(*schema));
+  table.manifest_.file_version = options.pages.version == FileVersion::k2_0 ? "2.0" : "2.2";
   ARROW_ASSIGN_OR_RAISE(const auto versions, files.List(directory + "/_versions"));
   const auto is_version = [](const std::string& name) { return name.ends_with(".manifest"); };
   if (std::any_of(versions.begin(), versions.end(), is_version))
@@ -77,9 +78,10 @@ Result<std::vector<Fragment>> Table::WriteFragments(arrow::RecordBatchReader& ro
         file = {.path = Uuid::Random().ToString() + ".lance"};
         ARROW_ASSIGN_OR_RAISE(auto output, files_->Create(directory_ + "/data/" + file.path));
         ARROW_ASSIGN_OR_RAISE(writer, FileWriter::Make(std::move(output), schema_, options_.pages));
-        file.field_ids.resize(writer->fields().size());
-        std::iota(file.field_ids.begin(), file.field_ids.end(), 0);
-        file.columns = file.field_ids;  // a 2.0 file has a column for each field
+        file.minor_version = options_.pages.version == FileVersion::k2_0 ? 0 : 2;
+        file.field_ids = writer->column_fields();
+        file.columns.resize(file.field_ids.size());
+        std::iota(file.columns.begin(), file.columns.end(), 0);
       }
       const auto room = static_cast<int64_t>(options_.rows_a_fragment - writer->rows());
       const int64_t count = std::min(batch->num_rows() - from, room);
