@@ -1,7 +1,7 @@
-// Goes on with a Lance table, as others left it. Each of TIMES it appends all rows of an Arrow IPC file and, if told to,
-// makes an index of them, of column `v`, named after the version. It says `at VERSION ROWS` when it has opened the table
-// and after each commit; with `wait` it goes on after each when it reads a line.
-// append_table TABLE.lance IN.arrow TIMES rows|index|only-index [wait]
+// Goes on with a Lance table, as others left it. Each of TIMES it appends all rows of an Arrow IPC file and, if told
+// to, makes an index of them, of column `v`, named after the version. It says `at VERSION ROWS` when it has opened the
+// table and after each commit; with `wait` it goes on after each when it reads a line. append_table TABLE.lance
+// IN.arrow TIMES rows|index|only-index [wait]
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -30,8 +30,8 @@ Status AddIndex(Dataset& dataset, const arrow::Table& rows, uint64_t position) {
   std::vector<uint64_t> positions(static_cast<size_t>(rows.num_rows()));
   std::iota(positions.begin(), positions.end(), position);
   ARROW_ASSIGN_OR_RAISE(auto snapshot, index.GetSnapshot());
-  return snapshot.ToLance(
-      dataset, {.column = "v", .name = "of_" + std::to_string(dataset.version()), .positions = positions});
+  return snapshot.ToLance(dataset,
+                          {.column = "v", .name = "of_" + std::to_string(dataset.version()), .positions = positions});
 }
 
 Status Run(char** argv, int argc) {

@@ -19,7 +19,7 @@ import pyarrow.ipc
 PENNON = os.path.abspath(os.environ["PENNON"])
 APPEND_TABLE = os.path.abspath(os.environ["APPEND_TABLE"])
 DIM = 8
-VERSIONS = ("2.0",)
+VERSIONS = ("2.0", "2.2")
 
 
 def rows(first, count):
@@ -63,7 +63,7 @@ class Case(unittest.TestCase):
 
         return go
 
-    def make(self, version="2.0", count=500, **options):
+    def make(self, version=VERSIONS[-1], count=500, **options):
         return lance.write_dataset(rows(0, count), self.path, data_storage_version=version, **options)
 
     def ids(self):
@@ -153,14 +153,41 @@ class TablesOfPylance(Case):
                 self.assertEqual(self.nearest(vector(rows(500, 9), 4)), [504])
 
     def test_lancedb(self):
-        database = lancedb.connect(self.folder, storage_options={"new_table_data_storage_version": VERSIONS[-1]})
-        database.create_table("t", rows(0, 500))
-        self.pennon(rows(500, 20), "index")
+        for version in VERSIONS:
+            with self.subTest(version=version):
+                database = lancedb.connect(
+                    os.path.join(self.folder, version), storage_options={"new_table_data_storage_version": version})
+                self.path = os.path.join(self.folder, version, "t.lance")
+                table = database.create_table("t", rows(0, 500))
+                table.create_index("v", config=lancedb.index.HnswSq(num_partitions=1))
+                table.add(rows(500, 3))
+                for first in (600, 700):
+                    self.pennon(rows(first, 20))
+                    table = database.open_table("t")
+                    self.assertIn("ANNSubIndex", table.search([0.0] * DIM).explain_plan())
+                    found = table.search(vector(rows(first, 20), 4)).limit(1).to_arrow()
+                    self.assertEqual(found["id"].to_pylist(), [first + 4])
+                    table.add(rows(first + 50, 3))
+                stale = database.open_table("t")
+                self.pennon(rows(800, 20))
+                stale.add(rows(820, 3))
+                stale.delete("id = 3")
+                stale.optimize()
+                self.assertEqual(database.open_table("t").count_rows(), 500 + 3 + 2 * 23 + 23 - 1)
+                found = database.open_table("t").search(vector(rows(800, 20), 4)).limit(1).to_arrow()
+                self.assertEqual(found["id"].to_pylist(), [804])
+
+    def test_an_index_for_lancedb(self):
+        database = lancedb.connect(self.folder)
+        database.create_table("t", rows(0, 500)).add(rows(500, 3))
+        self.pennon(rows(600, 20), "index")
         table = database.open_table("t")
-        table.add(rows(520, 3))
-        self.assertEqual(table.count_rows(), 523)
-        found = table.search(vector(rows(500, 20), 4)).limit(1).to_arrow()
-        self.assertEqual(found["id"].to_pylist(), [504])
+        self.assertIn("ANNSubIndex", table.search([0.0] * DIM).explain_plan())
+        self.assertEqual(table.search(vector(rows(600, 20), 4)).limit(1).to_arrow()["id"].to_pylist(), [604])
+        self.assertEqual(table.search(vector(rows(500, 3), 1)).limit(1).to_arrow()["id"].to_pylist(), [501])
+        table.add(rows(700, 2))
+        table.optimize()
+        self.assertEqual(table.search(vector(rows(700, 2), 1)).limit(1).to_arrow()["id"].to_pylist(), [701])
 
 
 class Stale(Case):

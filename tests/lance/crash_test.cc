@@ -29,7 +29,7 @@ using arrow::Status;
 using Files = io::FaultyFileSystem;
 
 constexpr int kDim = 4;
-constexpr TableOptions kOptions = {.rows_a_fragment = 20, .pages = {.budget = 256}};
+constexpr TableOptions kOptions = {.rows_a_fragment = 20, .pages = {.budget = 1 << 11}};
 
 std::shared_ptr<arrow::Array> Vectors(uint64_t seed) { return ToArray(Normal(30, kDim, seed), kDim); }
 
