@@ -1,8 +1,10 @@
 // ctest: labels=contract-10,asan,tsan timeout=120
 // Tables on a file system in memory and on the machine's: what is committed when, by whom, and what a failure leaves.
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <csignal>
 #include <cstring>
 #include <filesystem>
 #include <memory>
@@ -195,6 +197,40 @@ TEST_F(OnDisk, FilesArePutOnce) {
   EXPECT_TRUE(List(files_, path("none")).empty());
   EXPECT_TRUE(files_.Create(path("none/f")).status().IsIOError());
   EXPECT_FALSE(files_.MakeDirectory(path("a/b/f/c")).ok());
+}
+
+TEST_F(OnDisk, AFileThatIsTooLargeIsNotPut) {
+  ASSERT_TRUE(files_.MakeDirectory(path("a")).ok());
+  rlimit limit;
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &limit), 0);
+  const auto ignored = std::signal(SIGXFSZ, SIG_IGN);
+  const rlimit small{.rlim_cur = 100, .rlim_max = limit.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+  const arrow::Status status = files_.PutIfAbsent(path("a/f"), std::string(101, 'x'));
+  setrlimit(RLIMIT_FSIZE, &limit);
+  std::signal(SIGXFSZ, ignored);
+  EXPECT_TRUE(status.IsIOError()) << status;
+  EXPECT_TRUE(List(files_, path("a")).empty());
+}
+
+TEST_F(OnDisk, FilesAreListedWithWhatIsBelow) {
+  ASSERT_TRUE(files_.MakeDirectory(path("a/b")).ok());
+  ASSERT_TRUE(files_.PutIfAbsent(path("a/b/f"), "one").ok());
+  ASSERT_TRUE(files_.PutIfAbsent(path("a/c"), "").ok());
+  for (const char* directory : {"a", "a/", "a//"}) {
+    const auto found = files_.ListFiles(path(directory)).ValueOrDie();
+    ASSERT_EQ(found.size(), 2);
+    EXPECT_EQ(found[0].path, "b/f");
+    EXPECT_EQ(found[0].size, 3);
+    EXPECT_GT(found[0].modified_ns, int64_t{1700000000} * 1000000000);
+    EXPECT_EQ(found[1].path, "c");
+  }
+  EXPECT_TRUE(files_.ListFiles(path("none")).ValueOrDie().empty());
+  EXPECT_TRUE(files_.Remove(path("a/b")).IsIOError());
+  EXPECT_TRUE(files_.Remove(path("a/b/f")).ok());
+  EXPECT_TRUE(files_.Remove(path("a/b")).ok());
+  EXPECT_TRUE(files_.Remove(path("a/b")).ok());
+  EXPECT_EQ(List(files_, path("a")), std::vector<std::string>{"c"});
 }
 
 TEST_F(OnDisk, ToLance) {
