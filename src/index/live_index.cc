@@ -416,7 +416,8 @@ Status Snapshot::ToLance(lance::Dataset& dataset, const lance::IndexOptions& opt
       // Lance does not read distances of edges; those of codes are a quarter of the work.
       const bool coded = index.coded(size());
       const graph::Scorer scorer = MakeScorer(coded ? index.coded_rows : index.exact_rows);
-      return pennon::ToLanceHnswBatch(index.graph, reader, scorer, index.options.build, index.pool, {.coded = coded});
+      return pennon::ToLanceHnswBatch(index.graph, reader, scorer, index.options.build, index.pool, {.coded = coded},
+                                      ThreadsOf(options.threads));
     };
     return AddLanceIndex(dataset.impl_->table, options, index.options, index.rows, size(), graph);
   });
