@@ -4,6 +4,7 @@
 // Threads: a FileSystem may be used from any thread, a file from one at a time.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -23,6 +24,12 @@ class OutputFile {
   virtual arrow::Status Close() = 0;
 };
 
+struct FileInfo {
+  std::string path = {};    // below the directory that was listed
+  uint64_t size = 0;        // bytes
+  int64_t modified_ns = 0;  // since the epoch
+};
+
 class FileSystem {
  public:
   virtual ~FileSystem() = default;
@@ -36,6 +43,10 @@ class FileSystem {
   virtual arrow::Status MakeDirectory(const std::string& path) = 0;
   // Names in a directory, sorted; none if there is no such directory.
   virtual arrow::Result<std::vector<std::string>> List(const std::string& path) = 0;
+  // Files in a directory and below it, sorted by path.
+  virtual arrow::Result<std::vector<FileInfo>> ListFiles(const std::string& path) = 0;
+  // A file or an empty directory, which may come back if the machine fails; fine if it is not there.
+  virtual arrow::Status Remove(const std::string& path) = 0;
   virtual arrow::Result<std::string> Read(const std::string& path) = 0;
 };
 
