@@ -213,6 +213,14 @@ TEST(FullZip, NullsAndEmptyLists) {
   EXPECT_EQ(pages[0].buffers, (Buffers{"10010b14151209000002", "000304050a"}));
 }
 
+// Though null lists may be empty and of null numbers elsewhere.
+TEST(FullZip, LevelsAreThoseOfThePage) {
+  auto pages = Zipped({FromJson(arrow::list(arrow::int8()), "[[7], null]")});
+  EXPECT_EQ(pages[0].buffers[0], "020703");
+  pages = Zipped({FromJson(arrow::struct_({arrow::field("a", arrow::int8())}), R"([{"a": 7}, null])")});
+  EXPECT_EQ(pages[0].buffers[0].substr(0, 6), "000701");
+}
+
 TEST(FullZip, AColumnIsALeaf) {
   const auto type = arrow::struct_({arrow::field("l", arrow::list(arrow::int8())), arrow::field("b", arrow::utf8())});
   const auto pages =

@@ -247,11 +247,12 @@ std::vector<uint64_t> RowIds(const std::string& file, size_t count) {
 // Null vectors have no ids, row ids are the caller's, a batch that failed is none, and one of nulls alone is one.
 TEST_F(OnDisk, RowsKeepTheirPlaces) {
   const auto vectors = ToArray(Normal(20, 8, 1), 8, {0, 1, 2, 3, 4, 5, 6, 9, 15, 19});
-  auto index = LiveIndex::Make({.dim = 8, .max_rows = 12}).ValueOrDie();
+  auto index = LiveIndex::Make({.dim = 8, .memory_limit = 2 << 20}).ValueOrDie();
   const auto row_ids = FromJson(arrow::uint64(), "[19, 3, 4, 7, 7, 1, 2, 0, 9, 11]");
   ASSERT_TRUE(index.Append(vectors->Slice(0, 10), {.row_ids = row_ids}).ok());
   ASSERT_TRUE(index.Append(vectors->Slice(0, 5)).ok());  // nulls
-  ASSERT_TRUE(index.Append(ToArray(Normal(12, 8, 2), 8, {3})).status().IsCapacityError());
+  // Its vectors have room, its lists have not.
+  ASSERT_TRUE(index.Append(ToArray(Normal(20000, 8, 2), 8, {3})).status().IsCapacityError());
   std::stop_source stopped;
   stopped.request_stop();
   ASSERT_TRUE(index.Append(vectors->Slice(5, 10), {.stop_token = stopped.get_token()}).status().IsCancelled());
