@@ -14,6 +14,7 @@
 #include <arrow/api.h>
 #include <gtest/gtest.h>
 
+#include "lance/file_writer.h"
 #include "lance/table.h"
 #include "pennon/lance.h"
 #include "pennon/live_index.h"
@@ -169,6 +170,18 @@ TEST(Table, StructsWithoutFieldsAreOf20) {
   EXPECT_TRUE(status.IsNotImplemented()) << status;
   EXPECT_NE(status.message().find("column l.item: expected a struct of at least one field"), std::string::npos)
       << status;
+}
+
+TEST(Table, ValuesWiderThanAPageCanSay) {
+  io::MemoryFileSystem files;
+  const auto make = [&](const char* name, FileVersion version) {
+    const auto schema = arrow::schema({arrow::field("v", arrow::fixed_size_list(arrow::float32(), 200000000))});
+    return FileWriter::Make(files.Create(name).ValueOrDie(), schema, {.version = version}).status();
+  };
+  EXPECT_TRUE(make("f", FileVersion::k2_0).ok());
+  const arrow::Status status = make("g", FileVersion::k2_2);
+  EXPECT_TRUE(status.IsNotImplemented()) << status;
+  EXPECT_NE(status.message().find("column v: expected values of less than 2^32 bits"), std::string::npos) << status;
 }
 
 class OnDisk : public testing::Test {
