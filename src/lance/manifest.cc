@@ -402,6 +402,7 @@ Result<Manifest> ReadManifest(std::string_view file) {
       ARROW_RETURN_NOT_OK(CheckName("transaction file", manifest.transaction_file));
     }
     std::vector<uint64_t> ids;
+    ids.reserve(manifest.fragments.size());
     for (const Fragment& fragment : manifest.fragments) ids.push_back(fragment.id);
     std::sort(ids.begin(), ids.end());
     if (std::adjacent_find(ids.begin(), ids.end()) != ids.end()) {
