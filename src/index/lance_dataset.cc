@@ -241,15 +241,13 @@ Result<Dataset> Dataset::Open(const std::string& path, const OpenOptions& option
 Result<CleanupResult> Dataset::Cleanup(const std::string& path, const CleanupOptions& options) {
   return Guard([&]() -> Result<CleanupResult> {
     ARROW_RETURN_NOT_OK(CheckOptions(path, {}).status());
-    using std::chrono::nanoseconds;
-    const auto now =
-        std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch());
-    if (options.older_than.count() < 0 || options.older_than > now) {
+    const std::chrono::nanoseconds now = std::chrono::system_clock::now().time_since_epoch();
+    if (options.older_than.count() < 0 || options.older_than > std::chrono::duration_cast<std::chrono::seconds>(now)) {
       return Invalid("older_than: expected 0 to the seconds since 1970, got ", options.older_than.count());
     }
     io::FileSystem& files = io::LocalFileSystem();
     ARROW_ASSIGN_OR_RAISE(const auto orphans,
-                          lance_format::FindOrphans(files, path, nanoseconds(now - options.older_than).count()));
+                          lance_format::FindOrphans(files, path, (now - options.older_than).count()));
     if (!options.dry_run) ARROW_RETURN_NOT_OK(lance_format::RemoveFiles(files, path, orphans));
     CleanupResult result;
     for (const io::FileInfo& orphan : orphans) {
