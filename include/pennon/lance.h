@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -33,6 +34,11 @@ struct WriteOptions {
   arrow::MemoryPool* pool = nullptr;   // null: arrow::default_memory_pool(); outlives the dataset
 };
 
+struct OpenOptions {
+  std::optional<uint64_t> version = {};  // the newest by default; others may only be read
+  WriteOptions write = {};
+};
+
 // What an index holds beside the graph: the vectors, or codes of 8 bits a dimension of one range for all, which rank
 // roughly, so that a query wants a refine_factor.
 enum class IndexType { kHnswFlat, kHnswSq };
@@ -53,6 +59,9 @@ class PENNON_EXPORT Dataset {
   // type that is not in docs/lance.md.
   static arrow::Result<Dataset> Create(const std::string& path, const std::shared_ptr<arrow::Schema>& schema,
                                        const WriteOptions& options = {});
+  // A table, of Lance's or of Pennon's. IOError if there is none, or not that version; Invalid if its manifest is
+  // damaged; NotImplemented for a type that is not in docs/lance.md and for what a table says that readers must know.
+  static arrow::Result<Dataset> Open(const std::string& path, const OpenOptions& options = {});
   Dataset(Dataset&&) noexcept;
   Dataset& operator=(Dataset&&) noexcept;
   ~Dataset();
@@ -60,8 +69,8 @@ class PENNON_EXPORT Dataset {
   // Makes the next version, with these rows at the end. Rows that an index does not know are scanned by searches.
   arrow::Status Append(arrow::RecordBatchReader& rows);
 
-  uint64_t version() const;  // the newest of this Dataset, from 1; 0: none yet
-  uint64_t rows() const;     // in it
+  uint64_t version() const;  // that this Dataset is at, from 1; 0: none yet
+  uint64_t rows() const;     // in it, without those that are deleted
 
   struct Impl;  // not for users
 

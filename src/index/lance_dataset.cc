@@ -13,6 +13,7 @@
 #include "index/adapters.h"
 #include "io/file_system.h"
 #include "lance/hnsw_index.h"
+#include "lance/roaring.h"
 
 namespace pennon {
 namespace {
@@ -90,6 +91,10 @@ Status AddLanceIndex(Table& table, const lance::IndexOptions& options, const Liv
                      const RowStore& store, uint32_t rows,
                      const std::function<Result<std::shared_ptr<arrow::RecordBatch>>()>& make_graph) {
   if (rows == 0) return Invalid("snapshot: expected at least one row, got 0");
+  ARROW_RETURN_NOT_OK(table.CheckWritable());
+  if (table.has_deletions()) {
+    return Status::NotImplemented("table: expected one without deleted rows, got one with some");
+  }
   ARROW_ASSIGN_OR_RAISE(const int column, FindColumn(table.schema(), options.column, index.dim));
   ARROW_RETURN_NOT_OK(CheckPositions(options.positions, rows, table.rows()));
   const arrow::Field& field = *table.schema().field(column);
@@ -127,10 +132,11 @@ Status AddLanceIndex(Table& table, const lance::IndexOptions& options, const Liv
   ARROW_ASSIGN_OR_RAISE(auto files,
                         lance_format::WriteHnswIndex(table.files(), directory, hnsw, table.options().pages));
   return table.AddIndex({.uuid = uuid,
-                         .field_id = table.FieldId(column),
+                         .field_ids = {table.FieldId(column)},
                          .name = name,
-                         .fragments = {fragments.begin(), fragments.end()},
+                         .fragments = lance_format::RoaringBitmap({fragments.begin(), fragments.end()}),
                          .details = lance_format::HnswIndexDetails(hnsw),
+                         .version = 1,
                          .files = std::move(files)});
 }
 
@@ -141,6 +147,25 @@ namespace pennon::inline PENNON_ABI::lance {
 using arrow::Result;
 using arrow::Status;
 
+namespace {
+
+Result<lance_format::TableOptions> CheckOptions(const std::string& path, const WriteOptions& options) {
+  if (path.find("://") != std::string::npos) {
+    return Invalid("path: expected one of a local file system, got ", path);
+  }
+  if (options.rows_a_fragment < 1 || options.rows_a_fragment > 0xFFFFFFFFu) {
+    return Invalid("rows_a_fragment: expected 1 to 2^32 - 1, got ", options.rows_a_fragment);
+  }
+  if (options.page_bytes < 1 || options.page_bytes > 1 << 30) {
+    return Invalid("page_bytes: expected 1 to 2^30, got ", options.page_bytes);
+  }
+  arrow::MemoryPool* pool = options.pool != nullptr ? options.pool : arrow::default_memory_pool();
+  return lance_format::TableOptions{.rows_a_fragment = options.rows_a_fragment,
+                                    .pages = {.budget = options.page_bytes, .pool = pool}};
+}
+
+}  // namespace
+
 Dataset::Dataset(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Dataset::Dataset(Dataset&&) noexcept = default;
 Dataset& Dataset::operator=(Dataset&&) noexcept = default;
@@ -150,20 +175,17 @@ Result<Dataset> Dataset::Create(const std::string& path, const std::shared_ptr<a
                                 const WriteOptions& options) {
   return Guard([&]() -> Result<Dataset> {
     if (schema == nullptr) return Invalid("schema: expected one, got null");
-    if (path.find("://") != std::string::npos) {
-      return Invalid("path: expected one of a local file system, got ", path);
-    }
-    if (options.rows_a_fragment < 1 || options.rows_a_fragment > 0xFFFFFFFFu) {
-      return Invalid("rows_a_fragment: expected 1 to 2^32 - 1, got ", options.rows_a_fragment);
-    }
-    if (options.page_bytes < 1 || options.page_bytes > 1 << 30) {
-      return Invalid("page_bytes: expected 1 to 2^30, got ", options.page_bytes);
-    }
-    arrow::MemoryPool* pool = options.pool != nullptr ? options.pool : arrow::default_memory_pool();
+    ARROW_ASSIGN_OR_RAISE(const auto table_options, CheckOptions(path, options));
+    ARROW_ASSIGN_OR_RAISE(auto table, lance_format::Table::Create(io::LocalFileSystem(), path, schema, table_options));
+    return Dataset(std::make_unique<Impl>(Impl{std::move(table)}));
+  });
+}
+
+Result<Dataset> Dataset::Open(const std::string& path, const OpenOptions& options) {
+  return Guard([&]() -> Result<Dataset> {
+    ARROW_ASSIGN_OR_RAISE(const auto table_options, CheckOptions(path, options.write));
     ARROW_ASSIGN_OR_RAISE(auto table,
-                          lance_format::Table::Create(io::LocalFileSystem(), path, schema,
-                                                      {.rows_a_fragment = options.rows_a_fragment,
-                                                       .pages = {.budget = options.page_bytes, .pool = pool}}));
+                          lance_format::Table::Open(io::LocalFileSystem(), path, options.version, table_options));
     return Dataset(std::make_unique<Impl>(Impl{std::move(table)}));
   });
 }

@@ -1,10 +1,11 @@
-// A Lance table on its way to disk: data files, then versions, each committed by one manifest that must not exist
-// before. What fails leaves files that no manifest names.
+// A Lance table: a version of it, and its way to the next ones: data files, then a version, committed by one manifest
+// that must not exist before. What fails leaves files that no manifest names.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,9 @@ struct TableOptions {
   PageOptions pages = {};
 };
 
+// By which names of manifests a table is written: 2^64 - 1 - version in 20 digits, or the version (V2 and V1 in Lance).
+enum class ManifestNaming { kDescending, kAscending };
+
 class Table {
  public:
   // Makes the directory, and no version yet. AlreadyExists if it holds a table; NotImplemented for a type that the
@@ -29,16 +33,25 @@ class Table {
   static arrow::Result<Table> Create(io::FileSystem& files, const std::string& directory,
                                      const std::shared_ptr<arrow::Schema>& schema, const TableOptions& options = {});
 
+  // A version, which may only be read if it is not the newest; by default that. Files must outlive the table.
+  static arrow::Result<Table> Open(io::FileSystem& files, const std::string& directory,
+                                   std::optional<uint64_t> version = {}, const TableOptions& options = {});
+
+  const std::string& directory() const { return directory_; }
+  const Manifest& manifest() const { return manifest_; }
   uint64_t version() const { return manifest_.version; }
-  uint64_t rows() const { return first_rows_.back(); }
+  uint64_t rows() const { return rows_; }  // without those that are deleted
+  bool has_deletions() const { return rows_ != first_rows_.back(); }
   const arrow::Schema& schema() const { return *schema_; }
   const TableOptions& options() const { return options_; }
-  // Of a row by its position, which there is: its fragment << 32 and the offset in that.
+  // Of a row by its position, which there is, in a table without deletions: its fragment << 32 and the offset in that.
   uint64_t RowId(uint64_t position) const;
   bool HasIndex(const std::string& name) const;
   // Of a column of the schema.
   int32_t FieldId(int column) const;
 
+  // NotImplemented or Invalid if this version is none that may be written after.
+  arrow::Status CheckWritable() const;
   // Writes rows of the schema and commits the next version with them.
   arrow::Status Append(arrow::RecordBatchReader& rows);
 
@@ -55,6 +68,7 @@ class Table {
         const TableOptions& options)
       : files_(&files), directory_(std::move(directory)), schema_(std::move(schema)), options_(options) {}
 
+  void SetManifest(Manifest manifest);
   using MakeTransaction = std::function<std::string(const Uuid& uuid)>;
   arrow::Result<std::vector<Fragment>> WriteFragments(arrow::RecordBatchReader& rows);
   // Transaction first, so that there is no version without one.
@@ -64,8 +78,11 @@ class Table {
   std::string directory_;
   std::shared_ptr<arrow::Schema> schema_;
   TableOptions options_;
-  Manifest manifest_;                       // of the newest version that is ours
-  std::vector<uint64_t> first_rows_ = {0};  // position of each fragment's first row, and how many rows there are
+  ManifestNaming naming_ = ManifestNaming::kDescending;
+  bool newest_ = true;  // when it was opened
+  Manifest manifest_;
+  std::vector<uint64_t> first_rows_ = {0};  // place of each fragment's first row, and how many rows there are in all
+  uint64_t rows_ = 0;
 };
 
 }  // namespace pennon::lance_format

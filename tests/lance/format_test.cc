@@ -10,6 +10,7 @@
 #include "lance/array_encoding.h"
 #include "lance/encoder.h"
 #include "lance/manifest.h"
+#include "lance/roaring.h"
 #include "lance/schema.h"
 #include "lance/uuid.h"
 #include "support/arrays.h"

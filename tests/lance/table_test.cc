@@ -14,6 +14,7 @@
 #include <arrow/api.h>
 #include <gtest/gtest.h>
 
+#include "lance/roaring.h"
 #include "lance/table.h"
 #include "pennon/lance.h"
 #include "pennon/live_index.h"
