@@ -98,8 +98,12 @@ class FixedWidthPage : public PageDecoder {
     };
     std::shared_ptr<arrow::Buffer> validity;
     std::shared_ptr<arrow::Buffer> item_validity;
-    if (validity_) ARROW_ASSIGN_OR_RAISE(validity, take(*validity_, rows));
-    if (item_validity_) ARROW_ASSIGN_OR_RAISE(item_validity, take(*item_validity_, items));
+    if (validity_) {
+      ARROW_ASSIGN_OR_RAISE(validity, take(*validity_, rows));
+    }
+    if (item_validity_) {
+      ARROW_ASSIGN_OR_RAISE(item_validity, take(*item_validity_, items));
+    }
     ARROW_ASSIGN_OR_RAISE(auto values, take(values_, items));
     const auto count = static_cast<int64_t>(CountOf(rows));
     if (!list) return arrow::MakeArray(arrow::ArrayData::Make(type_, count, {validity, values}));
@@ -163,7 +167,9 @@ class EndsReader {
       if (before > begin) lists.items.push_back({begin, before - begin});
     }
     lists.null_count = validity.false_count();
-    if (lists.null_count > 0) ARROW_ASSIGN_OR_RAISE(lists.validity, validity.Finish());
+    if (lists.null_count > 0) {
+      ARROW_ASSIGN_OR_RAISE(lists.validity, validity.Finish());
+    }
     return lists;
   }
 

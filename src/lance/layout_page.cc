@@ -185,14 +185,18 @@ class Values {
     const int64_t count = validity_.length();
     const int64_t null_count = validity_.false_count();
     std::shared_ptr<arrow::Buffer> validity;
-    if (null_count > 0) ARROW_ASSIGN_OR_RAISE(validity, validity_.Finish());
+    if (null_count > 0) {
+      ARROW_ASSIGN_OR_RAISE(validity, validity_.Finish());
+    }
     ARROW_ASSIGN_OR_RAISE(auto bytes, bytes_.Finish());
     if (format_.variable()) return MakeBinary(type, offsets_, bytes, validity, null_count, pool_);
     if (type->id() != arrow::Type::FIXED_SIZE_LIST) {
       return arrow::MakeArray(arrow::ArrayData::Make(type, count, {validity, bytes}, null_count));
     }
     std::shared_ptr<arrow::Buffer> item_validity;
-    if (format_.validity_bytes() > 0) ARROW_ASSIGN_OR_RAISE(item_validity, item_validity_.Finish());
+    if (format_.validity_bytes() > 0) {
+      ARROW_ASSIGN_OR_RAISE(item_validity, item_validity_.Finish());
+    }
     const auto items = arrow::ArrayData::Make(type->field(0)->type(), count * static_cast<int64_t>(format_.dimension()),
                                               {item_validity, bytes});
     return arrow::MakeArray(arrow::ArrayData::Make(type, count, {validity}, {items}, null_count));
@@ -505,7 +509,9 @@ Result<std::shared_ptr<arrow::Array>> ConstantPage::Leaf(const std::vector<uint1
   }
   const int64_t null_count = validity.false_count();
   std::shared_ptr<arrow::Buffer> bits;
-  if (null_count > 0) ARROW_ASSIGN_OR_RAISE(bits, validity.Finish());
+  if (null_count > 0) {
+    ARROW_ASSIGN_OR_RAISE(bits, validity.Finish());
+  }
   return arrow::MakeArray(arrow::ArrayData::Make(type, static_cast<int64_t>(visible), {bits, values}, null_count));
 }
 

@@ -64,7 +64,9 @@ Result<std::shared_ptr<arrow::Array>> Levels::Assemble(Entries entries, std::sha
       if (HasNulls(layers_[layer])) ++level;
       const int64_t null_count = validity.false_count();
       std::shared_ptr<arrow::Buffer> bits;
-      if (null_count > 0) ARROW_ASSIGN_OR_RAISE(bits, validity.Finish());
+      if (null_count > 0) {
+        ARROW_ASSIGN_OR_RAISE(bits, validity.Finish());
+      }
       array = arrow::MakeArray(
           arrow::ArrayData::Make(types_[layer], array->length(), {bits}, {array->data()}, null_count));
       continue;
@@ -100,7 +102,9 @@ Result<std::shared_ptr<arrow::Array>> Levels::Assemble(Entries entries, std::sha
     const auto count = static_cast<int64_t>(offsets.size()) - 1;
     const int64_t null_count = validity.false_count();
     std::shared_ptr<arrow::Buffer> bits;
-    if (null_count > 0) ARROW_ASSIGN_OR_RAISE(bits, validity.Finish());
+    if (null_count > 0) {
+      ARROW_ASSIGN_OR_RAISE(bits, validity.Finish());
+    }
     ARROW_ASSIGN_OR_RAISE(auto ends,
                           MakeOffsets(offsets, types_[layer]->id() == arrow::Type::LARGE_LIST, pool));
     array = arrow::MakeArray(arrow::ArrayData::Make(types_[layer], count, {bits, ends}, {array->data()}, null_count));
