@@ -5,14 +5,16 @@
 // that fails or is killed leaves the table as it was, and files that no version names.
 //
 // Threads: a Dataset is used by one at a time. Others may write to the table meanwhile, with Lance or with another
-// Dataset: of two that make the same version one gets AlreadyExists.
+// Dataset: what both did is in the table, if it goes together, or the later one gets AlreadyExists. See docs/lance.md.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include <arrow/memory_pool.h>
 #include <arrow/record_batch.h>
@@ -51,6 +53,16 @@ struct IndexOptions {
   std::span<const uint64_t> positions = {};
 };
 
+struct CleanupOptions {
+  std::chrono::seconds older_than = std::chrono::hours(7 * 24);  // since a file was written last
+  bool dry_run = false;                                          // removes nothing
+};
+
+struct CleanupResult {
+  std::vector<std::string> files = {};  // removed, or to be; by path from the table's directory
+  uint64_t bytes = 0;
+};
+
 class PENNON_EXPORT Dataset {
  public:
   // A moved-from dataset may only be destroyed or assigned to.
@@ -62,12 +74,16 @@ class PENNON_EXPORT Dataset {
   // A table, of Lance's or of Pennon's. IOError if there is none, or not that version; Invalid if its manifest is
   // damaged; NotImplemented for a type that is not in docs/lance.md and for what a table says that readers must know.
   static arrow::Result<Dataset> Open(const std::string& path, const OpenOptions& options = {});
+  // Removes files that no version names and that are so old that no writer is about to commit them: what failed, killed
+  // and outrun writers have left, and what versions held that Lance has removed. Versions stay.
+  static arrow::Result<CleanupResult> Cleanup(const std::string& path, const CleanupOptions& options = {});
   Dataset(Dataset&&) noexcept;
   Dataset& operator=(Dataset&&) noexcept;
   ~Dataset();
 
-  // Makes the next version, with these rows at the end. Rows that an index does not know are scanned by searches.
-  arrow::Status Append(arrow::RecordBatchReader& rows);
+  // Makes a version with these rows at the end, and returns the position of the first of them: rows that others have
+  // appended meanwhile come before. Rows that an index does not know are scanned by searches.
+  arrow::Result<uint64_t> Append(arrow::RecordBatchReader& rows);
 
   uint64_t version() const;  // that this Dataset is at, from 1; 0: none yet
   uint64_t rows() const;     // in it, without those that are deleted

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include <arrow/status.h>
+#include <CLI/App.hpp>
 
 #include "cli/ingest.h"
 
@@ -40,6 +42,9 @@ struct ReplayOptions {
   std::string json;
   std::string answers;
 };
+
+// Adds `pennon lance` and the commands below it. What it returns runs the one that was given.
+std::function<arrow::Status()> AddLance(CLI::App& app);
 
 arrow::Status Replay(const ReplayOptions& options);
 arrow::Status Demo(const std::string& data, const std::string& questions);

@@ -118,6 +118,7 @@ int Run(int argc, char** argv) {
   app.require_subcommand(1);
   pennon::cli::ReplayOptions replay;
   AddReplay(app, replay);
+  const auto lance = pennon::cli::AddLance(app);
 
   std::string data = "data/packages-10k.parquet";
   std::string questions = "data/questions-50.parquet";
@@ -130,7 +131,9 @@ int Run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
-  const arrow::Status status = *demo ? pennon::cli::Demo(data, questions) : pennon::cli::Replay(replay);
+  const arrow::Status status = *demo                         ? pennon::cli::Demo(data, questions)
+                               : app.got_subcommand("lance") ? lance()
+                                                             : pennon::cli::Replay(replay);
   if (std::fflush(stdout) != 0) throw std::system_error(errno, std::generic_category(), "standard output");
   if (status.IsCancelled()) return 130;
   if (status.ok()) return 0;

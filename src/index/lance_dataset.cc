@@ -1,6 +1,7 @@
 #include "index/lance_dataset.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <memory>
 #include <set>
@@ -12,6 +13,7 @@
 
 #include "index/adapters.h"
 #include "io/file_system.h"
+#include "lance/cleanup.h"
 #include "lance/hnsw_index.h"
 #include "lance/roaring.h"
 
@@ -190,7 +192,29 @@ Result<Dataset> Dataset::Open(const std::string& path, const OpenOptions& option
   });
 }
 
-Status Dataset::Append(arrow::RecordBatchReader& rows) {
+Result<CleanupResult> Dataset::Cleanup(const std::string& path, const CleanupOptions& options) {
+  return Guard([&]() -> Result<CleanupResult> {
+    ARROW_RETURN_NOT_OK(CheckOptions(path, {}).status());
+    using std::chrono::nanoseconds;
+    const auto now =
+        std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch());
+    if (options.older_than.count() < 0 || options.older_than > now) {
+      return Invalid("older_than: expected 0 to the seconds since 1970, got ", options.older_than.count());
+    }
+    io::FileSystem& files = io::LocalFileSystem();
+    ARROW_ASSIGN_OR_RAISE(const auto orphans,
+                          lance_format::FindOrphans(files, path, nanoseconds(now - options.older_than).count()));
+    if (!options.dry_run) ARROW_RETURN_NOT_OK(lance_format::RemoveFiles(files, path, orphans));
+    CleanupResult result;
+    for (const io::FileInfo& orphan : orphans) {
+      result.files.push_back(orphan.path);
+      result.bytes += orphan.size;
+    }
+    return result;
+  });
+}
+
+Result<uint64_t> Dataset::Append(arrow::RecordBatchReader& rows) {
   return Guard([&] { return impl_->table.Append(rows); });
 }
 

@@ -37,6 +37,12 @@ class InputFile {
 // An IOError unless the file has these bytes.
 arrow::Status CheckRange(const InputFile& file, uint64_t offset, uint64_t length);
 
+struct FileInfo {
+  std::string path = {};    // below the directory that was listed
+  uint64_t size = 0;        // bytes
+  int64_t modified_ns = 0;  // since the epoch
+};
+
 class FileSystem {
  public:
   virtual ~FileSystem() = default;
@@ -50,6 +56,10 @@ class FileSystem {
   virtual arrow::Status MakeDirectory(const std::string& path) = 0;
   // Names in a directory, sorted; none if there is no such directory.
   virtual arrow::Result<std::vector<std::string>> List(const std::string& path) = 0;
+  // Files in a directory and below it, sorted by path.
+  virtual arrow::Result<std::vector<FileInfo>> ListFiles(const std::string& path) = 0;
+  // A file or an empty directory, which may come back if the machine fails; fine if it is not there.
+  virtual arrow::Status Remove(const std::string& path) = 0;
   virtual arrow::Result<std::unique_ptr<InputFile>> Open(const std::string& path) = 0;
   // A whole small file.
   arrow::Result<std::string> Read(const std::string& path);

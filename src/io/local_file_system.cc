@@ -174,6 +174,32 @@ class Local : public FileSystem {
     return names;
   }
 
+  Result<std::vector<FileInfo>> ListFiles(const std::string& path) override {
+    std::vector<FileInfo> files;
+    std::error_code error;
+    std::filesystem::recursive_directory_iterator entry(path, error);
+    if (error == std::errc::no_such_file_or_directory) return files;
+    for (; !error && entry != std::filesystem::recursive_directory_iterator(); entry.increment(error)) {
+      struct stat found;
+      if (lstat(entry->path().c_str(), &found) != 0) {
+        if (errno == ENOENT) continue;  // others work here
+        return Failed("look at", entry->path().string());
+      }
+      if (!S_ISREG(found.st_mode)) continue;
+      files.push_back({entry->path().lexically_relative(path).string(), static_cast<uint64_t>(found.st_size),
+                       int64_t{found.st_mtim.tv_sec} * 1000000000 + found.st_mtim.tv_nsec});
+    }
+    if (error) return Failed("list", path, error.value());
+    std::sort(files.begin(), files.end(), [](const FileInfo& a, const FileInfo& b) { return a.path < b.path; });
+    return files;
+  }
+
+  Status Remove(const std::string& path) override {
+    std::error_code error;
+    std::filesystem::remove(path, error);
+    return error ? Failed("remove", path, error.value()) : Status::OK();
+  }
+
   Result<std::unique_ptr<InputFile>> Open(const std::string& path) override {
     Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
     if (file.get() < 0) return Failed("open", path);

@@ -63,11 +63,6 @@ enum class IndexTag : Tag {
 };
 enum class IndexFileTag : Tag { kPath = 1, kSize = 2 };
 enum class UuidTag : Tag { kBytes = 1 };
-// transaction.proto.
-enum class TransactionTag : Tag { kReadVersion = 1, kUuid = 2, kAppend = 100, kOverwrite = 102, kCreateIndex = 103 };
-enum class AppendTag : Tag { kFragments = 1 };
-enum class OverwriteTag : Tag { kFragments = 1, kSchema = 2 };
-enum class CreateIndexTag : Tag { kNewIndices = 1 };
 
 std::string ToMessage(const DataFile& file) {
   return Message<DataFileTag>([&](auto& message) {
@@ -89,39 +84,6 @@ std::string ToMessage(const DeletionFile& deletions) {
            message.add_uint64(DeletionFileTag::kRows, deletions.rows);
          }) +
          deletions.others;
-}
-
-std::string ToMessage(const Fragment& fragment) {
-  return Message<FragmentTag>([&](auto& message) {
-           if (fragment.id != 0) message.add_uint64(FragmentTag::kId, fragment.id);
-           for (const DataFile& file : fragment.files) message.add_message(FragmentTag::kFiles, ToMessage(file));
-           if (fragment.deletions) message.add_message(FragmentTag::kDeletionFile, ToMessage(*fragment.deletions));
-           message.add_uint64(FragmentTag::kPhysicalRows, fragment.rows);
-         }) +
-         fragment.others;
-}
-
-std::string ToMessage(const Index& index) {
-  return Message<IndexTag>([&](auto& message) {
-           message.add_message(IndexTag::kUuid, Message<UuidTag>([&](auto& uuid) {
-                                 uuid.add_bytes(UuidTag::kBytes, reinterpret_cast<const char*>(index.uuid.bytes.data()),
-                                                index.uuid.bytes.size());
-                               }));
-           message.add_packed_int32(IndexTag::kFields, index.field_ids.begin(), index.field_ids.end());
-           message.add_string(IndexTag::kName, index.name);
-           message.add_uint64(IndexTag::kDatasetVersion, index.dataset_version);
-           if (index.fragments) message.add_bytes(IndexTag::kFragmentBitmap, *index.fragments);
-           if (!index.details.empty()) message.add_message(IndexTag::kDetails, index.details);
-           if (index.version) message.add_int32(IndexTag::kIndexVersion, *index.version);
-           if (index.created_at_ms) message.add_uint64(IndexTag::kCreatedAt, *index.created_at_ms);
-           for (const IndexFile& file : index.files) {
-             message.add_message(IndexTag::kFiles, Message<IndexFileTag>([&](auto& inner) {
-                                   inner.add_string(IndexFileTag::kPath, file.name);
-                                   inner.add_uint64(IndexFileTag::kSize, file.size);
-                                 }));
-           }
-         }) +
-         index.others;
 }
 
 std::string ToMessage(const Manifest& manifest, bool has_index_section) {
@@ -151,14 +113,6 @@ std::string ToMessage(const Manifest& manifest, bool has_index_section) {
                                }));
          }) +
          manifest.others;
-}
-
-std::string Transaction(uint64_t read_version, const Uuid& uuid, TransactionTag operation, const std::string& what) {
-  return Message<TransactionTag>([&](auto& message) {
-    if (read_version != 0) message.add_uint64(TransactionTag::kReadVersion, read_version);
-    message.add_string(TransactionTag::kUuid, uuid.ToString());
-    message.add_message(operation, what);
-  });
 }
 
 // A name below a directory of the table, and not one that leads out of it.
@@ -339,6 +293,39 @@ std::string DeletionFile::Name(uint64_t fragment) const {
          (type == kBitmap ? ".bin" : ".arrow");
 }
 
+std::string ToMessage(const Fragment& fragment) {
+  return Message<FragmentTag>([&](auto& message) {
+           if (fragment.id != 0) message.add_uint64(FragmentTag::kId, fragment.id);
+           for (const DataFile& file : fragment.files) message.add_message(FragmentTag::kFiles, ToMessage(file));
+           if (fragment.deletions) message.add_message(FragmentTag::kDeletionFile, ToMessage(*fragment.deletions));
+           message.add_uint64(FragmentTag::kPhysicalRows, fragment.rows);
+         }) +
+         fragment.others;
+}
+
+std::string ToMessage(const Index& index) {
+  return Message<IndexTag>([&](auto& message) {
+           message.add_message(IndexTag::kUuid, Message<UuidTag>([&](auto& uuid) {
+                                 uuid.add_bytes(UuidTag::kBytes, reinterpret_cast<const char*>(index.uuid.bytes.data()),
+                                                index.uuid.bytes.size());
+                               }));
+           message.add_packed_int32(IndexTag::kFields, index.field_ids.begin(), index.field_ids.end());
+           message.add_string(IndexTag::kName, index.name);
+           message.add_uint64(IndexTag::kDatasetVersion, index.dataset_version);
+           if (index.fragments) message.add_bytes(IndexTag::kFragmentBitmap, *index.fragments);
+           if (!index.details.empty()) message.add_message(IndexTag::kDetails, index.details);
+           if (index.version) message.add_int32(IndexTag::kIndexVersion, *index.version);
+           if (index.created_at_ms) message.add_uint64(IndexTag::kCreatedAt, *index.created_at_ms);
+           for (const IndexFile& file : index.files) {
+             message.add_message(IndexTag::kFiles, Message<IndexFileTag>([&](auto& inner) {
+                                   inner.add_string(IndexFileTag::kPath, file.name);
+                                   inner.add_uint64(IndexFileTag::kSize, file.size);
+                                 }));
+           }
+         }) +
+         index.others;
+}
+
 std::string ManifestFile(const Manifest& manifest) {
   std::string file;
   if (!manifest.indices.empty()) {
@@ -437,31 +424,5 @@ Result<Manifest> ReadManifest(std::string_view file) {
 }
 
 Status CheckWritable(const Manifest& manifest) { return CheckFlags("writer", manifest.writer_flags); }
-
-std::string OverwriteTransaction(const Uuid& uuid, const Manifest& manifest) {
-  return Transaction(0, uuid, TransactionTag::kOverwrite, Message<OverwriteTag>([&](auto& overwrite) {
-                       for (const Fragment& fragment : manifest.fragments) {
-                         overwrite.add_message(OverwriteTag::kFragments, ToMessage(fragment));
-                       }
-                       for (const Field& field : manifest.fields) {
-                         overwrite.add_message(OverwriteTag::kSchema, ToMessage(field));
-                       }
-                     }));
-}
-
-std::string AppendTransaction(uint64_t read_version, const Uuid& uuid, std::vector<Fragment> fragments) {
-  return Transaction(read_version, uuid, TransactionTag::kAppend, Message<AppendTag>([&](auto& append) {
-                       for (Fragment& fragment : fragments) {
-                         fragment.id = 0;  // given by the commit
-                         append.add_message(AppendTag::kFragments, ToMessage(fragment));
-                       }
-                     }));
-}
-
-std::string CreateIndexTransaction(uint64_t read_version, const Uuid& uuid, const Index& index) {
-  return Transaction(read_version, uuid, TransactionTag::kCreateIndex, Message<CreateIndexTag>([&](auto& create) {
-                       create.add_message(CreateIndexTag::kNewIndices, ToMessage(index));
-                     }));
-}
 
 }  // namespace pennon::lance_format

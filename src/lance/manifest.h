@@ -1,5 +1,4 @@
-// What a version of a table is: its schema, the files that hold its rows, its indices. And the transaction that made it
-// of the one before, by which other writers see whether theirs still fits.
+// What a version of a table is: its schema, the files that hold its rows, its indices.
 //
 // What a manifest of another writer says beyond the fields here is kept with each part as `others`, the message's
 // other fields as they were, and goes into the next version.
@@ -92,9 +91,8 @@ arrow::Result<Manifest> ReadManifest(std::string_view file);
 // NotImplemented, with its name, if a flag for writers is not known.
 arrow::Status CheckWritable(const Manifest& manifest);
 
-// The bytes of a transaction file: a new table, new fragments, whose ids are not looked at, or a new index.
-std::string OverwriteTransaction(const Uuid& uuid, const Manifest& manifest);
-std::string AppendTransaction(uint64_t read_version, const Uuid& uuid, std::vector<Fragment> fragments);
-std::string CreateIndexTransaction(uint64_t read_version, const Uuid& uuid, const Index& index);
+// The messages DataFragment and IndexMetadata of table.proto.
+std::string ToMessage(const Fragment& fragment);
+std::string ToMessage(const Index& index);
 
 }  // namespace pennon::lance_format

@@ -1,12 +1,8 @@
 #include "lance/table.h"
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
-#include <limits>
 #include <numeric>
-#include <string_view>
-#include <system_error>
 #include <utility>
 
 #include "lance/file_writer.h"
@@ -17,54 +13,33 @@ namespace {
 using arrow::Result;
 using arrow::Status;
 
-constexpr std::string_view kManifest = ".manifest";
-
-std::string ManifestName(uint64_t version, ManifestNaming naming) {
-  if (naming == ManifestNaming::kAscending) return std::to_string(version) + std::string(kManifest);
-  const std::string digits = std::to_string(std::numeric_limits<uint64_t>::max() - version);
-  return std::string(20 - digits.size(), '0') + digits + std::string(kManifest);
-}
-
-struct VersionName {
-  uint64_t version;
-  ManifestNaming naming;
-};
-
-// Ascending. What else there is in the directory is no version.
-Result<std::vector<VersionName>> ListVersions(io::FileSystem& files, const std::string& directory) {
-  ARROW_ASSIGN_OR_RAISE(const auto names, files.List(directory + "/_versions"));
-  std::vector<VersionName> versions;
-  for (const std::string& name : names) {
-    uint64_t number = 0;
-    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
-    if (error != std::errc()) continue;
-    // 20 digits count down: no table has as many versions.
-    const auto naming = name.size() == 20 + kManifest.size() ? ManifestNaming::kDescending : ManifestNaming::kAscending;
-    const bool descends = naming == ManifestNaming::kDescending;
-    const uint64_t version = descends ? std::numeric_limits<uint64_t>::max() - number : number;
-    if (version != 0 && name == ManifestName(version, naming)) versions.push_back({version, naming});
-  }
-  std::sort(versions.begin(), versions.end(), [](const VersionName& a, const VersionName& b) {
-    return a.version < b.version || (a.version == b.version && a.naming > b.naming);
-  });
-  return versions;
-}
-
-Result<Manifest> ReadVersion(io::FileSystem& files, const std::string& directory, const VersionName& name) {
-  const std::string path = directory + "/_versions/" + ManifestName(name.version, name.naming);
-  ARROW_ASSIGN_OR_RAISE(const std::string file, files.Read(path));
-  auto manifest = ReadManifest(file);
-  if (!manifest.ok()) return manifest.status().WithMessage(path, ": ", manifest.status().message());
-  if (manifest->version != name.version) {
-    return Status::Invalid(path, ": expected version ", name.version, ", got ", manifest->version);
-  }
-  return manifest;
-}
+// Of a commit. Each that fails is another writer's success.
+constexpr int kMostTries = 100;
 
 uint64_t NextFragmentId(const Manifest& manifest) {
   uint64_t next = manifest.max_fragment_id ? uint64_t{*manifest.max_fragment_id} + 1 : 0;
   for (const Fragment& fragment : manifest.fragments) next = std::max(next, fragment.id + 1);
   return next;
+}
+
+bool SameColumn(const Field& a, const Field& b) {
+  return a.name == b.name && a.id == b.id && a.parent == b.parent && a.logical_type == b.logical_type &&
+         a.nullable == b.nullable;
+}
+
+bool SameColumns(const std::vector<Field>& a, const std::vector<Field>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), SameColumn);
+}
+
+const Field* FindField(const Manifest& manifest, int32_t id) {
+  const auto field = std::find_if(manifest.fields.begin(), manifest.fields.end(),
+                                  [&](const Field& candidate) { return candidate.id == id; });
+  return field == manifest.fields.end() ? nullptr : &*field;
+}
+
+bool HasIndexOf(const Manifest& manifest, const std::string& name) {
+  return std::any_of(manifest.indices.begin(), manifest.indices.end(),
+                     [&](const Index& index) { return index.name == name; });
 }
 
 int64_t NowNanos() {
@@ -101,7 +76,6 @@ Result<Table> Table::Open(io::FileSystem& files, const std::string& directory, s
                            versions.back().version);
   }
   Table table(files, directory, nullptr, options);
-  table.naming_ = found->naming;
   table.newest_ = found->version == versions.back().version;
   ARROW_ASSIGN_OR_RAISE(auto manifest, ReadVersion(files, directory, *found));
   ARROW_ASSIGN_OR_RAISE(table.schema_, MakeSchema(manifest.fields));
@@ -124,26 +98,40 @@ Status Table::CheckWritable() const {
     return Status::Invalid(directory_, ": expected the newest version to write after, got version ", manifest_.version);
   }
   ARROW_RETURN_NOT_OK(lance_format::CheckWritable(manifest_));
-  if (manifest_.file_version != "2.0") {
-    return Status::NotImplemented(directory_, ": expected a table of file version 2.0, got ", manifest_.file_version);
-  }
   return Status::OK();
 }
 
-Status Table::Append(arrow::RecordBatchReader& rows) {
+Result<uint64_t> Table::Append(arrow::RecordBatchReader& rows) {
   ARROW_RETURN_NOT_OK(CheckWritable());
-  ARROW_ASSIGN_OR_RAISE(auto fragments, WriteFragments(rows));
-  Manifest next = manifest_;
-  uint64_t id = NextFragmentId(next);
-  for (Fragment& fragment : fragments) {
-    if (id >> 32 != 0) return Status::CapacityError(directory_, ": expected an id left for a fragment, got none");
-    next.max_fragment_id = static_cast<uint32_t>(id);
-    fragment.id = id++;
-    next.fragments.push_back(fragment);
+  if (manifest_.file_version != "2.0") {
+    return Status::NotImplemented(directory_, ": expected a table of file version 2.0, got ", manifest_.file_version);
   }
-  return Commit(next, [&](const Uuid& uuid) {
-    return next.version == 0 ? OverwriteTransaction(uuid, next) : AppendTransaction(next.version, uuid, fragments);
-  });
+  ARROW_ASSIGN_OR_RAISE(const auto fragments, WriteFragments(rows));
+  const auto apply = [&](Manifest& next) -> Status {
+    if (!SameColumns(next.fields, manifest_.fields)) {
+      return Status::AlreadyExists("an append does not fit after another writer has changed the columns");
+    }
+    uint64_t id = NextFragmentId(next);
+    for (Fragment fragment : fragments) {
+      if (id >> 32 != 0) return Status::CapacityError("expected a number left for a fragment, got none");
+      next.max_fragment_id = static_cast<uint32_t>(id);
+      fragment.id = id++;
+      next.fragments.push_back(std::move(fragment));
+    }
+    return Status::OK();
+  };
+  Change change{.check = CheckAppendFits, .apply = apply};
+  if (version() == 0) {
+    Manifest first = manifest_;
+    ARROW_RETURN_NOT_OK(apply(first));
+    change.transaction = OverwriteTransaction(change.uuid, first);
+  } else {
+    change.transaction = AppendTransaction(version(), change.uuid, fragments);
+  }
+  ARROW_RETURN_NOT_OK(Commit(change));
+  uint64_t appended = 0;
+  for (const Fragment& fragment : fragments) appended += fragment.rows;
+  return rows_ - appended;
 }
 
 Result<std::vector<Fragment>> Table::WriteFragments(arrow::RecordBatchReader& rows) {
@@ -179,23 +167,60 @@ Result<std::vector<Fragment>> Table::WriteFragments(arrow::RecordBatchReader& ro
   return fragments;
 }
 
-Status Table::Commit(Manifest manifest, const MakeTransaction& transaction) {
-  const uint64_t read_version = manifest.version++;
-  const Uuid uuid = Uuid::Random();
-  manifest.created_at_ns = NowNanos();
-  manifest.transaction_file = std::to_string(read_version) + "-" + uuid.ToString() + ".txn";
-  ARROW_ASSIGN_OR_RAISE(auto file, files_->Create(directory_ + "/_transactions/" + manifest.transaction_file));
-  ARROW_RETURN_NOT_OK(file->Write(transaction(uuid)));
+Status Table::Commit(const Change& change) {
+  const std::string transaction_file = std::to_string(version()) + "-" + change.uuid.ToString() + ".txn";
+  ARROW_RETURN_NOT_OK(files_->MakeDirectory(directory_ + "/_transactions"));
+  ARROW_ASSIGN_OR_RAISE(auto file, files_->Create(directory_ + "/_transactions/" + transaction_file));
+  ARROW_RETURN_NOT_OK(file->Write(change.transaction));
   ARROW_RETURN_NOT_OK(file->Close());
-  const Status status =
-      files_->PutIfAbsent(directory_ + "/_versions/" + ManifestName(manifest.version, naming_), ManifestFile(manifest));
-  if (status.IsAlreadyExists()) {
-    return Status::AlreadyExists(directory_, ": expected to commit version ", std::to_string(manifest.version),
-                                 ", but another writer has");
+  Manifest base = manifest_;
+  for (int tries = 0; tries < kMostTries; ++tries) {
+    // By name alone a version would seem free that others have made and removed.
+    ARROW_ASSIGN_OR_RAISE(const auto versions, ListVersions(*files_, directory_));
+    ARROW_ASSIGN_OR_RAISE(base, Rebase(change, std::move(base), versions));
+    Manifest next = base;
+    const Status applied = change.apply(next);
+    if (!applied.ok()) return applied.WithMessage(directory_, ": ", applied.message());
+    ++next.version;
+    next.created_at_ns = NowNanos();
+    next.transaction_file = transaction_file;
+    const VersionName name{next.version, versions.empty() ? ManifestNaming::kDescending : versions.back().naming};
+    const Status status = files_->PutIfAbsent(name.Path(directory_), ManifestFile(next));
+    if (status.IsAlreadyExists()) continue;
+    ARROW_RETURN_NOT_OK(status);
+    SetManifest(std::move(next));
+    return Status::OK();
   }
-  ARROW_RETURN_NOT_OK(status);
-  SetManifest(std::move(manifest));
-  return Status::OK();
+  return Status::AlreadyExists(directory_, ": expected to commit a version, but other writers were faster ",
+                               std::to_string(kMostTries), " times");
+}
+
+Result<Manifest> Table::Rebase(const Change& change, Manifest base, const std::vector<VersionName>& versions) {
+  if (base.version != 0 && (versions.empty() || versions.back().version < base.version)) {
+    return Status::IOError(directory_, ": expected version ", base.version, " or later, found another table");
+  }
+  for (const VersionName& name : versions) {
+    if (name.version <= base.version) continue;
+    if (base.version == 0) {
+      return Status::AlreadyExists(directory_, ": expected to make a table, but another writer has");
+    }
+    if (name.version != base.version + 1) {
+      return Status::AlreadyExists(directory_, ": expected version ", base.version + 1,
+                                   ", to see what another writer did, but it has been removed");
+    }
+    ARROW_ASSIGN_OR_RAISE(base, ReadVersion(*files_, directory_, name));
+    std::string bytes = base.inline_transaction;
+    if (bytes.empty() && !base.transaction_file.empty()) {
+      ARROW_ASSIGN_OR_RAISE(bytes, files_->Read(directory_ + "/_transactions/" + base.transaction_file));
+    }
+    auto transaction = ReadTransaction(bytes);
+    const Status status = transaction.ok() ? change.check(*transaction) : transaction.status();
+    if (!status.ok()) {
+      return status.WithMessage(directory_, ", version ", name.version, ": ", status.message());
+    }
+  }
+  ARROW_RETURN_NOT_OK(lance_format::CheckWritable(base));
+  return base;
 }
 
 uint64_t Table::RowId(uint64_t position) const {
@@ -203,10 +228,7 @@ uint64_t Table::RowId(uint64_t position) const {
   return manifest_.fragments[static_cast<size_t>(fragment - first_rows_.begin())].id << 32 | (position - *fragment);
 }
 
-bool Table::HasIndex(const std::string& name) const {
-  return std::any_of(manifest_.indices.begin(), manifest_.indices.end(),
-                     [&](const Index& index) { return index.name == name; });
-}
+bool Table::HasIndex(const std::string& name) const { return HasIndexOf(manifest_, name); }
 
 int32_t Table::FieldId(int column) const {
   const auto is_top = [&](const Field& field) { return field.parent == -1 && column-- == 0; };
@@ -220,13 +242,21 @@ Result<std::string> Table::MakeIndexDirectory(const Uuid& uuid) {
 }
 
 Status Table::AddIndex(Index index) {
-  Manifest next = manifest_;
-  if (HasIndex(index.name)) return Status::AlreadyExists(directory_, ": there is an index ", index.name);
-  index.dataset_version = manifest_.version;
+  index.dataset_version = version();
   index.created_at_ms = static_cast<uint64_t>(NowNanos() / 1000000);
-  next.indices.push_back(index);
-  return Commit(std::move(next),
-                [&](const Uuid& uuid) { return CreateIndexTransaction(manifest_.version, uuid, index); });
+  Change change{.check = [&](const Transaction& other) { return CheckIndexFits(other, index); },
+                .apply = [&](Manifest& next) -> Status {
+                  if (HasIndexOf(next, index.name)) return Status::AlreadyExists("there is an index ", index.name);
+                  const Field* field = FindField(next, index.field_ids[0]);
+                  if (field == nullptr || field->logical_type != FindField(manifest_, field->id)->logical_type) {
+                    return Status::AlreadyExists("index ", index.name,
+                                                 " does not fit after another writer has changed its column");
+                  }
+                  next.indices.push_back(index);
+                  return Status::OK();
+                }};
+  change.transaction = CreateIndexTransaction(version(), change.uuid, index);
+  return Commit(change);
 }
 
 }  // namespace pennon::lance_format

@@ -1,5 +1,6 @@
 // A Lance table: a version of it, and its way to the next ones: data files, then a version, committed by one manifest
-// that must not exist before. What fails leaves files that no manifest names.
+// that must not exist before. Of two that commit the same version the loser looks at what the winner did, and commits
+// the next one if that goes with its own change. What fails leaves files that no manifest names.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +16,8 @@
 #include "io/file_system.h"
 #include "lance/encoder.h"
 #include "lance/manifest.h"
+#include "lance/transaction.h"
+#include "lance/versions.h"
 
 namespace pennon::lance_format {
 
@@ -22,9 +25,6 @@ struct TableOptions {
   uint64_t rows_a_fragment = 1 << 20;
   PageOptions pages = {};
 };
-
-// By which names of manifests a table is written: 2^64 - 1 - version in 20 digits, or the version (V2 and V1 in Lance).
-enum class ManifestNaming { kDescending, kAscending };
 
 class Table {
  public:
@@ -52,13 +52,14 @@ class Table {
 
   // NotImplemented or Invalid if this version is none that may be written after.
   arrow::Status CheckWritable() const;
-  // Writes rows of the schema and commits the next version with them.
-  arrow::Status Append(arrow::RecordBatchReader& rows);
+  // Writes rows of the schema and commits a version with them at the end. Returns the position of the first of them:
+  // other writers' rows may have come before.
+  arrow::Result<uint64_t> Append(arrow::RecordBatchReader& rows);
 
   // Where an index's files go: a directory of its own, which is made.
   arrow::Result<std::string> MakeIndexDirectory(const Uuid& uuid);
-  // Commits the next version, with an index of index.fragments whose files are there. AlreadyExists, and the table is
-  // as it was, if there is an index of that name, or another writer has committed that version.
+  // Commits a version with an index of index.fragments whose files are there. AlreadyExists if there is an index of
+  // that name.
   arrow::Status AddIndex(Index index);
 
   io::FileSystem& files() const { return *files_; }
@@ -68,17 +69,27 @@ class Table {
         const TableOptions& options)
       : files_(&files), directory_(std::move(directory)), schema_(std::move(schema)), options_(options) {}
 
+  // What is to be done to the newest version, whichever that is by then.
+  struct Change {
+    Uuid uuid = Uuid::Random();
+    std::string transaction = {};  // its bytes
+    // AlreadyExists if it does not fit after what another writer did.
+    std::function<arrow::Status(const Transaction& other)> check = {};
+    std::function<arrow::Status(Manifest& next)> apply = {};
+  };
+
   void SetManifest(Manifest manifest);
-  using MakeTransaction = std::function<std::string(const Uuid& uuid)>;
   arrow::Result<std::vector<Fragment>> WriteFragments(arrow::RecordBatchReader& rows);
-  // Transaction first, so that there is no version without one.
-  arrow::Status Commit(Manifest manifest, const MakeTransaction& transaction);
+  // Transaction first, so that there is no version without one. AlreadyExists, and the table is as it was, if the
+  // change does not fit after what other writers have committed since this version.
+  arrow::Status Commit(const Change& change);
+  // The newest version, if the change fits after all from `base`, which is this one, to that.
+  arrow::Result<Manifest> Rebase(const Change& change, Manifest base, const std::vector<VersionName>& versions);
 
   io::FileSystem* files_;
   std::string directory_;
   std::shared_ptr<arrow::Schema> schema_;
   TableOptions options_;
-  ManifestNaming naming_ = ManifestNaming::kDescending;
   bool newest_ = true;  // when it was opened
   Manifest manifest_;
   std::vector<uint64_t> first_rows_ = {0};  // place of each fragment's first row, and how many rows there are in all

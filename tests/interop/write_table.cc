@@ -52,7 +52,7 @@ arrow::Status Run(char** argv, int argc) {
   if (later == 0) return arrow::Status::OK();
   const auto more = table->Slice(table->num_rows() - later);
   arrow::TableBatchReader rest(*more);
-  return dataset.Append(rest);
+  return dataset.Append(rest).status();
 }
 
 }  // namespace

@@ -75,7 +75,7 @@ TEST(Table, OneOfTwoWritersWins) {
   Table other = Make(files);
   ASSERT_TRUE(table.Append(*Rows(1)).ok());
   const std::string manifest = files.Read(kFirst).ValueOrDie();
-  const arrow::Status status = other.Append(*Rows(2));
+  const arrow::Status status = other.Append(*Rows(2)).status();
   EXPECT_TRUE(status.IsAlreadyExists()) << status;
   EXPECT_EQ(other.version(), 0);
   EXPECT_EQ(other.rows(), 0);
@@ -118,7 +118,7 @@ TEST(Table, NullsWhereThereMayBeNone) {
   Table table = Table::Create(files, "t", schema).ValueOrDie();
   const auto nulls = arrow::MakeArrayOfNull(arrow::int32(), 2).ValueOrDie();
   const auto batch = arrow::RecordBatch::Make(schema, 2, {nulls});
-  const arrow::Status status = table.Append(*arrow::RecordBatchReader::Make({batch}).ValueOrDie());
+  const arrow::Status status = table.Append(*arrow::RecordBatchReader::Make({batch}).ValueOrDie()).status();
   EXPECT_TRUE(status.IsInvalid()) << status;
   EXPECT_EQ(table.version(), 0);
 }

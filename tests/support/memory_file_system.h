@@ -56,6 +56,19 @@ class MemoryFileSystem : public FileSystem {
     }
     return std::vector<std::string>(names.begin(), names.end());
   }
+  arrow::Result<std::vector<FileInfo>> ListFiles(const std::string& path) override {
+    const std::lock_guard lock(mutex_);
+    std::vector<FileInfo> found;
+    for (const auto& [file, bytes] : files_) {
+      if (file.starts_with(path + "/")) found.push_back({file.substr(path.size() + 1), bytes.size(), 0});
+    }
+    return found;
+  }
+  arrow::Status Remove(const std::string& path) override {
+    const std::lock_guard lock(mutex_);
+    files_.erase(path);
+    return arrow::Status::OK();
+  }
   arrow::Result<std::unique_ptr<InputFile>> Open(const std::string& path) override {
     const std::lock_guard lock(mutex_);
     const auto file = files_.find(path);
