@@ -30,7 +30,11 @@ class Snapshot;
 
 namespace lance {
 
+// Of data and index files. 2.2, what Lance 14 writes by default, has null structs and reads a string in one read.
+enum class FileVersion { k2_0, k2_2 };
+
 struct WriteOptions {
+  FileVersion file_version = FileVersion::k2_2;
   uint64_t rows_a_fragment = 1 << 20;  // of one data file; 1 to 2^32 - 1
   int64_t page_bytes = 8 << 20;        // that a column gathers before they are written; 1 to 2^30
   arrow::MemoryPool* pool = nullptr;   // null: arrow::default_memory_pool(); outlives the dataset

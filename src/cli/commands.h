@@ -38,6 +38,7 @@ struct ReplayOptions {
   std::string export_graph;
   std::string export_lance;
   std::string lance_index = "flat";
+  std::string lance_version = "2.2";
   bool verify = false;
   std::string json;
   std::string answers;

@@ -104,6 +104,10 @@ void AddReplay(CLI::App& app, pennon::cli::ReplayOptions& options) {
       ->capture_default_str()
       ->needs(lance)
       ->check(CLI::IsMember({"flat", "sq"}));
+  add("Output", "--lance-version", options.lance_version, "of the table's files")
+      ->capture_default_str()
+      ->needs(lance)
+      ->check(CLI::IsMember({"2.0", "2.2"}));
   add("Output", "--json", options.json, "write the figures to this file, a JSON object a line");
   add("Output", "--chunk", options.chunk, "rows that each JSON line of the ingest's series is for; 0: a twentieth")
       ->capture_default_str()

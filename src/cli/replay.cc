@@ -121,7 +121,9 @@ std::vector<uint64_t> PositionsOf(const arrow::Array& vectors) {
 Result<std::optional<LanceExport>> LanceExport::Open(const ReplayOptions& options) {
   if (options.export_lance.empty()) return std::nullopt;
   ARROW_ASSIGN_OR_RAISE(const auto rows, ReadBatches(options.data, 0));
-  auto dataset = lance::Dataset::Create(options.export_lance, rows->schema());
+  auto dataset = lance::Dataset::Create(
+      options.export_lance, rows->schema(),
+      {.file_version = options.lance_version == "2.0" ? lance::FileVersion::k2_0 : lance::FileVersion::k2_2});
   if (!dataset.ok()) return NameFile(options.export_lance, dataset.status());
   return LanceExport(options, *std::move(dataset));
 }

@@ -163,7 +163,11 @@ Result<lance_format::TableOptions> CheckOptions(const std::string& path, const W
   }
   arrow::MemoryPool* pool = options.pool != nullptr ? options.pool : arrow::default_memory_pool();
   return lance_format::TableOptions{.rows_a_fragment = options.rows_a_fragment,
-                                    .pages = {.budget = options.page_bytes, .pool = pool}};
+                                    .pages = {.version = options.file_version == FileVersion::k2_0
+                                                             ? lance_format::FileVersion::k2_0
+                                                             : lance_format::FileVersion::k2_2,
+                                              .budget = options.page_bytes,
+                                              .pool = pool}};
 }
 
 }  // namespace

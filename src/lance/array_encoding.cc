@@ -263,6 +263,10 @@ std::string PageEncoding(const std::string& array_encoding) {
   return Encoding(Any(kArrayEncoding, array_encoding));
 }
 
+std::string LayoutEncoding(const std::string& page_layout) {
+  return Encoding(Any("/lance.encodings21.PageLayout", page_layout));
+}
+
 std::string ColumnEncoding() {
   enum class ColumnTag : Tag { kValues = 1 };
   return Encoding(Any("/lance.encodings.ColumnEncoding",

@@ -22,8 +22,10 @@ std::string Binary(const std::string& ends, const std::string& bytes, uint64_t n
 std::string List(const std::string& ends, uint64_t null_adjustment, uint64_t items);
 std::string Struct();
 
-// The message Encoding of file2.proto around them, and the only one there is for a column as a whole.
+// The message Encoding of file2.proto around one of them, or around a PageLayout of 2.2; and the only one there is for
+// a column as a whole.
 std::string PageEncoding(const std::string& array_encoding);
+std::string LayoutEncoding(const std::string& page_layout);
 std::string ColumnEncoding();
 
 inline constexpr std::string_view kArrayEncoding = "/lance.encodings.ArrayEncoding";

@@ -55,6 +55,7 @@ Result<Table> Table::Create(io::FileSystem& files, const std::string& directory,
   if (options.rows_a_fragment == 0) return Status::Invalid("rows_a_fragment: expected at least 1, got 0");
   Table table(files, directory, schema, options);
   ARROW_ASSIGN_OR_RAISE(table.manifest_.fields, MakeFields(*schema));
+  table.manifest_.file_version = options.pages.version == FileVersion::k2_0 ? "2.0" : "2.2";
   ARROW_ASSIGN_OR_RAISE(const auto versions, ListVersions(files, directory));
   if (!versions.empty()) return Status::AlreadyExists(directory, ": expected no table, found one");
   for (const char* below : {"/data", "/_versions", "/_transactions"}) {
@@ -103,8 +104,9 @@ Status Table::CheckWritable() const {
 
 Result<uint64_t> Table::Append(arrow::RecordBatchReader& rows) {
   ARROW_RETURN_NOT_OK(CheckWritable());
-  if (manifest_.file_version != "2.0") {
-    return Status::NotImplemented(directory_, ": expected a table of file version 2.0, got ", manifest_.file_version);
+  if (manifest_.file_version != "2.0" && manifest_.file_version != "2.2") {
+    return Status::NotImplemented(directory_, ": expected a table of file version 2.0 or 2.2, got ",
+                                  manifest_.file_version);
   }
   ARROW_ASSIGN_OR_RAISE(const auto fragments, WriteFragments(rows));
   const auto apply = [&](Manifest& next) -> Status {
@@ -136,6 +138,8 @@ Result<uint64_t> Table::Append(arrow::RecordBatchReader& rows) {
 
 Result<std::vector<Fragment>> Table::WriteFragments(arrow::RecordBatchReader& rows) {
   std::vector<Fragment> fragments;
+  PageOptions pages = options_.pages;
+  pages.version = manifest_.file_version == "2.0" ? FileVersion::k2_0 : FileVersion::k2_2;
   std::unique_ptr<FileWriter> writer;
   DataFile file;
   const auto close = [&]() -> Status {
@@ -151,10 +155,14 @@ Result<std::vector<Fragment>> Table::WriteFragments(arrow::RecordBatchReader& ro
       if (!writer) {
         file = {.path = Uuid::Random().ToString() + ".lance"};
         ARROW_ASSIGN_OR_RAISE(auto output, files_->Create(directory_ + "/data/" + file.path));
-        ARROW_ASSIGN_OR_RAISE(writer, FileWriter::Make(std::move(output), schema_, options_.pages));
-        for (const Field& field : manifest_.fields) file.field_ids.push_back(field.id);
+        ARROW_ASSIGN_OR_RAISE(writer, FileWriter::Make(std::move(output), schema_, pages));
+        file.minor_version = pages.version == FileVersion::k2_0 ? 0 : 2;
+        // The writer numbers fields as they come in the schema.
+        for (const int32_t field : writer->column_fields()) {
+          file.field_ids.push_back(manifest_.fields[static_cast<size_t>(field)].id);
+        }
         file.columns.resize(file.field_ids.size());
-        std::iota(file.columns.begin(), file.columns.end(), 0);  // a 2.0 file has a column for each field
+        std::iota(file.columns.begin(), file.columns.end(), 0);
       }
       const auto room = static_cast<int64_t>(options_.rows_a_fragment - writer->rows());
       const int64_t count = std::min(batch->num_rows() - from, room);

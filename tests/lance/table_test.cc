@@ -98,29 +98,78 @@ TEST(Table, AFileEndsInItsFooter) {
   EXPECT_EQ(at(24), file.size() - 40 - 16);
   EXPECT_EQ(at(40) + file.substr(at(40), at(32) - at(40)).size(), at(32));
   EXPECT_EQ(at(16), uint64_t{1} << 32 | 1);
-  EXPECT_EQ(file.substr(file.size() - 8), std::string("\0\0\3\0LANC", 8));
+  EXPECT_EQ(file.substr(file.size() - 8), std::string("\2\0\2\0LANC", 8));
 }
 
 TEST(Table, MemoryIsThatOfPages) {
-  io::MemoryFileSystem files;
-  arrow::ProxyMemoryPool pool(arrow::default_memory_pool());
   constexpr int64_t kBudget = 1 << 16;
-  Table table =
-      Table::Create(files, "t", Rows(0)->schema(), {.pages = {.budget = kBudget, .pool = &pool}}).ValueOrDie();
-  ASSERT_TRUE(table.Append(*Rows(1 << 20)).ok());
-  EXPECT_LT(pool.max_memory(), 3 * kBudget);
-  EXPECT_EQ(pool.bytes_allocated(), 0);
+  const auto type = arrow::struct_({arrow::field("n", arrow::int64()), arrow::field("t", arrow::utf8()),
+                                    arrow::field("l", arrow::list(arrow::uint8()))});
+  const auto rows = arrow::StructArray::Make({FromJson(arrow::int64(), "[1, null, 3]"),
+                                              FromJson(arrow::utf8(), R"(["a text of some length", "", null])"),
+                                              FromJson(arrow::list(arrow::uint8()), "[[1, 2, 3, 4], [], null]")},
+                                             type->fields())
+                        .ValueOrDie();
+  const auto batch = arrow::RecordBatch::FromStructArray(rows).ValueOrDie();
+  for (const FileVersion version : {FileVersion::k2_0, FileVersion::k2_2}) {
+    for (const int64_t batches : {1000, 30000}) {
+      // In one piece, so that a batch is many pages.
+      const auto many =
+          arrow::ConcatenateRecordBatches(arrow::RecordBatchVector(static_cast<size_t>(batches), batch)).ValueOrDie();
+      io::MemoryFileSystem files;
+      arrow::ProxyMemoryPool pool(arrow::default_memory_pool());
+      Table table =
+          Table::Create(files, "t", many->schema(), {.pages = {.version = version, .budget = kBudget, .pool = &pool}})
+              .ValueOrDie();
+      ASSERT_TRUE(table.Append(*arrow::RecordBatchReader::Make({many, many}).ValueOrDie()).ok());
+      EXPECT_LT(pool.max_memory(), 4 * kBudget * many->num_columns());
+      EXPECT_EQ(pool.bytes_allocated(), 0);
+    }
+  }
+}
+
+arrow::Status Append(const std::shared_ptr<arrow::Field>& field, const std::shared_ptr<arrow::Array>& array) {
+  io::MemoryFileSystem files;
+  const auto schema = arrow::schema({field});
+  Table table = Table::Create(files, "t", schema).ValueOrDie();
+  const auto batch = arrow::RecordBatch::Make(schema, array->length(), {array});
+  const arrow::Status status = table.Append(*arrow::RecordBatchReader::Make({batch}).ValueOrDie()).status();
+  EXPECT_EQ(table.version(), status.ok() ? 1 : 0);
+  return status;
 }
 
 TEST(Table, NullsWhereThereMayBeNone) {
+  const auto number = arrow::field("n", arrow::int32(), /*nullable=*/false);
+  const auto expect = [](const std::shared_ptr<arrow::Field>& field, const char* json, const char* path) {
+    const arrow::Status status = Append(field, FromJson(field->type(), json));
+    EXPECT_EQ(status.IsInvalid(), path != nullptr) << status;
+    EXPECT_EQ(status.ok(), path == nullptr) << status;
+    if (path != nullptr) {
+      EXPECT_NE(status.message().find(std::string("column ") + path + ": expected no nulls"), std::string::npos)
+          << status;
+    }
+  };
+  expect(number, "[1, null]", "n");
+  const auto structs = arrow::field("s", arrow::struct_({number}));
+  expect(structs, R"([{"n": 1}, {"n": null}])", "s.n");
+  expect(structs, R"([{"n": 1}, null])", nullptr);
+  expect(arrow::field("l", arrow::list(number)), "[[1], [2, null]]", "l.item");
+  expect(arrow::field("l", arrow::list(structs->type())), R"([[{"n": 1}], null, [null, {"n": null}]])", "l.item.n");
+  expect(arrow::field("l", arrow::large_list(structs->type())), R"([[{"n": 1}], null, [null, {"n": 2}]])", nullptr);
+  expect(arrow::field("v", arrow::fixed_size_list(number, 2)), "[[1, 2], null, [3, null]]", "v.item");
+  expect(arrow::field("v", arrow::fixed_size_list(number, 2)), "[[1, 2], null]", nullptr);
+}
+
+TEST(Table, StructsWithoutFieldsAreOf20) {
   io::MemoryFileSystem files;
-  const auto schema = arrow::schema({arrow::field("a", arrow::int32(), /*nullable=*/false)});
+  const auto schema = arrow::schema({arrow::field("l", arrow::list(arrow::struct_({})))});
   Table table = Table::Create(files, "t", schema).ValueOrDie();
-  const auto nulls = arrow::MakeArrayOfNull(arrow::int32(), 2).ValueOrDie();
-  const auto batch = arrow::RecordBatch::Make(schema, 2, {nulls});
+  const auto array = arrow::MakeArrayOfNull(schema->field(0)->type(), 2).ValueOrDie();
+  const auto batch = arrow::RecordBatch::Make(schema, 2, {array});
   const arrow::Status status = table.Append(*arrow::RecordBatchReader::Make({batch}).ValueOrDie()).status();
-  EXPECT_TRUE(status.IsInvalid()) << status;
-  EXPECT_EQ(table.version(), 0);
+  EXPECT_TRUE(status.IsNotImplemented()) << status;
+  EXPECT_NE(status.message().find("column l.item: expected a struct of at least one field"), std::string::npos)
+      << status;
 }
 
 class OnDisk : public testing::Test {
