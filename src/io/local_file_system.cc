@@ -115,8 +115,12 @@ class LocalInput : public InputFile {
       const ssize_t got =
           pread(file_.get(), static_cast<char*>(to) + done, length - done, static_cast<off_t>(offset + done));
       if (got < 0 && errno == EINTR) continue;
-      if (got < 0) return Failed(("read " + std::to_string(length) + " bytes at " + std::to_string(offset) + " of").c_str(), path_);
-      if (got == 0) return Status::IOError("cannot read ", std::to_string(length), " bytes at ", std::to_string(offset), " of ", path_, ": it has become shorter");
+      if (got < 0)
+        return Failed(("read " + std::to_string(length) + " bytes at " + std::to_string(offset) + " of").c_str(),
+                      path_);
+      if (got == 0)
+        return Status::IOError("cannot read ", std::to_string(length), " bytes at ", std::to_string(offset), " of ",
+                               path_, ": it has become shorter");
       done += static_cast<uint64_t>(got);
     }
     return Status::OK();

@@ -18,15 +18,21 @@ using arrow::Status;
 // encodings_v2_0.proto.
 enum class ArrayEncoding : Tag { kFlat = 1, kNullable = 2, kFixedSizeList = 3, kList = 4, kStruct = 5, kBinary = 6 };
 // Read as errors alone.
-constexpr std::pair<Tag, const char*> kOtherEncodings[] = {
-    {7, "dictionary"},          {8, "fsst"},
-    {9, "packed struct"},       {10, "bitpacked"},
-    {11, "fixed-size binary"},  {12, "bitpacked for non-negative"},
-    {13, "constant"},           {14, "inline bitpacking"},
-    {15, "out-of-line bitpacking"}, {16, "variable"},
-    {17, "packed struct"},      {18, "block"},
-    {19, "rle"},                {20, "general"},
-    {21, "byte stream split"}};
+constexpr std::pair<Tag, const char*> kOtherEncodings[] = {{7, "dictionary"},
+                                                           {8, "fsst"},
+                                                           {9, "packed struct"},
+                                                           {10, "bitpacked"},
+                                                           {11, "fixed-size binary"},
+                                                           {12, "bitpacked for non-negative"},
+                                                           {13, "constant"},
+                                                           {14, "inline bitpacking"},
+                                                           {15, "out-of-line bitpacking"},
+                                                           {16, "variable"},
+                                                           {17, "packed struct"},
+                                                           {18, "block"},
+                                                           {19, "rle"},
+                                                           {20, "general"},
+                                                           {21, "byte stream split"}};
 enum class FlatTag : Tag { kBitsPerValue = 1, kBuffer = 2, kCompression = 3 };
 enum class CompressionTag : Tag { kScheme = 1 };
 enum class BufferTag : Tag { kIndex = 1, kType = 2 };
@@ -59,7 +65,8 @@ Status ParseFlat(std::string_view message, ArrayNode& node) {
         std::string_view scheme;
         if (tag == Tag(FlatTag::kBuffer)) {
           ARROW_RETURN_NOT_OK(ReadFields(inner, kNoMessages, [&](Tag which, uint64_t number) {
-            if (which == Tag(BufferTag::kIndex)) node.buffer = static_cast<uint32_t>(std::min<uint64_t>(number, UINT32_MAX));
+            if (which == Tag(BufferTag::kIndex))
+              node.buffer = static_cast<uint32_t>(std::min<uint64_t>(number, UINT32_MAX));
             if (which == Tag(BufferTag::kType)) type = number;
           }));
         } else if (tag == Tag(FlatTag::kCompression)) {
@@ -121,7 +128,8 @@ Status ParseParts(std::string_view message, std::initializer_list<Tag> encodings
 }
 
 Result<ArrayNode> ParseNode(std::string_view message, int depth) {
-  if (depth > kDeepest) return Status::Invalid("expected at most ", std::to_string(kDeepest), " encodings in each other");
+  if (depth > kDeepest)
+    return Status::Invalid("expected at most ", std::to_string(kDeepest), " encodings in each other");
   const OneOf encoding = TakeOneOf(message);
   ArrayNode node;
   switch (ArrayEncoding(encoding.tag)) {
@@ -259,9 +267,7 @@ Result<TypedMessage> ParseEncoding(std::string_view encoding) {
   });
 }
 
-std::string PageEncoding(const std::string& array_encoding) {
-  return Encoding(Any(kArrayEncoding, array_encoding));
-}
+std::string PageEncoding(const std::string& array_encoding) { return Encoding(Any(kArrayEncoding, array_encoding)); }
 
 std::string LayoutEncoding(const std::string& page_layout) {
   return Encoding(Any("/lance.encodings21.PageLayout", page_layout));

@@ -238,8 +238,8 @@ Result<std::unique_ptr<PageDecoder>> MakeArrayPage(const PageSource& source, con
     if (inner.validity || inner.all_null || inner.node->kind != Node::Kind::kFlat) return Unexpected("bytes", bytes);
     ARROW_ASSIGN_OR_RAISE(const auto place, BufferOf(page, *inner.node));
     ARROW_ASSIGN_OR_RAISE(const FixedWidth flat, MakeFlat(page, *inner.node, 8, place.length));
-    ARROW_ASSIGN_OR_RAISE(const auto ends, EndsReader::Make(source, page, rows.node->inner[0],
-                                                            rows.node->null_adjustment, place.length));
+    ARROW_ASSIGN_OR_RAISE(
+        const auto ends, EndsReader::Make(source, page, rows.node->inner[0], rows.node->null_adjustment, place.length));
     return std::make_unique<BinaryPage>(source, type, ends, flat);
   }
   const uint64_t width = WidthOf(*type);

@@ -16,9 +16,7 @@ using arrow::Result;
 using arrow::Status;
 using ArrayPtr = std::shared_ptr<arrow::Array>;
 
-bool IsList(const DataType& type) {
-  return type.id() == arrow::Type::LIST || type.id() == arrow::Type::LARGE_LIST;
-}
+bool IsList(const DataType& type) { return type.id() == arrow::Type::LIST || type.id() == arrow::Type::LARGE_LIST; }
 
 Result<ArrayPtr> Join(arrow::ArrayVector pieces, const std::shared_ptr<DataType>& type, arrow::MemoryPool* pool) {
   if (pieces.size() == 1) return std::move(pieces[0]);
@@ -32,7 +30,8 @@ class Pages {
  public:
   using Make = std::function<Result<std::unique_ptr<Decoder>>(const PageInfo& page)>;
 
-  Pages(const std::vector<PageInfo>& pages, Make make) : pages_(pages), make_(std::move(make)), decoders_(pages.size()) {
+  Pages(const std::vector<PageInfo>& pages, Make make)
+      : pages_(pages), make_(std::move(make)), decoders_(pages.size()) {
     for (const PageInfo& page : pages) first_.push_back(first_.back() + page.rows);
   }
 
@@ -131,9 +130,9 @@ class ListReader : public ColumnReader {
     for (Lists& piece : pieces) {
       const int64_t count = piece.offsets.back();
       ARROW_ASSIGN_OR_RAISE(auto offsets, MakeOffsets(piece.offsets, type_->id() == arrow::Type::LARGE_LIST, pool_));
-      lists.push_back(arrow::MakeArray(
-          arrow::ArrayData::Make(type_, static_cast<int64_t>(piece.offsets.size()) - 1,
-                                 {piece.validity, offsets}, {items->Slice(used, count)->data()}, piece.null_count)));
+      lists.push_back(arrow::MakeArray(arrow::ArrayData::Make(type_, static_cast<int64_t>(piece.offsets.size()) - 1,
+                                                              {piece.validity, offsets},
+                                                              {items->Slice(used, count)->data()}, piece.null_count)));
       used += count;
     }
     return Join(std::move(lists), type_, pool_);
@@ -241,8 +240,9 @@ class NamedReader : public ColumnReader {
   Result<ArrayPtr> Read(const Ranges& rows) override {
     auto array = reader_->Read(rows);
     if (array.ok() && (*array)->length() != static_cast<int64_t>(CountOf(rows))) {
-      return Named(*file_, column_, Status::Invalid("expected ", std::to_string(CountOf(rows)), " rows, got ",
-                                                    std::to_string((*array)->length())));
+      return Named(*file_, column_,
+                   Status::Invalid("expected ", std::to_string(CountOf(rows)), " rows, got ",
+                                   std::to_string((*array)->length())));
     }
     return array.ok() ? std::move(array) : Named(*file_, column_, array.status());
   }
@@ -318,8 +318,7 @@ class Maker {
       for (const PageInfo& page : *pages) ARROW_RETURN_NOT_OK(CheckStructPage(page));
       std::vector<std::unique_ptr<ColumnReader>> fields;
       for (int i = 0; i < type->num_fields(); ++i) {
-        ARROW_ASSIGN_OR_RAISE(auto child,
-                              MakeField(*Children(field)[static_cast<size_t>(i)], type->field(i)->type()));
+        ARROW_ASSIGN_OR_RAISE(auto child, MakeField(*Children(field)[static_cast<size_t>(i)], type->field(i)->type()));
         fields.push_back(std::move(child));
       }
       return std::make_unique<StructReader>(type, std::move(fields));
@@ -347,8 +346,7 @@ class Maker {
                     : type->id() == arrow::Type::LIST ? arrow::list(only)
                                                       : arrow::large_list(only));
       };
-      ARROW_RETURN_NOT_OK(
-          AddLeaves(*Children(field)[static_cast<size_t>(i)], type->field(i)->type(), around, leaves));
+      ARROW_RETURN_NOT_OK(AddLeaves(*Children(field)[static_cast<size_t>(i)], type->field(i)->type(), around, leaves));
     }
     return Status::OK();
   }
@@ -374,8 +372,8 @@ ColumnsOfFields ColumnsInOrder(const FileReader& file) {
 }
 
 Result<std::unique_ptr<ColumnReader>> MakeColumnReader(std::shared_ptr<const FileReader> file,
-                                                       const std::vector<Field>& fields,
-                                                       const ColumnsOfFields& columns, const arrow::Field& column) {
+                                                       const std::vector<Field>& fields, const ColumnsOfFields& columns,
+                                                       const arrow::Field& column) {
   auto reader = Maker(*file, fields, columns).Make(column);
   if (!reader.ok()) return NamedReader::Named(*file, column.name(), reader.status());
   return std::make_unique<NamedReader>(std::move(file), column.name(), *std::move(reader));

@@ -116,7 +116,8 @@ Result<std::shared_ptr<const FileReader>> FileReader::Open(std::unique_ptr<io::I
                                                            arrow::MemoryPool* pool) {
   auto reader = std::shared_ptr<FileReader>(new FileReader(std::move(file), pool));
   const Status status = Parsed("footer", [&] { return reader->Read(); });
-  if (status.ok() || status.IsIOError()) return status.ok() ? Result<std::shared_ptr<const FileReader>>(reader) : status;
+  if (status.ok() || status.IsIOError())
+    return status.ok() ? Result<std::shared_ptr<const FileReader>>(reader) : status;
   return status.WithMessage(reader->path(), ": ", status.message());
 }
 
@@ -142,8 +143,8 @@ Status FileReader::Read() {
   }
   minor_version_ = first ? 0 : minor;
   const uint64_t end = size - kFooterBytes;
-  if (buffers_at > end || buffer_count > (end - buffers_at) / kPlaceBytes ||
-      column_count > buffers_at / kPlaceBytes || columns_at > buffers_at - column_count * kPlaceBytes) {
+  if (buffers_at > end || buffer_count > (end - buffers_at) / kPlaceBytes || column_count > buffers_at / kPlaceBytes ||
+      columns_at > buffers_at - column_count * kPlaceBytes) {
     return Status::Invalid("expected a footer of tables in ", std::to_string(size), " bytes, got ",
                            std::to_string(column_count), " columns before and ", std::to_string(buffer_count),
                            " buffers from ", std::to_string(buffers_at));

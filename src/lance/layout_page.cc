@@ -1,5 +1,4 @@
-// Pages of version 2.1 on, which a PageLayout of encodings_v2_1.proto tells: full-zip, where each value lies with its
-// levels, and constant.
+// Pages of version 2.1 on, which a PageLayout tells: full-zip, where each value lies with its levels, and constant.
 #include <algorithm>
 #include <cstring>
 #include <optional>
@@ -8,109 +7,14 @@
 #include <arrow/buffer_builder.h>
 
 #include "lance/levels.h"
-#include "lance/little_endian.h"
 #include "lance/page_decoder.h"
-#include "lance/read_fields.h"
+#include "lance/page_layout.h"
 
 namespace pennon::lance_format {
 namespace {
 
 using arrow::Result;
 using arrow::Status;
-
-enum class LayoutTag : Tag { kConstant = 2, kFullZip = 3 };
-constexpr std::pair<Tag, const char*> kOtherLayouts[] = {{1, "mini-block"}, {4, "blob"}, {5, "sparse"}};
-enum class FullZipTag : Tag {
-  kRepetitionBits = 1,
-  kDefinitionBits = 2,
-  kBitsPerValue = 3,
-  kBitsPerOffset = 4,
-  kValues = 7,
-  kLayers = 8,
-};
-enum class ConstantTag : Tag { kLayers = 5, kValue = 6, kRepetition = 7, kDefinition = 8 };
-enum class CompressiveTag : Tag { kFlat = 1, kVariable = 2, kFixedSizeList = 11 };
-constexpr std::pair<Tag, const char*> kOtherEncodings[] = {{3, "constant"},
-                                                           {4, "out-of-line bitpacking"},
-                                                           {5, "inline bitpacking"},
-                                                           {6, "fsst"},
-                                                           {7, "dictionary"},
-                                                           {8, "rle"},
-                                                           {9, "byte stream split"},
-                                                           {10, "general"},
-                                                           {12, "packed struct"},
-                                                           {13, "packed struct"}};
-enum class FlatTag : Tag { kBits = 1, kCompression = 2 };
-enum class VariableTag : Tag { kOffsets = 1, kCompression = 2 };
-enum class FixedSizeListTag : Tag { kItems = 1, kValues = 2, kHasValidity = 3 };
-
-// What a CompressiveEncoding of those known here says of a value.
-struct ValueEncoding {
-  enum class Kind { kFlat, kVariable, kFixedSizeList };
-
-  Kind kind = Kind::kFlat;
-  uint64_t bits = 0;       // of a number, or of the length of a string
-  uint64_t dimension = 0;  // of a list
-  bool item_validity = false;
-};
-
-Status ParseValues(std::string_view message, ValueEncoding& values, bool inner = false) {
-  const OneOf encoding = TakeOneOf(message);
-  switch (CompressiveTag(encoding.tag)) {
-    case CompressiveTag::kFlat:
-      return ReadFields(
-          encoding.message,
-          [](Tag tag, std::string_view) {
-            return tag == Tag(FlatTag::kCompression) ? Status::NotImplemented("compression of a buffer")
-                                                     : Status::OK();
-          },
-          [&](Tag tag, uint64_t number) {
-            if (tag == Tag(FlatTag::kBits)) values.bits = number;
-          });
-    case CompressiveTag::kVariable:
-      if (inner) break;
-      values.kind = ValueEncoding::Kind::kVariable;
-      return ReadFields(
-          encoding.message,
-          [&](Tag tag, std::string_view part) {
-            if (tag == Tag(VariableTag::kCompression)) return Status::NotImplemented("compression of a buffer");
-            return tag == Tag(VariableTag::kOffsets) ? ParseValues(part, values, true) : Status::OK();
-          },
-          kNoNumbers);
-    case CompressiveTag::kFixedSizeList:
-      if (inner) break;
-      values.kind = ValueEncoding::Kind::kFixedSizeList;
-      return ReadFields(
-          encoding.message,
-          [&](Tag tag, std::string_view part) {
-            return tag == Tag(FixedSizeListTag::kValues) ? ParseValues(part, values, true) : Status::OK();
-          },
-          [&](Tag tag, uint64_t number) {
-            if (tag == Tag(FixedSizeListTag::kItems)) values.dimension = number;
-            if (tag == Tag(FixedSizeListTag::kHasValidity)) values.item_validity = number != 0;
-          });
-  }
-  for (const auto& [tag, name] : kOtherEncodings) {
-    if (tag == encoding.tag) return Status::NotImplemented("encoding ", name);
-  }
-  return Status::NotImplemented("encoding number ", std::to_string(encoding.tag), " in another");
-}
-
-// A repeated enum comes packed, or one by one.
-std::vector<uint64_t> ParseLayers(std::string_view message, Tag layers) {
-  std::vector<uint64_t> found;
-  ReadMessage(message, [&](protozero::pbf_reader& reader) {
-    if (reader.tag() != layers) return false;
-    if (reader.wire_type() == protozero::pbf_wire_type::varint) {
-      found.push_back(reader.get_uint64());
-      return true;
-    }
-    const auto packed = reader.get_packed_uint64();
-    found.insert(found.end(), packed.begin(), packed.end());
-    return true;
-  });
-  return found;
-}
 
 // How a value lies in a page, and the arrays of several.
 class ValueFormat {
@@ -122,8 +26,10 @@ class ValueFormat {
   uint64_t length_bytes() const { return length_bytes_; }            // that the length of a variable one takes
   uint64_t validity_bytes() const { return validity_bytes_; }        // of items, before them
   uint64_t dimension() const { return dimension_; }                  // 1: no list
+  bool bools() const { return bools_; }
 
  private:
+  bool bools_ = false;
   uint64_t length_bytes_ = 0;
   uint64_t validity_bytes_ = 0;
   uint64_t value_bytes_ = 0;
@@ -148,8 +54,9 @@ Result<ValueFormat> ValueFormat::Make(const ValueEncoding& encoding, const std::
     return format;
   }
   if (list) format.dimension_ = static_cast<uint64_t>(static_cast<const arrow::FixedSizeListType&>(*type).list_size());
-  const uint64_t width = WidthOf(*type);
+  const uint64_t width = id == arrow::Type::BOOL ? 8 : WidthOf(*type);  // a byte each
   if (width == 0 || width % 8 != 0) return Status::NotImplemented("type ", type->ToString(), " in a full-zip page");
+  format.bools_ = id == arrow::Type::BOOL;
   if (encoding.bits * format.dimension_ != width || (list && encoding.dimension != format.dimension_)) {
     return Status::Invalid("expected values of ", type->ToString(), ", got ", std::to_string(encoding.dimension),
                            " of ", std::to_string(encoding.bits), " bits");
@@ -163,18 +70,19 @@ Result<ValueFormat> ValueFormat::Make(const ValueEncoding& encoding, const std::
 class Values {
  public:
   Values(const ValueFormat& format, arrow::MemoryPool* pool)
-      : format_(format), pool_(pool), bytes_(pool), item_validity_(pool), validity_(pool) {}
+      : format_(format), pool_(pool), bytes_(pool), item_validity_(pool), validity_(pool), bools_(pool) {}
 
   Status Reserve(uint64_t bytes) { return bytes_.Reserve(static_cast<int64_t>(bytes)); }
   // A null that is not variable has bytes, too.
   Status Add(const char* value, uint64_t size, bool valid) {
     ARROW_RETURN_NOT_OK(validity_.Append(valid));
+    if (format_.bools()) return bools_.Append(*value != 0);
     if (format_.variable()) {
       offsets_.push_back(offsets_.back() + static_cast<int64_t>(size));
     } else if (format_.validity_bytes() > 0) {
       for (uint64_t i = 0; i < format_.dimension(); ++i) {
-        ARROW_RETURN_NOT_OK(
-            item_validity_.Append(arrow::bit_util::GetBit(reinterpret_cast<const uint8_t*>(value), static_cast<int64_t>(i))));
+        ARROW_RETURN_NOT_OK(item_validity_.Append(
+            arrow::bit_util::GetBit(reinterpret_cast<const uint8_t*>(value), static_cast<int64_t>(i))));
       }
       value += format_.validity_bytes();
       size -= format_.validity_bytes();
@@ -188,7 +96,7 @@ class Values {
     if (null_count > 0) {
       ARROW_ASSIGN_OR_RAISE(validity, validity_.Finish());
     }
-    ARROW_ASSIGN_OR_RAISE(auto bytes, bytes_.Finish());
+    ARROW_ASSIGN_OR_RAISE(auto bytes, format_.bools() ? bools_.Finish() : bytes_.Finish());
     if (format_.variable()) return MakeBinary(type, offsets_, bytes, validity, null_count, pool_);
     if (type->id() != arrow::Type::FIXED_SIZE_LIST) {
       return arrow::MakeArray(arrow::ArrayData::Make(type, count, {validity, bytes}, null_count));
@@ -208,6 +116,7 @@ class Values {
   arrow::BufferBuilder bytes_;
   arrow::TypedBufferBuilder<bool> item_validity_;
   arrow::TypedBufferBuilder<bool> validity_;
+  arrow::TypedBufferBuilder<bool> bools_;
   std::vector<int64_t> offsets_ = {0};
 };
 
@@ -216,7 +125,7 @@ class Values {
 class FullZipPage : public PageDecoder {
  public:
   static Result<std::unique_ptr<PageDecoder>> Make(const PageSource& source, const PageInfo& page,
-                                                   std::string_view layout,
+                                                   const LayoutInfo& layout,
                                                    const std::shared_ptr<arrow::DataType>& type);
   Result<std::shared_ptr<arrow::Array>> Read(const Ranges& rows) override;
 
@@ -243,31 +152,16 @@ class FullZipPage : public PageDecoder {
   const ValueFormat format_;
   uint32_t repetition_bits_ = 0;
   uint32_t definition_bits_ = 0;
-  uint64_t level_bytes_ = 0;  // of an entry
+  uint64_t level_bytes_ = 0;              // of an entry
   std::shared_ptr<arrow::Buffer> index_;  // once it was needed
   uint64_t index_bytes_ = 0;              // a number
 };
 
 Result<std::unique_ptr<PageDecoder>> FullZipPage::Make(const PageSource& source, const PageInfo& page,
-                                                       std::string_view layout,
+                                                       const LayoutInfo& layout,
                                                        const std::shared_ptr<arrow::DataType>& type) {
-  uint64_t repetition_bits = 0;
-  uint64_t definition_bits = 0;
-  uint64_t bits_per_value = 0;
-  uint64_t bits_per_offset = 0;
-  ValueEncoding encoding;
-  ARROW_RETURN_NOT_OK(ReadFields(
-      layout,
-      [&](Tag tag, std::string_view part) {
-        return tag == Tag(FullZipTag::kValues) ? ParseValues(part, encoding) : Status::OK();
-      },
-      [&](Tag tag, uint64_t number) {
-        if (tag == Tag(FullZipTag::kRepetitionBits)) repetition_bits = number;
-        if (tag == Tag(FullZipTag::kDefinitionBits)) definition_bits = number;
-        if (tag == Tag(FullZipTag::kBitsPerValue)) bits_per_value = number;
-        if (tag == Tag(FullZipTag::kBitsPerOffset)) bits_per_offset = number;
-      }));
-  ARROW_ASSIGN_OR_RAISE(auto levels, Levels::Make(ParseLayers(layout, Tag(FullZipTag::kLayers)), type));
+  const auto& [repetition_bits, definition_bits, bits_per_value, bits_per_offset, encoding] = *layout.full_zip;
+  ARROW_ASSIGN_OR_RAISE(auto levels, Levels::Make(layout.layers, type));
   ARROW_ASSIGN_OR_RAISE(const auto format, ValueFormat::Make(encoding, levels.leaf()));
   if (repetition_bits > 16 || definition_bits > 16 || repetition_bits + definition_bits > 16) {
     return Status::Invalid("expected levels of at most 16 bits, got ", std::to_string(repetition_bits), " and ",
@@ -341,15 +235,15 @@ Result<std::shared_ptr<arrow::Array>> FullZipPage::ReadPlain(const Ranges& rows)
   if (type->id() != arrow::Type::FIXED_SIZE_LIST) {
     leaf = arrow::MakeArray(arrow::ArrayData::Make(type, count, {nullptr, values}, 0));
   } else {
-    const auto items = arrow::ArrayData::Make(
-        type->field(0)->type(), count * static_cast<int64_t>(format_.dimension()), {nullptr, values}, 0);
+    const auto items = arrow::ArrayData::Make(type->field(0)->type(), count * static_cast<int64_t>(format_.dimension()),
+                                              {nullptr, values}, 0);
     leaf = arrow::MakeArray(arrow::ArrayData::Make(type, count, {nullptr}, {items}, 0));
   }
   return levels_.Assemble({}, std::move(leaf), static_cast<uint64_t>(count), source_.pool);
 }
 
 Result<std::shared_ptr<arrow::Array>> FullZipPage::Read(const Ranges& rows) {
-  if (!indexed() && level_bytes_ == 0 && format_.validity_bytes() == 0) return ReadPlain(rows);
+  if (!indexed() && level_bytes_ == 0 && format_.validity_bytes() == 0 && !format_.bools()) return ReadPlain(rows);
   ARROW_ASSIGN_OR_RAISE(const auto places, PlacesOf(rows));
   ARROW_ASSIGN_OR_RAISE(const auto read, io::ReadRanges(*source_.file, places, source_.pool));
   Entries entries;
@@ -405,7 +299,7 @@ Status FullZipPage::Split(std::string_view bytes, uint64_t rows, Entries& entrie
 class ConstantPage : public PageDecoder {
  public:
   static Result<std::unique_ptr<PageDecoder>> Make(const PageSource& source, const PageInfo& page,
-                                                   std::string_view layout,
+                                                   const LayoutInfo& layout,
                                                    const std::shared_ptr<arrow::DataType>& type);
   Result<std::shared_ptr<arrow::Array>> Read(const Ranges& rows) override;
 
@@ -427,24 +321,10 @@ class ConstantPage : public PageDecoder {
 };
 
 Result<std::unique_ptr<PageDecoder>> ConstantPage::Make(const PageSource& source, const PageInfo& page,
-                                                        std::string_view layout,
+                                                        const LayoutInfo& layout,
                                                         const std::shared_ptr<arrow::DataType>& type) {
-  std::optional<std::string> value;
-  ARROW_RETURN_NOT_OK(ReadFields(
-      layout,
-      [&](Tag tag, std::string_view part) -> Status {
-        if (tag == Tag(ConstantTag::kValue)) value = part;
-        if (tag == Tag(ConstantTag::kRepetition) || tag == Tag(ConstantTag::kDefinition)) {
-          ValueEncoding levels;
-          ARROW_RETURN_NOT_OK(ParseValues(part, levels));
-          if (levels.kind != ValueEncoding::Kind::kFlat || levels.bits != 16) {
-            return Status::NotImplemented("levels that are not of 16 bits each");
-          }
-        }
-        return Status::OK();
-      },
-      kNoNumbers));
-  ARROW_ASSIGN_OR_RAISE(auto levels, Levels::Make(ParseLayers(layout, Tag(ConstantTag::kLayers)), type));
+  const auto& value = layout.constant.value;
+  ARROW_ASSIGN_OR_RAISE(auto levels, Levels::Make(layout.layers, type));
   auto made = std::unique_ptr<ConstantPage>(new ConstantPage(source, page, std::move(levels)));
   if (!page.buffers.empty() && page.buffers.size() != 2) {
     return Status::NotImplemented("a constant with a buffer of its own");
@@ -453,7 +333,7 @@ Result<std::unique_ptr<PageDecoder>> ConstantPage::Make(const PageSource& source
   if (value && (leaf.num_fields() > 0 || WidthOf(leaf) == 0 || (WidthOf(leaf) + 7) / 8 != value->size())) {
     return Status::Invalid("expected a value of ", leaf.ToString(), ", got ", std::to_string(value->size()), " bytes");
   }
-  made->value_ = std::move(value);
+  made->value_ = value;
   return made;
 }
 
@@ -523,7 +403,8 @@ Result<std::shared_ptr<arrow::Array>> ConstantPage::Read(const Ranges& rows) {
     const size_t first = starts_.empty() ? range.first : starts_[range.first];
     const size_t last = starts_.empty() ? range.end() : starts_[range.end()];
     const auto copy = [&](const std::vector<uint16_t>& from, std::vector<uint16_t>& to) {
-      if (!from.empty()) to.insert(to.end(), from.begin() + static_cast<ptrdiff_t>(first), from.begin() + static_cast<ptrdiff_t>(last));
+      if (!from.empty())
+        to.insert(to.end(), from.begin() + static_cast<ptrdiff_t>(first), from.begin() + static_cast<ptrdiff_t>(last));
     };
     copy(entries_.repetition, entries.repetition);
     copy(entries_.definition, entries.definition);
@@ -542,18 +423,10 @@ Result<std::shared_ptr<arrow::Array>> ConstantPage::Read(const Ranges& rows) {
 
 Result<std::unique_ptr<PageDecoder>> MakeLayoutPage(const PageSource& source, const PageInfo& page,
                                                     const std::shared_ptr<arrow::DataType>& type) {
-  if (page.type_url != "/lance.encodings21.PageLayout") return Status::NotImplemented("encoding ", page.type_url);
-  return Parsed("layout", [&]() -> Result<std::unique_ptr<PageDecoder>> {
-    const OneOf layout = TakeOneOf(page.encoding);
-    switch (LayoutTag(layout.tag)) {
-      case LayoutTag::kConstant: return ConstantPage::Make(source, page, layout.message, type);
-      case LayoutTag::kFullZip: return FullZipPage::Make(source, page, layout.message, type);
-    }
-    for (const auto& [tag, name] : kOtherLayouts) {
-      if (tag == layout.tag) return Status::NotImplemented("layout ", name);
-    }
-    return Status::NotImplemented("layout number ", std::to_string(layout.tag), " of PageLayout");
-  });
+  if (page.type_url != kPageLayout) return Status::NotImplemented("encoding ", page.type_url);
+  ARROW_ASSIGN_OR_RAISE(const LayoutInfo layout, ParsePageLayout(page.encoding));
+  return layout.full_zip ? FullZipPage::Make(source, page, layout, type)
+                         : ConstantPage::Make(source, page, layout, type);
 }
 
 }  // namespace pennon::lance_format

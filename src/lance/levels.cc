@@ -13,11 +13,14 @@ namespace {
 using arrow::Result;
 using arrow::Status;
 
-bool IsList(Layer layer) { return layer != Layer::kValidItem && layer != Layer::kNullableItem; }
-bool HasNulls(Layer layer) {
-  return layer == Layer::kNullableItem || layer == Layer::kNullableList || layer == Layer::kNullAndEmptyList;
+bool IsList(RepDefLayer layer) { return layer != RepDefLayer::kAllValidItem && layer != RepDefLayer::kNullableItem; }
+bool HasNulls(RepDefLayer layer) {
+  return layer == RepDefLayer::kNullableItem || layer == RepDefLayer::kNullableList ||
+         layer == RepDefLayer::kNullAndEmptyList;
 }
-bool HasEmpty(Layer layer) { return layer == Layer::kEmptyableList || layer == Layer::kNullAndEmptyList; }
+bool HasEmpty(RepDefLayer layer) {
+  return layer == RepDefLayer::kEmptyableList || layer == RepDefLayer::kNullAndEmptyList;
+}
 
 bool IsList(const arrow::DataType& type) {
   return type.id() == arrow::Type::LIST || type.id() == arrow::Type::LARGE_LIST;
@@ -35,8 +38,8 @@ Result<Levels> Levels::Make(const std::vector<uint64_t>& layers, const std::shar
   bool fits = layers.size() == levels.types_.size();
   levels.depths_ = {0};
   for (size_t i = 0; fits && i < layers.size(); ++i) {
-    fits = layers[i] >= 1 && layers[i] <= 6 && IsList(Layer(layers[i])) == IsList(*levels.types_[i]);
-    const auto layer = static_cast<Layer>(layers[i]);
+    fits = layers[i] >= 1 && layers[i] <= 6 && IsList(RepDefLayer(layers[i])) == IsList(*levels.types_[i]);
+    const auto layer = static_cast<RepDefLayer>(layers[i]);
     levels.layers_.push_back(layer);
     if (IsList(layer)) ++levels.lists_;
     const size_t added = size_t{HasNulls(layer)} + size_t{HasEmpty(layer)};
@@ -52,7 +55,7 @@ Result<std::shared_ptr<arrow::Array>> Levels::Assemble(Entries entries, std::sha
                                                        uint64_t rows, arrow::MemoryPool* pool) const {
   auto& [repetition, definition] = entries;
   const auto definition_of = [&](size_t i) { return definition.empty() ? uint16_t{0} : definition[i]; };
-  uint16_t depth = 0;  // of lists
+  uint16_t depth = 0;                             // of lists
   uint16_t level = HasNulls(layers_[0]) ? 1 : 0;  // the highest of the layers so far
   for (size_t layer = 1; layer < layers_.size(); ++layer) {
     arrow::TypedBufferBuilder<bool> validity(pool);
@@ -67,8 +70,8 @@ Result<std::shared_ptr<arrow::Array>> Levels::Assemble(Entries entries, std::sha
       if (null_count > 0) {
         ARROW_ASSIGN_OR_RAISE(bits, validity.Finish());
       }
-      array = arrow::MakeArray(
-          arrow::ArrayData::Make(types_[layer], array->length(), {bits}, {array->data()}, null_count));
+      array =
+          arrow::MakeArray(arrow::ArrayData::Make(types_[layer], array->length(), {bits}, {array->data()}, null_count));
       continue;
     }
     const bool has_empty = HasEmpty(layers_[layer]);
@@ -105,8 +108,7 @@ Result<std::shared_ptr<arrow::Array>> Levels::Assemble(Entries entries, std::sha
     if (null_count > 0) {
       ARROW_ASSIGN_OR_RAISE(bits, validity.Finish());
     }
-    ARROW_ASSIGN_OR_RAISE(auto ends,
-                          MakeOffsets(offsets, types_[layer]->id() == arrow::Type::LARGE_LIST, pool));
+    ARROW_ASSIGN_OR_RAISE(auto ends, MakeOffsets(offsets, types_[layer]->id() == arrow::Type::LARGE_LIST, pool));
     array = arrow::MakeArray(arrow::ArrayData::Make(types_[layer], count, {bits, ends}, {array->data()}, null_count));
   }
   if (static_cast<uint64_t>(array->length()) == rows) return array;

@@ -15,17 +15,9 @@
 #include <arrow/result.h>
 #include <arrow/type.h>
 
-namespace pennon::lance_format {
+#include "lance/page_layout.h"
 
-// RepDefLayer of encodings_v2_1.proto.
-enum class Layer : uint8_t {
-  kValidItem = 1,
-  kValidList = 2,
-  kNullableItem = 3,
-  kNullableList = 4,
-  kEmptyableList = 5,
-  kNullAndEmptyList = 6,
-};
+namespace pennon::lance_format {
 
 struct Entries {
   std::vector<uint16_t> repetition;  // empty: no lists
@@ -43,7 +35,7 @@ class Levels {
   uint16_t most_definition() const { return static_cast<uint16_t>(depths_.size() - 1); }
   // Whether an entry has a place among the values, if only of a null.
   bool visible(uint16_t definition) const { return depths_[definition] == 0; }
-  bool nullable_leaf() const { return layers_[0] == Layer::kNullableItem; }
+  bool nullable_leaf() const { return layers_[0] == RepDefLayer::kNullableItem; }
 
   // The array of so many rows. Levels are no more than the most there are, and the first entry begins a row. The leaf
   // has the visible entries, nulls included.
@@ -51,9 +43,9 @@ class Levels {
                                                         uint64_t rows, arrow::MemoryPool* pool) const;
 
  private:
-  std::vector<Layer> layers_;                              // from the innermost
-  std::vector<std::shared_ptr<arrow::DataType>> types_;    // of each
-  std::vector<uint16_t> depths_;                           // of each definition level: lists that it hides from
+  std::vector<RepDefLayer> layers_;                      // from the innermost
+  std::vector<std::shared_ptr<arrow::DataType>> types_;  // of each
+  std::vector<uint16_t> depths_;                         // of each definition level: lists that it hides from
   uint16_t lists_ = 0;
 };
 

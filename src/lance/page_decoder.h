@@ -91,8 +91,7 @@ class FixedWidth {
 
   // Asks for the bytes; Take is given what was read of them.
   void Request(const Ranges& values, std::vector<io::ByteRange>& reads) const;
-  arrow::Result<std::shared_ptr<arrow::Buffer>> Take(const Ranges& values,
-                                                     const std::shared_ptr<arrow::Buffer>* reads,
+  arrow::Result<std::shared_ptr<arrow::Buffer>> Take(const Ranges& values, const std::shared_ptr<arrow::Buffer>* reads,
                                                      arrow::MemoryPool* pool) const;
 
  private:

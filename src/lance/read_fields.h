@@ -1,5 +1,5 @@
-// Messages field by field, where each is one of a few kinds. All throw protozero::exception at what is no message, which
-// Parsed of message.h makes an error.
+// Messages field by field, where each is one of a few kinds. All throw protozero::exception at what is no message,
+// which Parsed of message.h makes an error.
 #pragma once
 
 #include <cstdint>

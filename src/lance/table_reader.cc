@@ -78,7 +78,8 @@ std::vector<int32_t> TableReader::State::FieldsOf(const std::string& column) con
 
 // A fragment's files and those of its columns that were needed.
 struct TableReader::OpenFragment {
-  OpenFragment(std::shared_ptr<const State> s, const Fragment& f) : state(std::move(s)), fragment(f), files(f.files.size()) {}
+  OpenFragment(std::shared_ptr<const State> s, const Fragment& f)
+      : state(std::move(s)), fragment(f), files(f.files.size()) {}
 
   // Null if the fragment is older than the column, which is null there.
   Result<ColumnReader*> Reader(const arrow::Field& column);
