@@ -97,9 +97,9 @@ Status AddLanceIndex(Table& table, const lance::IndexOptions& options, const Liv
   if (table.has_deletions()) {
     return Status::NotImplemented("table: expected one without deleted rows, got one with some");
   }
-  ARROW_ASSIGN_OR_RAISE(const int column, FindColumn(table.schema(), options.column, index.dim));
+  ARROW_ASSIGN_OR_RAISE(const int column, FindColumn(*table.schema(), options.column, index.dim));
   ARROW_RETURN_NOT_OK(CheckPositions(options.positions, rows, table.rows()));
-  const arrow::Field& field = *table.schema().field(column);
+  const arrow::Field& field = *table.schema()->field(column);
   const std::string name = options.name.empty() ? field.name() + "_idx" : options.name;
   if (table.HasIndex(name)) return Status::AlreadyExists("name: there is an index ", name);
   const auto row_id = [&](uint32_t row) {
@@ -183,7 +183,7 @@ Result<Dataset> Dataset::Create(const std::string& path, const std::shared_ptr<a
     if (schema == nullptr) return Invalid("schema: expected one, got null");
     ARROW_ASSIGN_OR_RAISE(const auto table_options, CheckOptions(path, options));
     ARROW_ASSIGN_OR_RAISE(auto table, lance_format::Table::Create(io::LocalFileSystem(), path, schema, table_options));
-    return Dataset(std::make_unique<Impl>(Impl{std::move(table)}));
+    return Dataset(std::make_unique<Impl>(Impl{std::move(table), {}, 0}));
   });
 }
 
@@ -192,7 +192,7 @@ Result<Dataset> Dataset::Open(const std::string& path, const OpenOptions& option
     ARROW_ASSIGN_OR_RAISE(const auto table_options, CheckOptions(path, options.write));
     ARROW_ASSIGN_OR_RAISE(auto table,
                           lance_format::Table::Open(io::LocalFileSystem(), path, options.version, table_options));
-    return Dataset(std::make_unique<Impl>(Impl{std::move(table)}));
+    return Dataset(std::make_unique<Impl>(Impl{std::move(table), {}, 0}));
   });
 }
 
@@ -224,5 +224,6 @@ Result<uint64_t> Dataset::Append(arrow::RecordBatchReader& rows) {
 
 uint64_t Dataset::version() const { return impl_->table.version(); }
 uint64_t Dataset::rows() const { return impl_->table.rows(); }
+const std::shared_ptr<arrow::Schema>& Dataset::schema() const { return impl_->table.schema(); }
 
 }  // namespace pennon::inline PENNON_ABI::lance

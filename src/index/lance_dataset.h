@@ -4,11 +4,13 @@
 #include <cstdint>
 
 #include <functional>
+#include <optional>
 
 #include <arrow/record_batch.h>
 #include <arrow/status.h>
 
 #include "lance/table.h"
+#include "lance/table_reader.h"
 #include "pennon/lance.h"
 #include "pennon/live_index.h"
 #include "vectors/row_store.h"
@@ -16,7 +18,13 @@
 namespace pennon {
 
 struct [[gnu::visibility("hidden")]] lance::Dataset::Impl {
+  // Of the version that the table is at.
+  lance_format::TableReader& Reader();
+  arrow::MemoryPool* pool() const { return table.options().pages.pool; }
+
   lance_format::Table table;
+  std::optional<lance_format::TableReader> reader;
+  uint64_t reader_version = 0;
 };
 
 // make_graph gives the Lance batch of the snapshot, of so many rows of the store.
