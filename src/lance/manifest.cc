@@ -34,6 +34,7 @@ enum class ManifestTag : Tag {
   kTransactionFile = 12,
   kWriterVersion = 13,
   kDataFormat = 15,
+  kTransactionSectionUntil13 = 21,  // of Lance's versions
   kTransactionSection = 23,
 };
 enum class TimestampTag : Tag { kSeconds = 1, kNanos = 2 };
@@ -383,6 +384,7 @@ Result<Manifest> ReadManifest(std::string_view file) {
             }
           });
           return true;
+        case Varint(ManifestTag::kTransactionSectionUntil13):
         case Varint(ManifestTag::kTransactionSection): return transaction_at = reader.get_uint64(), true;
         // Of this version alone.
         case Varint(ManifestTag::kAuxiliaryData):

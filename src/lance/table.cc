@@ -31,6 +31,19 @@ bool SameColumns(const std::vector<Field>& a, const std::vector<Field>& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), SameColumn);
 }
 
+// A file's writer numbers the fields as they come in the schema, and so must the table, whatever the numbers.
+Status CheckPreorder(const std::vector<Field>& fields, const arrow::Schema& schema) {
+  ARROW_ASSIGN_OR_RAISE(const auto written, MakeFields(schema));
+  for (size_t i = 0; i < fields.size(); ++i) {
+    const int32_t parent = written[i].parent;
+    if (fields[i].logical_type != written[i].logical_type ||
+        fields[i].parent != (parent == -1 ? -1 : fields[static_cast<size_t>(parent)].id)) {
+      return Status::NotImplemented("column ", fields[i].name, ": expected the fields of a column to follow it");
+    }
+  }
+  return Status::OK();
+}
+
 const Field* FindField(const Manifest& manifest, int32_t id) {
   const auto field = std::find_if(manifest.fields.begin(), manifest.fields.end(),
                                   [&](const Field& candidate) { return candidate.id == id; });
@@ -108,6 +121,7 @@ Result<uint64_t> Table::Append(arrow::RecordBatchReader& rows) {
     return Status::NotImplemented(directory_, ": expected a table of file version 2.0 or 2.2, got ",
                                   manifest_.file_version);
   }
+  ARROW_RETURN_NOT_OK(CheckPreorder(manifest_.fields, *schema_));
   ARROW_ASSIGN_OR_RAISE(const auto fragments, WriteFragments(rows));
   const auto apply = [&](Manifest& next) -> Status {
     if (!SameColumns(next.fields, manifest_.fields)) {

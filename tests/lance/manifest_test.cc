@@ -110,6 +110,14 @@ TEST(Manifest, WhatIsNotKnownIsKept) {
   EXPECT_EQ(ManifestFile(again), file);
 }
 
+// Where a part of the file is says a manifest for itself alone: Lance 13 ends at one that is of another.
+TEST(Manifest, PlacesAreNotKept) {
+  const std::string places("\x20\x07\x30\x00\xa8\x01\x00\xb8\x01\x00", 10);  // 4, 6, 21, 23
+  const Manifest manifest = ReadManifest(Plain(places)).ValueOrDie();
+  EXPECT_EQ(manifest.others, "");
+  EXPECT_FALSE(manifest.inline_transaction.empty());
+}
+
 TEST(Manifest, FlagsThatAreNotKnown) {
   EXPECT_TRUE(ReadManifest(Plain()).ok());
   const auto reader = ReadManifest(Plain("\x48\x02"));
