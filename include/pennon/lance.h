@@ -54,6 +54,7 @@ struct IndexOptions {
   IndexType type = IndexType::kHnswFlat;
   // Where each row of the snapshot is in the table, by id; empty: the id is the position.
   std::span<const uint64_t> positions = {};
+  int threads = 0;  // 0: as many as this process may use
 };
 
 struct CleanupOptions {

@@ -102,6 +102,7 @@ Status AddLanceIndex(Table& table, const lance::IndexOptions& options, const Liv
   const arrow::Field& field = *table.schema()->field(column);
   const std::string name = options.name.empty() ? field.name() + "_idx" : options.name;
   if (table.HasIndex(name)) return Status::AlreadyExists("name: there is an index ", name);
+  if (options.threads < 0) return Invalid("threads: expected 0 or more, got ", options.threads);
   const auto row_id = [&](uint32_t row) {
     return table.RowId(options.positions.empty() ? row : options.positions[row]);
   };
@@ -128,6 +129,7 @@ Status AddLanceIndex(Table& table, const lance::IndexOptions& options, const Liv
                                             : static_cast<void>(std::copy_n(from.values, index.dim, vector));
           },
       .row_id = row_id,
+      .in_parallel = ThreadsOf(options.threads) > 1,
   };
   const auto uuid = lance_format::Uuid::Random();
   ARROW_ASSIGN_OR_RAISE(const std::string directory, table.MakeIndexDirectory(uuid));

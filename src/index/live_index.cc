@@ -469,7 +469,8 @@ Status Snapshot::ToLance(lance::Dataset& dataset, const lance::IndexOptions& opt
       const bool coded = index.coded(size());
       const graph::Scorer scorer = MakeScorer(coded ? index.coded_rows : index.exact_rows);
       ARROW_ASSIGN_OR_RAISE(const auto batch, pennon::ToLanceHnswBatch(index.graph, reader, scorer, index.options.build,
-                                                                       index.pool, {.coded = coded}));
+                                                                       index.pool, {.coded = coded},
+                                                                       ThreadsOf(options.threads)));
       const graph::Version& version = reader.version();
       const StoredSurvey survey = {.survey = version.survey,
                                    .largest_norm = version.largest_norm,

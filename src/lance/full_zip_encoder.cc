@@ -123,9 +123,16 @@ class FixedValues {
       std::memcpy(to, validity_.data() + next_ * validity_width(), static_cast<size_t>(validity_width()));
       to += validity_width();
     }
-    std::memcpy(to, values_.data() + next_ * width(), static_cast<size_t>(width()));
+    const uint8_t* const from = values_.data() + next_++ * width();
+    // Of widths that are known copies are a move each.
+    switch (width()) {
+      case 1: *to = *from; break;
+      case 2: std::memcpy(to, from, 2); break;
+      case 4: std::memcpy(to, from, 4); break;
+      case 8: std::memcpy(to, from, 8); break;
+      default: std::memcpy(to, from, static_cast<size_t>(width()));
+    }
     to += width();
-    ++next_;
   }
   void Clear() {
     values_.Rewind(0);
@@ -371,6 +378,11 @@ class LeafEncoder : public Encoder {
 
   Status AppendRows(const arrow::Array& top, int64_t first, int64_t count) {
     rows_ += count;
+    if (layers_.size() == 1 && lists_ == 1 && top.data()->child_data[0]->GetNullCount() == 0) {
+      return layers_[0].type == arrow::Type::LIST
+                 ? AppendLists(static_cast<const arrow::ListArray&>(top), first, count)
+                 : AppendLists(static_cast<const arrow::LargeListArray&>(top), first, count);
+    }
     slots_.clear();
     bool spread = false;
     const auto spread_out = [&] {
@@ -428,6 +440,36 @@ class LeafEncoder : public Encoder {
     }
     slots_.swap(next_slots_);
     return lists.values();
+  }
+
+  // Lists of values without nulls, for which there need be no slots.
+  template <typename ListArray>
+  Status AppendLists(const ListArray& lists, int64_t first, int64_t count) {
+    constexpr uint32_t kNewRow = 1 << 16;
+    const auto special = [&](uint16_t level) {
+      used_[level] = true;
+      return words_.Append(kNewRow | level);
+    };
+    int64_t begin = 0;  // values so far that follow each other
+    int64_t end = 0;
+    for (int64_t row = first; row < first + count; ++row) {
+      const int64_t size = lists.value_length(row);
+      if (lists.IsNull(row)) {
+        ARROW_RETURN_NOT_OK(special(layers_[0].null_level));
+      } else if (size == 0) {
+        ARROW_RETURN_NOT_OK(special(layers_[0].empty_level));
+      } else {
+        ARROW_RETURN_NOT_OK(words_.Append(kNewRow));
+        ARROW_RETURN_NOT_OK(words_.Append(size - 1, 0));
+        visible_ += size;
+        if (lists.value_offset(row) != end) {
+          if (end > begin) ARROW_RETURN_NOT_OK(values_.Append(*lists.values(), begin, end - begin));
+          begin = lists.value_offset(row);
+        }
+        end = lists.value_offset(row) + size;
+      }
+    }
+    return end > begin ? values_.Append(*lists.values(), begin, end - begin) : Status::OK();
   }
 
   // Rows without lists or nulls.

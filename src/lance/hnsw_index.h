@@ -37,6 +37,7 @@ struct HnswIndex {
   std::function<void(uint32_t row, float* vector)> read;
   // And its id in the table.
   std::function<uint64_t(uint32_t row)> row_id;
+  bool in_parallel = false;  // the two files are written at the same time, one of them by a thread that calls both
 };
 
 // Returns the two files.
