@@ -97,9 +97,9 @@ Status AddLanceIndex(Table& table, const lance::IndexOptions& options, const Liv
   if (table.has_deletions()) {
     return Status::NotImplemented("table: expected one without deleted rows, got one with some");
   }
-  ARROW_ASSIGN_OR_RAISE(const int column, FindColumn(*table.schema(), options.column, index.dim));
+  ARROW_ASSIGN_OR_RAISE(const int column, FindColumn(table.schema(), options.column, index.dim));
   ARROW_RETURN_NOT_OK(CheckPositions(options.positions, rows, table.rows()));
-  const arrow::Field& field = *table.schema()->field(column);
+  const arrow::Field& field = *table.schema().field(column);
   const std::string name = options.name.empty() ? field.name() + "_idx" : options.name;
   if (table.HasIndex(name)) return Status::AlreadyExists("name: there is an index ", name);
   if (options.threads < 0) return Invalid("threads: expected 0 or more, got ", options.threads);
@@ -226,6 +226,6 @@ Result<uint64_t> Dataset::Append(arrow::RecordBatchReader& rows) {
 
 uint64_t Dataset::version() const { return impl_->table.version(); }
 uint64_t Dataset::rows() const { return impl_->table.rows(); }
-const std::shared_ptr<arrow::Schema>& Dataset::schema() const { return impl_->table.schema(); }
+const std::shared_ptr<arrow::Schema>& Dataset::schema() const { return impl_->table.shared_schema(); }
 
 }  // namespace pennon::inline PENNON_ABI::lance

@@ -80,7 +80,7 @@ std::string ColumnOf(const lance_format::Table& table, const lance_format::Index
 }
 
 bool IsOfVectors(const lance_format::Table& table, const lance_format::Index& index) {
-  const auto field = table.schema()->GetFieldByName(ColumnOf(table, index));
+  const auto field = table.schema().GetFieldByName(ColumnOf(table, index));
   return field && field->type()->id() == arrow::Type::FIXED_SIZE_LIST;
 }
 
@@ -109,7 +109,7 @@ namespace pennon::inline PENNON_ABI::lance {
 
 lance_format::TableReader& Dataset::Impl::Reader() {
   if (!reader || reader_version != table.version()) {
-    reader.emplace(table.files(), table.directory(), table.manifest(), table.schema(), pool());
+    reader.emplace(table.files(), table.directory(), table.manifest(), table.shared_schema(), pool());
     reader_version = table.version();
   }
   return *reader;
@@ -161,7 +161,7 @@ Result<LiveIndex> Dataset::LoadIndex(const LoadOptions& options) const {
     if (options.threads < 0) return Invalid("threads: expected 0 or more, got ", options.threads);
     const lance_format::Table& table = impl_->table;
     ARROW_ASSIGN_OR_RAISE(const auto* index, FindIndex(table, options.name));
-    const auto column = table.schema()->GetFieldByName(ColumnOf(table, *index));
+    const auto column = table.schema().GetFieldByName(ColumnOf(table, *index));
     if (!column || column->type()->id() != arrow::Type::FIXED_SIZE_LIST) {
       return Invalid("name: expected an index of a column of vectors, got ", index->name);
     }
