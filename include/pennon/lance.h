@@ -115,6 +115,8 @@ class PENNON_EXPORT Dataset {
 
   uint64_t version() const;  // that this Dataset is at, from 1; 0: none yet
   uint64_t rows() const;     // in it, without those that are deleted
+  uint64_t fragments() const;
+  const std::string& file_version() const;  // of its data files, as "2.2"
   const std::shared_ptr<arrow::Schema>& schema() const;
 
   // What follows reads this version, whatever others make of the table meanwhile. What cannot be read is

@@ -226,6 +226,8 @@ Result<uint64_t> Dataset::Append(arrow::RecordBatchReader& rows) {
 
 uint64_t Dataset::version() const { return impl_->table.version(); }
 uint64_t Dataset::rows() const { return impl_->table.rows(); }
+uint64_t Dataset::fragments() const { return impl_->table.manifest().fragments.size(); }
+const std::string& Dataset::file_version() const { return impl_->table.manifest().file_version; }
 const std::shared_ptr<arrow::Schema>& Dataset::schema() const { return impl_->table.shared_schema(); }
 
 }  // namespace pennon::inline PENNON_ABI::lance

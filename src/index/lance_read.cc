@@ -89,9 +89,8 @@ Result<const lance_format::Index*> FindIndex(const lance_format::Table& table, c
   for (const lance_format::Index& index : table.manifest().indices) {
     if (name.empty() ? !IsOfVectors(table, index) : index.name != name) continue;
     if (found != nullptr) {
-      return name.empty()
-                 ? Invalid("name: expected one index of vectors, found two; name one in the options")
-                 : Status::NotImplemented("name: expected one part of the index ", name, ", found several");
+      return name.empty() ? Invalid("name: expected one index of vectors, found two; name one in the options")
+                          : Status::NotImplemented("name: expected one part of the index ", name, ", found several");
     }
     found = &index;
   }
@@ -117,9 +116,9 @@ lance_format::TableReader& Dataset::Impl::Reader() {
 
 Result<std::shared_ptr<arrow::RecordBatchReader>> Dataset::Scan(const ScanOptions& options) const {
   return Guard([&]() -> Result<std::shared_ptr<arrow::RecordBatchReader>> {
-    ARROW_ASSIGN_OR_RAISE(auto scan,
-                          impl_->Reader().Scan({.columns = options.columns, .batch_rows = options.batch_rows,
-                                                .row_ids = options.row_ids}));
+    ARROW_ASSIGN_OR_RAISE(
+        auto scan, impl_->Reader().Scan(
+                       {.columns = options.columns, .batch_rows = options.batch_rows, .row_ids = options.row_ids}));
     return std::make_shared<GuardedReader>(std::move(scan));
   });
 }

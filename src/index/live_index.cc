@@ -295,8 +295,8 @@ Status LiveIndex::Impl::Assemble(const Parts& parts) {
   }
   if (options.logger) {
     options.logger(LogLevel::kInfo, "loaded " + Plain(rows.size()) + " rows; the tree of pinned edges added " +
-                                        Plain(laid.added) + " of them to the graph, for which " +
-                                        Plain(laid.dropped) + " gave way");
+                                        Plain(laid.added) + " of them to the graph, for which " + Plain(laid.dropped) +
+                                        " gave way");
   }
   return Status::OK();
 }
@@ -468,9 +468,9 @@ Status Snapshot::ToLance(lance::Dataset& dataset, const lance::IndexOptions& opt
       // Lance does not read distances of edges; those of codes are a quarter of the work.
       const bool coded = index.coded(size());
       const graph::Scorer scorer = MakeScorer(coded ? index.coded_rows : index.exact_rows);
-      ARROW_ASSIGN_OR_RAISE(const auto batch, pennon::ToLanceHnswBatch(index.graph, reader, scorer, index.options.build,
-                                                                       index.pool, {.coded = coded},
-                                                                       ThreadsOf(options.threads)));
+      ARROW_ASSIGN_OR_RAISE(const auto batch,
+                            pennon::ToLanceHnswBatch(index.graph, reader, scorer, index.options.build, index.pool,
+                                                     {.coded = coded}, ThreadsOf(options.threads)));
       const graph::Version& version = reader.version();
       const StoredSurvey survey = {.survey = version.survey,
                                    .largest_norm = version.largest_norm,

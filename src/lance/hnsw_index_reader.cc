@@ -106,11 +106,11 @@ Result<std::shared_ptr<arrow::RecordBatch>> HnswIndexReader::ReadGraph() const {
     return Status::NotImplemented(directory_, ": expected an index of one partition, got ",
                                   std::to_string(partitions.size()));
   }
-  ARROW_ASSIGN_OR_RAISE(const auto scan, FileScan::Make(graph_, {"__vector_id", "__neighbors", "_distance"}, INT64_MAX));
+  ARROW_ASSIGN_OR_RAISE(const auto scan,
+                        FileScan::Make(graph_, {"__vector_id", "__neighbors", "_distance"}, INT64_MAX));
   ARROW_ASSIGN_OR_RAISE(auto batch, scan->Next());
   if (!batch) return Status::Invalid(graph_->path(), ": expected rows, got none");
-  return batch->ReplaceSchemaMetadata(
-      arrow::key_value_metadata({kHnswKey}, {partitions[0].get<std::string>()}));
+  return batch->ReplaceSchemaMetadata(arrow::key_value_metadata({kHnswKey}, {partitions[0].get<std::string>()}));
 }
 
 Result<std::shared_ptr<arrow::RecordBatchReader>> HnswIndexReader::ReadVectors(const std::vector<std::string>& columns,

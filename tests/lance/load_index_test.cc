@@ -49,13 +49,15 @@ Exported Export(const std::string& path, const Case& is) {
   std::set<size_t> nulls;
   for (size_t i = 0; i < kRows; i += 50) nulls.insert(i);
   const auto array = ToArray(vectors, kDim, nulls, is.half);
-  auto index = LiveIndex::Make({.dim = kDim, .metric = is.metric, .codes = is.codes, .build = {.m = 8, .ef_construction = 40}})
-                   .ValueOrDie();
+  auto index =
+      LiveIndex::Make({.dim = kDim, .metric = is.metric, .codes = is.codes, .build = {.m = 8, .ef_construction = 40}})
+          .ValueOrDie();
   for (int64_t from = 0; from < static_cast<int64_t>(kRows); from += 450) {
     EXPECT_TRUE(index.Append(array->Slice(from, 450)).ok());
   }
   const auto schema = arrow::schema({arrow::field("v", array->type())});
-  auto dataset = lance::Dataset::Create(path, schema, {.file_version = is.version, .rows_a_fragment = 1100}).ValueOrDie();
+  auto dataset =
+      lance::Dataset::Create(path, schema, {.file_version = is.version, .rows_a_fragment = 1100}).ValueOrDie();
   const auto batch = arrow::RecordBatch::Make(schema, array->length(), {array});
   EXPECT_TRUE(dataset.Append(*arrow::RecordBatchReader::Make({batch}).ValueOrDie()).ok());
   std::vector<uint64_t> positions;

@@ -36,7 +36,7 @@ std::shared_ptr<arrow::Array> Repeat(const std::shared_ptr<arrow::Array>& values
 
 struct Sample {
   std::shared_ptr<arrow::DataType> type;
-  std::string json;         // of values without nulls at the top
+  std::string json;  // of values without nulls at the top
   bool only_22 = false;
 };
 
@@ -123,8 +123,7 @@ std::unique_ptr<Written> Write(const std::shared_ptr<arrow::RecordBatch>& batch,
                                uint64_t rows_a_fragment = 1 << 20, int64_t page_bytes = 8 << 20) {
   auto written = std::make_unique<Written>();
   auto table = Table::Create(written->files, "t", batch->schema(),
-                             {.rows_a_fragment = rows_a_fragment,
-                              .pages = {.version = version, .budget = page_bytes}});
+                             {.rows_a_fragment = rows_a_fragment, .pages = {.version = version, .budget = page_bytes}});
   written->table = std::make_unique<Table>(std::move(table).ValueOrDie());
   const auto status =
       written->table->Append(*arrow::RecordBatchReader::Make({batch}, batch->schema()).ValueOrDie()).status();
@@ -146,9 +145,8 @@ void ExpectSame(const arrow::Array& got, const arrow::Array& wanted, const std::
 }
 
 class Versions : public testing::TestWithParam<FileVersion> {};
-INSTANTIATE_TEST_SUITE_P(Read, Versions, testing::Values(FileVersion::k2_0, FileVersion::k2_2), [](const auto& info) {
-  return info.param == FileVersion::k2_0 ? "v20" : "v22";
-});
+INSTANTIATE_TEST_SUITE_P(Read, Versions, testing::Values(FileVersion::k2_0, FileVersion::k2_2),
+                         [](const auto& info) { return info.param == FileVersion::k2_0 ? "v20" : "v22"; });
 
 TEST_P(Versions, AllTypesComeBack) {
   constexpr int64_t kRows = 500;
@@ -158,8 +156,8 @@ TEST_P(Versions, AllTypesComeBack) {
     int64_t page;
     int64_t batch;
   };
-  for (const Sizes& sizes : {Sizes{1 << 20, 8 << 20, 8192}, Sizes{170, 200, 8192}, Sizes{1 << 20, 300, 13},
-                             Sizes{499, 1, 1}}) {
+  for (const Sizes& sizes :
+       {Sizes{1 << 20, 8 << 20, 8192}, Sizes{170, 200, 8192}, Sizes{1 << 20, 300, 13}, Sizes{499, 1, 1}}) {
     const auto written = Write(batch, GetParam(), sizes.fragment, sizes.page);
     auto reader = written->Read();
     const auto scan = reader.Scan({.batch_rows = sizes.batch, .row_ids = true}).ValueOrDie();
@@ -203,9 +201,8 @@ std::shared_ptr<arrow::RecordBatch> Documents(int64_t rows) {
     EXPECT_TRUE(texts.Append(std::string(static_cast<size_t>(50 + i % 40), 'x')).ok());
     for (int d = 0; d < 384; ++d) EXPECT_TRUE(values.Append(static_cast<float>(i + d)).ok());
   }
-  arrow::ArrayVector columns = {
-      ids.Finish().ValueOrDie(), texts.Finish().ValueOrDie(),
-      arrow::FixedSizeListArray::FromArrays(values.Finish().ValueOrDie(), 384).ValueOrDie()};
+  arrow::ArrayVector columns = {ids.Finish().ValueOrDie(), texts.Finish().ValueOrDie(),
+                                arrow::FixedSizeListArray::FromArrays(values.Finish().ValueOrDie(), 384).ValueOrDie()};
   const auto schema = arrow::schema({arrow::field("id", arrow::int64()), arrow::field("text", arrow::utf8()),
                                      arrow::field("vector", columns[2]->type())});
   return arrow::RecordBatch::Make(schema, rows, columns);
@@ -226,8 +223,8 @@ TEST(Reads, ATakeReadsTheBytesOfItsRows) {
   for (const FileVersion version : {FileVersion::k2_0, FileVersion::k2_2}) {
     const auto written = Write(Documents(2000), version);
     io::CountingFileSystem files(written->files);
-    TableReader reader(files, "t", written->table->manifest(), MakeSchema(written->table->manifest().fields).ValueOrDie(),
-                       arrow::default_memory_pool());
+    TableReader reader(files, "t", written->table->manifest(),
+                       MakeSchema(written->table->manifest().fields).ValueOrDie(), arrow::default_memory_pool());
     auto reads = ReadsOf(files, reader, "id", {kRow});
     ASSERT_EQ(reads.size(), 1);
     EXPECT_EQ(reads[0].length, 8);
