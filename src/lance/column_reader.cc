@@ -264,19 +264,16 @@ class Maker {
     for (const Field& field : fields) fields_[field.parent].push_back(&field);
   }
 
-  // Of a column of the schema.
-  Result<std::unique_ptr<ColumnReader>> Make(const arrow::Field& column) {
-    const auto& top = fields_[-1];
-    const auto found = std::find_if(top.begin(), top.end(), [&](const Field* f) { return f->name == column.name(); });
-    if (found == top.end()) return Status::Invalid("expected a field of the schema");
-    const Field& field = **found;
+  // Of a top-level field.
+  Result<std::unique_ptr<ColumnReader>> Make(int number, const std::shared_ptr<DataType>& type) {
+    const Field& field = *fields_[-1][static_cast<size_t>(number)];
     std::unique_ptr<ColumnReader> reader;
     if (file_.field_has_column()) {
-      ARROW_ASSIGN_OR_RAISE(reader, MakeField(field, column.type()));
+      ARROW_ASSIGN_OR_RAISE(reader, MakeField(field, type));
     } else {
       std::vector<std::unique_ptr<ColumnReader>> leaves;
-      ARROW_RETURN_NOT_OK(AddLeaves(field, column.type(), [](auto leaf) { return leaf; }, leaves));
-      reader = std::make_unique<LeavesReader>(column.type(), std::move(leaves));
+      ARROW_RETURN_NOT_OK(AddLeaves(field, type, [](auto leaf) { return leaf; }, leaves));
+      reader = std::make_unique<LeavesReader>(type, std::move(leaves));
     }
     if (top_rows_ != file_.rows()) {
       return Status::Invalid("expected pages of ", std::to_string(file_.rows()), " rows, got ",
@@ -372,11 +369,13 @@ ColumnsOfFields ColumnsInOrder(const FileReader& file) {
 }
 
 Result<std::unique_ptr<ColumnReader>> MakeColumnReader(std::shared_ptr<const FileReader> file,
-                                                       const std::vector<Field>& fields, const ColumnsOfFields& columns,
-                                                       const arrow::Field& column) {
-  auto reader = Maker(*file, fields, columns).Make(column);
-  if (!reader.ok()) return NamedReader::Named(*file, column.name(), reader.status());
-  return std::make_unique<NamedReader>(std::move(file), column.name(), *std::move(reader));
+                                                       const std::vector<Field>& fields,
+                                                       const ColumnsOfFields& columns, const arrow::Schema& schema,
+                                                       int column) {
+  const arrow::Field& field = *schema.field(column);
+  auto reader = Maker(*file, fields, columns).Make(column, field.type());
+  if (!reader.ok()) return NamedReader::Named(*file, field.name(), reader.status());
+  return std::make_unique<NamedReader>(std::move(file), field.name(), *std::move(reader));
 }
 
 }  // namespace pennon::lance_format

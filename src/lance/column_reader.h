@@ -29,10 +29,10 @@ using ColumnsOfFields = std::map<int32_t, int32_t>;
 // Where no manifest says it: in the order of the file's own fields.
 ColumnsOfFields ColumnsInOrder(const FileReader& file);
 
-// fields: those of the table's schema. `column` is one of its top level and of that type. Keeps the file.
+// fields: those of the table's schema, which MakeSchema makes of them. Keeps the file.
 arrow::Result<std::unique_ptr<ColumnReader>> MakeColumnReader(std::shared_ptr<const FileReader> file,
                                                               const std::vector<Field>& fields,
                                                               const ColumnsOfFields& columns,
-                                                              const arrow::Field& column);
+                                                              const arrow::Schema& schema, int column);
 
 }  // namespace pennon::lance_format

@@ -29,11 +29,11 @@ class FileScan : public arrow::RecordBatchReader {
     auto scan = std::make_shared<FileScan>();
     arrow::FieldVector fields;
     for (const std::string& name : columns) {
-      const auto field = all->GetFieldByName(name);
-      if (!field) return Status::Invalid(file->path(), ": expected a column ", name, ", got ", all->ToString());
-      ARROW_ASSIGN_OR_RAISE(auto reader, MakeColumnReader(file, file->fields(), places, *field));
+      const int column = all->GetFieldIndex(name);
+      if (column < 0) return Status::Invalid(file->path(), ": expected a column ", name, ", got ", all->ToString());
+      ARROW_ASSIGN_OR_RAISE(auto reader, MakeColumnReader(file, file->fields(), places, *all, column));
       scan->columns_.push_back(std::move(reader));
-      fields.push_back(field);
+      fields.push_back(all->field(column));
     }
     scan->schema_ = arrow::schema(std::move(fields));
     scan->rows_ = file->rows();

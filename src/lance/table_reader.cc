@@ -130,7 +130,9 @@ Result<ColumnReader*> TableReader::OpenFragment::Reader(const arrow::Field& colu
   ARROW_ASSIGN_OR_RAISE(const auto file, FileOf(column.name(), columns));
   std::unique_ptr<ColumnReader> reader;
   if (file) {
-    ARROW_ASSIGN_OR_RAISE(reader, MakeColumnReader(file, state->manifest.fields, columns, column));
+    const int number = state->schema->GetFieldIndex(column.name());
+    if (number < 0) return Status::Invalid(state->directory, ": expected one column ", column.name(), ", got several");
+    ARROW_ASSIGN_OR_RAISE(reader, MakeColumnReader(file, state->manifest.fields, columns, *state->schema, number));
   }
   return (readers[column.name()] = std::move(reader)).get();
 }

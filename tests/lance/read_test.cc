@@ -12,12 +12,15 @@
 
 #include "lance/array_encoding.h"
 #include "lance/file_reader.h"
+#include "lance/little_endian.h"
+#include "lance/message.h"
 #include "lance/page_layout.h"
 #include "lance/table.h"
 #include "lance/table_reader.h"
 #include "support/arrays.h"
 #include "support/counting_file_system.h"
 #include "support/memory_file_system.h"
+#include "support/read_file.h"
 
 namespace pennon::lance_format {
 namespace {
@@ -281,6 +284,218 @@ TEST(Reads, AScanTakesMemoryForItsBatches) {
     }
     EXPECT_EQ(pool.bytes_allocated(), 0);
   }
+}
+
+// A file made by hand.
+struct MadePage {
+  std::vector<std::string> buffers;  // hex
+  uint64_t rows;
+  std::string encoding;  // hex, an ArrayEncoding or a PageLayout
+};
+
+std::string FromHex(const std::string& hex) {
+  std::string bytes;
+  for (size_t i = 0; i < hex.size(); i += 2) bytes += static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16));
+  return bytes;
+}
+
+std::string MakeFile(const std::shared_ptr<arrow::DataType>& type, const std::vector<MadePage>& pages, uint64_t rows,
+                     bool v20 = false) {
+  enum class AnyTag : Tag { kOne = 1, kTwo = 2, kThree = 3, kFour = 4 };
+  using enum AnyTag;
+  std::string file;
+  std::string column;
+  for (const MadePage& page : pages) {
+    std::vector<uint64_t> offsets;
+    std::vector<uint64_t> sizes;
+    for (const std::string& buffer : page.buffers) {
+      offsets.push_back(file.size());
+      file += FromHex(buffer);
+      sizes.push_back(file.size() - offsets.back());
+    }
+    const std::string any = Any(v20 ? kArrayEncoding : kPageLayout, FromHex(page.encoding));
+    const std::string direct = Message<AnyTag>([&](auto& message) { message.add_bytes(kOne, any); });
+    const std::string encoding = Message<AnyTag>([&](auto& message) { message.add_message(kTwo, direct); });
+    column += Message<AnyTag>([&](auto& columns) {
+      columns.add_message(kTwo, Message<AnyTag>([&](auto& message) {
+                            message.add_packed_uint64(kOne, offsets.begin(), offsets.end());
+                            message.add_packed_uint64(kTwo, sizes.begin(), sizes.end());
+                            message.add_uint64(kThree, page.rows);
+                            message.add_message(kFour, encoding);
+                          }));
+    });
+  }
+  const std::string schema = Message<AnyTag>([&](auto& message) {
+    for (const Field& field : MakeFields(*arrow::schema({arrow::field("c", type)})).ValueOrDie()) {
+      message.add_message(kOne, ToMessage(field));
+    }
+  });
+  const std::string descriptor = Message<AnyTag>([&](auto& message) {
+    message.add_message(kOne, schema);
+    message.add_uint64(kTwo, rows);
+  });
+  const uint64_t schema_at = file.size();
+  file += descriptor;
+  const uint64_t column_at = file.size();
+  file += column;
+  const uint64_t places_at = file.size();
+  Put(file, column_at);
+  Put(file, uint64_t{column.size()});
+  Put(file, schema_at);
+  Put(file, uint64_t{descriptor.size()});
+  Put(file, column_at);
+  Put(file, places_at);
+  Put(file, places_at + 16);
+  Put(file, uint32_t{1});
+  Put(file, uint32_t{1});
+  Put(file, uint16_t{static_cast<uint16_t>(v20 ? 0 : 2)});
+  Put(file, uint16_t{static_cast<uint16_t>(v20 ? 3 : 2)});
+  return file + "LANC";
+}
+
+arrow::Result<std::shared_ptr<arrow::Array>> ReadMade(const std::shared_ptr<arrow::DataType>& type,
+                                                      const std::vector<MadePage>& pages, uint64_t rows,
+                                                      bool v20 = false, uint64_t most = 100) {
+  std::shared_ptr<arrow::Array> read;
+  ARROW_RETURN_NOT_OK(ReadFile(std::make_unique<io::MemoryFile>("made", MakeFile(type, pages, rows, v20)), most, 1,
+                               [&](const arrow::Array& array, const Range&) { read = array.Slice(0); }));
+  return read;
+}
+
+void ExpectMade(const std::shared_ptr<arrow::DataType>& type, const std::vector<MadePage>& pages,
+                const std::string& json, bool v20 = false) {
+  const auto wanted = FromJson(type, json);
+  const auto read = ReadMade(type, pages, static_cast<uint64_t>(wanted->length()), v20);
+  ASSERT_TRUE(read.ok()) << read.status();
+  ExpectSame(**read, *wanted, json);
+}
+
+// Bytes that pylance 14 accepts, or writes.
+TEST(Pages, OfLance) {
+  using namespace arrow;
+  ExpectMade(int64(), {{{"010000000000000002000000000000000300000000000000"}, 3, "1a0f1840280330033a040a020840420101"}},
+             "[1, 2, 3]");
+  ExpectMade(utf8(), {{{"0200000061620100000063", "00060b"}, 2, "1a132020280230023a0812060a040a020820420101"}},
+             R"(["ab", "c"])");
+  ExpectMade(list(uint32()),
+             {{{"020500000000060000000302"
+                "07000000",
+                "000a0b10"},
+               3,
+               "1a14080110011820280430033a040a02082042020105"}},
+             "[[5, 6], [], [7]]");
+  ExpectMade(int64(), {{{"01000000000000000200000000000000"}, 2, "120a0a080a060a0408401200"}}, "[1, 2]", true);
+  ExpectMade(
+      utf8(),
+      {{{"02000000000000000300000000000000", "616263"}, 2, "321a0a0c120a0a080a060a040840120012080a060808120208011804"}},
+      R"(["ab", "c"])", true);
+  // Constants: nulls, with levels in 16 bits each; and a number.
+  ExpectMade(int32(), {{{}, 3, "12032a0103"}}, "[null, null, null]");
+  ExpectMade(list(float32()), {{{"010001000100", "020001000200"}, 3, "12042a020106"}}, "[[], null, []]");
+  ExpectMade(list(float32()), {{{"0100010001000000", "0100020001000100"}, 3, "12042a020304"}},
+             "[[null], null, [null, null]]");
+  ExpectMade(int32(),
+             {{{},
+               3,
+               "12092a010132"
+               "0407000000"}},
+             "[7, 7, 7]");
+}
+
+TEST(Pages, WhatIsNotKnownIsNamed) {
+  const auto expect = [](const std::shared_ptr<arrow::DataType>& type, const MadePage& page, const char* what,
+                         bool v20 = false) {
+    const auto status = ReadMade(type, {page}, page.rows, v20).status();
+    EXPECT_TRUE(status.IsNotImplemented()) << status;
+    EXPECT_NE(status.message().find(std::string("made: column c: ") + what), std::string::npos) << status;
+  };
+  expect(arrow::int64(), {{"00"}, 1, "0a00"}, "layout mini-block");
+  expect(arrow::int64(), {{"00"}, 1, "2200"}, "layout blob");
+  expect(arrow::int64(), {{"00"}, 1, "9a0600"}, "layout number 99 of PageLayout");
+  // Full-zip of fsst, rle.
+  expect(arrow::utf8(), {{"00", "0000"}, 1, "1a0920203a023200420101"}, "encoding fsst");
+  expect(arrow::int64(), {{"00"}, 1, "1a0918403a024200420101"}, "encoding rle");
+  expect(arrow::utf8(), {{"00"}, 1, "3a00"}, "encoding dictionary", true);
+  expect(arrow::int64(), {{"00"}, 1, "5200"}, "encoding bitpacked", true);
+  // Flat, compressed with zstd.
+  expect(arrow::int64(), {{"00"}, 1, "0a0c084012001a060a047a737464"}, "compression zstd", true);
+}
+
+TEST(Pages, RowsThatAreNotThereTakeNoMemory) {
+  constexpr uint64_t kMany = uint64_t{1} << 60;
+  arrow::ProxyMemoryPool pool(arrow::default_memory_pool());
+  const auto expect = [&](const std::shared_ptr<arrow::DataType>& type, const MadePage& page, bool v20) {
+    const auto status = ReadMade(type, {page}, kMany, v20).status();
+    EXPECT_TRUE(status.IsInvalid()) << status;
+  };
+  for (const bool v20 : {false, true}) {
+    expect(arrow::int64(),
+           {{"0100000000000000"}, kMany, v20 ? "120a0a080a060a0408401200" : "1a0f1840280330033a040a020840420101"}, v20);
+    expect(arrow::utf8(),
+           {{"0000000000000000", "00"},
+            kMany,
+            v20 ? "321a0a0c120a0a080a060a040840120012080a060808120208011804"
+                : "1a132020280230023a0812060a040a020820420101"},
+           v20);
+  }
+  // Nulls take no place in a file: a batch of them is what a batch is.
+  EXPECT_EQ((*ReadMade(arrow::int64(), {{{}, kMany, "12032a0103"}}, kMany))->length(), 100);
+  const auto wide = arrow::fixed_size_list(arrow::int64(), 1 << 30);
+  EXPECT_TRUE(ReadMade(wide, {{{}, kMany, "12032a0103"}}, kMany).status().IsCapacityError());
+  EXPECT_TRUE(ReadMade(wide, {{{}, kMany, "12021a00"}}, kMany, true).status().IsCapacityError());
+  EXPECT_EQ(pool.bytes_allocated(), 0);
+}
+
+// Files of a few rows with all that a file may have.
+std::string SmallFile(FileVersion version) {
+  const auto point = arrow::struct_({arrow::field("x", arrow::int32()), arrow::field("s", arrow::utf8())});
+  const arrow::ArrayVector columns = {
+      FromJson(arrow::int64(), "[1, null, 3]"),
+      FromJson(arrow::boolean(), "[true, false, null]"),
+      FromJson(arrow::utf8(), R"(["ab", null, "c"])"),
+      FromJson(arrow::list(arrow::utf8()), R"([["a", null], [], ["bc"]])"),
+      FromJson(arrow::fixed_size_list(arrow::uint8(), 2), "[[1, null], [2, 3], null]"),
+      FromJson(arrow::list(point), R"([[{"x": 1, "s": "y"}], null, []])"),
+  };
+  arrow::FieldVector fields;
+  for (const auto& column : columns) {
+    fields.push_back(arrow::field(std::string(1, static_cast<char>('a' + fields.size())), column->type()));
+  }
+  const auto written = Write(arrow::RecordBatch::Make(arrow::schema(fields), 3, columns), version);
+  const auto names = written->files.List("t/data").ValueOrDie();
+  return written->files.Read("t/data/" + names[0]).ValueOrDie();
+}
+
+// Errors name the file; what is read in spite of them is sound.
+bool Survives(const std::string& bytes) {
+  const auto status = ReadFile(std::make_unique<io::MemoryFile>("damaged", bytes), 5, 2,
+                               [](const arrow::Array& array, const Range& rows) {
+                                 EXPECT_EQ(array.length(), static_cast<int64_t>(rows.count));
+                                 const auto sound = array.ValidateFull();
+                                 EXPECT_TRUE(sound.ok()) << sound;
+                               });
+  return status.ok();
+}
+
+TEST_P(Versions, TruncatedFilesAreErrors) {
+  const std::string file = SmallFile(GetParam());
+  ASSERT_TRUE(Survives(file));
+  for (size_t size = 0; size < file.size(); ++size) EXPECT_FALSE(Survives(file.substr(0, size))) << size;
+}
+
+TEST_P(Versions, FlippedBitsAreErrorsOrOtherValues) {
+  std::string file = SmallFile(GetParam());
+  size_t survived = 0;
+  for (size_t bit = 0; bit < 8 * file.size(); ++bit) {
+    char& byte = file[bit / 8];
+    const char was = byte;
+    byte = static_cast<char>(byte ^ 1 << bit % 8);
+    survived += Survives(file) ? 1 : 0;
+    byte = was;
+  }
+  // Values and padding may change unseen, places may not.
+  EXPECT_GT(survived, file.size());
+  EXPECT_LT(survived, 7 * file.size());
 }
 
 }  // namespace
