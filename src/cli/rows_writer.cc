@@ -109,10 +109,10 @@ Status ForEachBatch(arrow::RecordBatchReader& rows, Write&& write) {
 
 // Closed whatever became of the rows.
 template <typename Writer>
-Status WriteAll(arrow::RecordBatchReader& rows, Writer& writer) {
-  const Status status =
-      ForEachBatch(rows, [&](const arrow::RecordBatch& batch) { return writer.WriteRecordBatch(batch); });
-  const Status closed = writer.Close();
+Status WriteAll(const std::string& path, arrow::RecordBatchReader& rows, Writer& writer) {
+  const Status status = ForEachBatch(
+      rows, [&](const arrow::RecordBatch& batch) { return NameFile(path, writer.WriteRecordBatch(batch)); });
+  const Status closed = NameFile(path, writer.Close());
   return status.ok() ? closed : status;
 }
 
@@ -125,17 +125,16 @@ Status WriteRowsTo(const std::string& path, arrow::RecordBatchReader& rows) {
     return Status::Invalid(path, ": expected a name that ends in .parquet, .arrow, .ipc, .feather or .csv");
   }
   ARROW_ASSIGN_OR_RAISE(const auto file, arrow::io::FileOutputStream::Open(path));
-  const auto write = [&]() -> Status {
-    if (extension == ".parquet") {
-      ARROW_ASSIGN_OR_RAISE(const auto writer,
-                            parquet::arrow::FileWriter::Open(*rows.schema(), arrow::default_memory_pool(), file));
-      return WriteAll(rows, *writer);
-    }
-    ARROW_ASSIGN_OR_RAISE(const auto writer, ipc ? arrow::ipc::MakeFileWriter(file, rows.schema())
-                                                 : arrow::csv::MakeCSVWriter(file, rows.schema()));
-    return WriteAll(rows, *writer);
-  };
-  ARROW_RETURN_NOT_OK(NameFile(path, write()));
+  if (extension == ".parquet") {
+    auto writer = parquet::arrow::FileWriter::Open(*rows.schema(), arrow::default_memory_pool(), file);
+    ARROW_RETURN_NOT_OK(NameFile(path, writer.status()));
+    ARROW_RETURN_NOT_OK(WriteAll(path, rows, **writer));
+  } else {
+    auto writer =
+        ipc ? arrow::ipc::MakeFileWriter(file, rows.schema()) : arrow::csv::MakeCSVWriter(file, rows.schema());
+    ARROW_RETURN_NOT_OK(NameFile(path, writer.status()));
+    ARROW_RETURN_NOT_OK(WriteAll(path, rows, **writer));
+  }
   return NameFile(path, file->Close());
 }
 
