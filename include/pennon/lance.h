@@ -45,16 +45,22 @@ struct OpenOptions {
 };
 
 // What an index holds beside the graph: the vectors, or codes of 8 bits a dimension of one range for all, which rank
-// roughly, so that a query wants a refine_factor.
-enum class IndexType { kHnswFlat, kHnswSq };
+// roughly, so that a query wants a refine_factor. kAuto: what a look at some rows' neighbours says; see docs/lance.md.
+enum class IndexType { kHnswFlat, kHnswSq, kAuto };
 
 struct IndexOptions {
   std::string column = {};  // of the vectors; empty: the only one of type FixedSizeList of float32 or float16
   std::string name = {};    // of the index; empty: that of the column and "_idx"
   IndexType type = IndexType::kHnswFlat;
-  // Where each row of the snapshot is in the table, by id; empty: the id is the position.
+  // Where each row of the snapshot is in the table, by id; empty: where it was among all that were appended to the
+  // index, those with null vectors among them.
   std::span<const uint64_t> positions = {};
   int threads = 0;  // 0: as many as this process may use
+};
+
+struct IndexSummary {
+  IndexType type = IndexType::kHnswFlat;  // never kAuto
+  std::string reason = {};                // for what kAuto chose, in words
 };
 
 struct CleanupOptions {

@@ -39,6 +39,7 @@ struct ReplayOptions {
   std::string export_lance;
   std::string lance_index = "flat";
   std::string lance_version = "2.2";
+  int64_t export_at = 0;
   bool verify = false;
   std::string json;
   std::string answers;

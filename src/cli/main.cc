@@ -100,10 +100,16 @@ void AddReplay(CLI::App& app, pennon::cli::ReplayOptions& options) {
           "write the rows that were inserted, with all columns of DATA, and the index to this new Lance "
           "table");
   add("Output", "--lance-index", options.lance_index,
-      "what that index keeps: flat, the vectors; sq, codes of 8 bits a dimension, which want a refine_factor")
+      "what that index keeps: flat, the vectors; sq, codes of 8 bits a dimension, which want a refine_factor; auto, "
+      "sq where codes lose little")
       ->capture_default_str()
       ->needs(lance)
-      ->check(CLI::IsMember({"flat", "sq"}));
+      ->check(CLI::IsMember({"flat", "sq", "auto"}));
+  add("Output", "--export-at", options.export_at,
+      "write the first version of at least so many vectors, while the ingest goes on; 0: the last one, after it")
+      ->capture_default_str()
+      ->needs(lance)
+      ->check(CLI::NonNegativeNumber);
   add("Output", "--lance-version", options.lance_version, "of the table's files")
       ->capture_default_str()
       ->needs(lance)

@@ -12,6 +12,7 @@
 #include <arrow/type.h>
 
 #include "index/adapters.h"
+#include "index/lance_choice.h"
 #include "io/file_system.h"
 #include "lance/cleanup.h"
 #include "lance/hnsw_index.h"
@@ -51,10 +52,6 @@ Result<int> FindColumn(const arrow::Schema& schema, const std::string& name, int
 }
 
 Status CheckPositions(std::span<const uint64_t> positions, uint32_t rows, uint64_t table_rows) {
-  if (positions.empty()) {
-    if (rows <= table_rows) return Status::OK();
-    return Invalid("table: expected the snapshot's ", rows, " rows, got ", table_rows);
-  }
   if (positions.size() < rows) {
     return Invalid("positions: expected one for each of ", rows, " rows, got ", positions.size());
   }
@@ -89,30 +86,39 @@ lance_format::Distance DistanceOf(Metric metric) {
 
 }  // namespace
 
-Status AddLanceIndex(Table& table, const lance::IndexOptions& options, const LiveIndexOptions& index,
-                     const RowStore& store, uint32_t rows,
-                     const std::function<Result<std::shared_ptr<arrow::RecordBatch>>()>& make_graph) {
+Result<lance::IndexSummary> AddLanceIndex(Table& table, const lance::IndexOptions& options,
+                                          const LanceSnapshot& snapshot) {
+  const uint32_t rows = snapshot.rows;
+  const LiveIndexOptions& index = snapshot.options;
   if (rows == 0) return Invalid("snapshot: expected at least one row, got 0");
   ARROW_RETURN_NOT_OK(table.CheckWritable());
   if (table.has_deletions()) {
     return Status::NotImplemented("table: expected one without deleted rows, got one with some");
   }
+  if (options.threads < 0) return Invalid("threads: expected 0 or more, got ", options.threads);
   ARROW_ASSIGN_OR_RAISE(const int column, FindColumn(table.schema(), options.column, index.dim));
-  ARROW_RETURN_NOT_OK(CheckPositions(options.positions, rows, table.rows()));
+  std::span<const uint64_t> positions = options.positions;
+  if (positions.empty()) {
+    positions = snapshot.places;
+    const uint64_t appended = positions.empty() ? rows : positions.back() + 1;
+    if (appended > table.rows()) {
+      return Invalid("table: expected the ", appended, " rows that were appended up to the snapshot, got ",
+                     table.rows());
+    }
+  } else {
+    ARROW_RETURN_NOT_OK(CheckPositions(positions, rows, table.rows()));
+  }
   const arrow::Field& field = *table.schema().field(column);
   const std::string name = options.name.empty() ? field.name() + "_idx" : options.name;
   if (table.HasIndex(name)) return Status::AlreadyExists("name: there is an index ", name);
-  if (options.threads < 0) return Invalid("threads: expected 0 or more, got ", options.threads);
-  const auto row_id = [&](uint32_t row) {
-    return table.RowId(options.positions.empty() ? row : options.positions[row]);
-  };
+  const auto row_id = [&](uint32_t row) { return table.RowId(positions.empty() ? row : positions[row]); };
   // What is in none of these, Lance scans.
   std::set<uint32_t> fragments;
   for (uint32_t row = 0; row < rows; ++row) fragments.insert(static_cast<uint32_t>(row_id(row) >> 32));
-  ARROW_ASSIGN_OR_RAISE(const auto graph, make_graph());
+  ARROW_ASSIGN_OR_RAISE(const auto graph, snapshot.make_graph());
   const auto& type = static_cast<const arrow::FixedSizeListType&>(*field.type());
   std::vector<float> scratch(static_cast<size_t>(index.dim));
-  const lance_format::HnswIndex hnsw{
+  lance_format::HnswIndex hnsw{
       .distance = DistanceOf(index.metric),
       .storage = options.type == lance::IndexType::kHnswSq ? lance_format::Storage::kSq : lance_format::Storage::kFlat,
       .graph = *graph,
@@ -124,24 +130,36 @@ Status AddLanceIndex(Table& table, const lance::IndexOptions& options, const Liv
       .half = type.value_type()->id() == arrow::Type::HALF_FLOAT,
       .read =
           [&](uint32_t row, float* vector) {
-            const ScoredVector from = store.Load(row, scratch.data());
+            const ScoredVector from = snapshot.store.Load(row, scratch.data());
             index.metric == Metric::kCosine ? CopyUnit(from, index.dim, vector)
                                             : static_cast<void>(std::copy_n(from.values, index.dim, vector));
           },
       .row_id = row_id,
       .in_parallel = ThreadsOf(options.threads) > 1,
   };
+  lance::IndexSummary summary;
+  if (options.type == lance::IndexType::kAuto) {
+    std::vector<float> buffer(scratch.size());
+    ARROW_ASSIGN_OR_RAISE(const LanceChoice choice, ChooseLanceIndex(hnsw, [&](uint32_t row, int64_t k) {
+                            const ScoredVector vector = snapshot.store.Load(row, buffer.data());
+                            return snapshot.nearest({vector.values, buffer.size()}, k);
+                          }));
+    hnsw.storage = choice.storage;
+    summary.reason = choice.reason;
+  }
+  summary.type = hnsw.storage == lance_format::Storage::kSq ? lance::IndexType::kHnswSq : lance::IndexType::kHnswFlat;
   const auto uuid = lance_format::Uuid::Random();
   ARROW_ASSIGN_OR_RAISE(const std::string directory, table.MakeIndexDirectory(uuid));
   ARROW_ASSIGN_OR_RAISE(auto files,
                         lance_format::WriteHnswIndex(table.files(), directory, hnsw, table.options().pages));
-  return table.AddIndex({.uuid = uuid,
-                         .field_ids = {table.FieldId(column)},
-                         .name = name,
-                         .fragments = lance_format::RoaringBitmap({fragments.begin(), fragments.end()}),
-                         .details = lance_format::HnswIndexDetails(hnsw),
-                         .version = 1,
-                         .files = std::move(files)});
+  ARROW_RETURN_NOT_OK(table.AddIndex({.uuid = uuid,
+                                      .field_ids = {table.FieldId(column)},
+                                      .name = name,
+                                      .fragments = lance_format::RoaringBitmap({fragments.begin(), fragments.end()}),
+                                      .details = lance_format::HnswIndexDetails(hnsw),
+                                      .version = 1,
+                                      .files = std::move(files)}));
+  return summary;
 }
 
 }  // namespace pennon
@@ -164,12 +182,12 @@ Result<lance_format::TableOptions> CheckOptions(const std::string& path, const W
     return Invalid("page_bytes: expected 1 to 2^30, got ", options.page_bytes);
   }
   arrow::MemoryPool* pool = options.pool != nullptr ? options.pool : arrow::default_memory_pool();
-  return lance_format::TableOptions{.rows_a_fragment = options.rows_a_fragment,
-                                    .pages = {.version = options.file_version == FileVersion::k2_0
-                                                             ? lance_format::FileVersion::k2_0
-                                                             : lance_format::FileVersion::k2_2,
-                                              .budget = options.page_bytes,
-                                              .pool = pool}};
+  return lance_format::TableOptions{
+      .rows_a_fragment = options.rows_a_fragment,
+      .pages = {.version = options.file_version == FileVersion::k2_0 ? lance_format::FileVersion::k2_0
+                                                                     : lance_format::FileVersion::k2_2,
+                .budget = options.page_bytes,
+                .pool = pool}};
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // Lance tables as the public API reads them, and a LiveIndex of what one holds.
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -199,8 +200,23 @@ Result<LiveIndex> Dataset::LoadIndex(const LoadOptions& options) const {
       return Invalid("index ", index->name, ": expected row ids of type uint64, got ",
                      vectors->schema()->field(0)->type()->ToString());
     }
-    return LiveIndex::Assemble(
-        {.options = live, .graph = graph, .survey = survey, .rows = *vectors, .threads = options.threads});
+    std::map<uint64_t, uint64_t> first_rows;  // of each fragment
+    uint64_t first = 0;
+    for (const lance_format::Fragment& fragment : table.manifest().fragments) {
+      first_rows[fragment.id] = first;
+      first += fragment.rows;
+    }
+    const auto position = [&](uint64_t row_id) -> Result<uint64_t> {
+      const auto fragment = first_rows.find(row_id >> 32);
+      if (fragment != first_rows.end()) return fragment->second + (row_id & 0xFFFFFFFFu);
+      return Invalid("index ", index->name, ": row id ", row_id, " is of no fragment of the table");
+    };
+    return LiveIndex::Assemble({.options = live,
+                                .graph = graph,
+                                .survey = survey,
+                                .rows = *vectors,
+                                .position = position,
+                                .threads = options.threads});
   });
 }
 

@@ -20,6 +20,7 @@
 #include "index/lance_dataset.h"
 #include "index/lance_export.h"
 #include "index/live_index_parts.h"
+#include "index/places.h"
 #include "index/pool_allocator.h"
 #include "index/rows_export.h"
 #include "index/search.h"
@@ -44,6 +45,7 @@ struct [[gnu::visibility("hidden")]] LiveIndex::Impl {
         scratch_memory(pool, totals),
         rows(o.dim, KindOf(o.metric), rows_memory),
         codes(o.dim, KindOf(o.metric), codes_memory),
+        places(rows_memory),
         coded_rows{rows, o.codes == Codes::kNone || o.dim > CodeStore::kMaxDim ? nullptr : &codes},
         exact_rows{rows, nullptr},
         graph(GraphParams(o.build), graph_memory, scratch_memory) {}
@@ -83,6 +85,7 @@ struct [[gnu::visibility("hidden")]] LiveIndex::Impl {
   mutable PoolAllocator scratch_memory;
   RowStore rows;
   CodeStore codes;
+  Places places;
   const Rows coded_rows;
   const Rows exact_rows;
   graph::Graph graph;
@@ -201,17 +204,25 @@ Result<LiveIndex::IdRange> LiveIndex::Impl::AppendWithinLimit(const std::shared_
       next = std::max(next_row_id, largest + (largest == UINT64_MAX ? 0 : 1));
     }
   }
+  // Whoever sees the rows finds their places.
+  const Places::Mark places_before = places.GetMark();
+  if (!places.Append(vectors, first)) return Status::OutOfMemory("append: no memory for the places of rows");
   if (added == 0) {
     next_row_id = next;
     return IdRange{first, first};
   }
   const RowStore::Mark mark = rows.GetMark();
-  ARROW_RETURN_NOT_OK(rows.Append(vectors, row_id, halt));
+  const Status copied = rows.Append(vectors, row_id, halt);
+  if (!copied.ok()) {
+    places.Restore(places_before);
+    return copied;
+  }
   const uint32_t codes_before = codes.size();
   const bool by_codes = coded(rows.size());
   const auto undo = [&]() noexcept {
     codes.Restore(codes_before);
     rows.Restore(mark);
+    places.Restore(places_before);
   };
   if (const Status encoded = AppendCodes(halt); !encoded.ok()) {
     undo();
@@ -270,8 +281,13 @@ Status LiveIndex::Impl::Assemble(const Parts& parts) {
     }
     ARROW_RETURN_NOT_OK(CheckRowIds(*batch->column(0)));
     const uint64_t* ids = RowIdValues(*batch->column(0));
+    const uint32_t first = rows.size();
     ARROW_RETURN_NOT_OK(rows.Append(vectors, [&](int64_t i) { return ids[i]; }));
     for (int64_t i = 0; i < vectors.length(); ++i) {
+      ARROW_ASSIGN_OR_RAISE(const uint64_t place, parts.position(ids[i]));
+      if (!places.Append(first + static_cast<uint32_t>(i), place)) {
+        return Status::OutOfMemory("append: no memory for the places of rows");
+      }
       next_row_id = std::max(next_row_id, ids[i] + (ids[i] == UINT64_MAX ? 0 : 1));
     }
   }
@@ -458,8 +474,8 @@ Result<std::shared_ptr<arrow::RecordBatch>> Snapshot::ToRecordBatch(std::optiona
   return Guard([&] { return RowsToRecordBatch(impl_->index->rows, size(), reverse_row_ids_of, impl_->index->pool); });
 }
 
-Status Snapshot::ToLance(lance::Dataset& dataset, const lance::IndexOptions& options) const {
-  return Guard([&]() -> Status {
+Result<lance::IndexSummary> Snapshot::ToLance(lance::Dataset& dataset, const lance::IndexOptions& options) const {
+  return Guard([&]() -> Result<lance::IndexSummary> {
     const LiveIndex::Impl& index = *impl_->index;
     // A reader while the graph is copied, and not while files are written: it keeps all that the writer gives up.
     const auto graph = [&]() -> Result<std::shared_ptr<arrow::RecordBatch>> {
@@ -480,7 +496,20 @@ Status Snapshot::ToLance(lance::Dataset& dataset, const lance::IndexOptions& opt
       metadata->Append(kSurveyKey, survey.ToJson());
       return batch->ReplaceSchemaMetadata(metadata);
     };
-    return AddLanceIndex(dataset.impl_->table, options, index.options, index.rows, size(), graph);
+    const auto nearest = [&](std::span<const float> vector, int64_t k) -> Result<std::vector<uint32_t>> {
+      ARROW_ASSIGN_OR_RAISE(const Answer answer, index.Search(impl_->Read(), vector, {.k = k}));
+      std::vector<uint32_t> ids;
+      for (const SearchResult& row : answer.rows) ids.push_back(row.id);
+      return ids;
+    };
+    const std::vector<uint64_t> places = index.places.Of(size());
+    return AddLanceIndex(dataset.impl_->table, options,
+                         {.options = index.options,
+                          .store = index.rows,
+                          .rows = size(),
+                          .places = places,
+                          .make_graph = graph,
+                          .nearest = nearest});
   });
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 
 #include <arrow/record_batch.h>
@@ -18,6 +19,8 @@ struct [[gnu::visibility("hidden")]] LiveIndex::Parts {
   std::optional<StoredSurvey> survey;  // none: to be taken
   // Columns of row ids, uint64, and vectors: the graph's rows, in its order. Vectors of a batch are copied.
   arrow::RecordBatchReader& rows;
+  // Of a row in the table, by its row id.
+  std::function<arrow::Result<uint64_t>(uint64_t row_id)> position;
   int threads = 0;
 };
 

@@ -38,27 +38,6 @@ std::string Name(Distance distance) {
   return distance == Distance::kCosine ? "cosine" : distance == Distance::kDot ? "dot" : "l2";
 }
 
-// The values that codes are spread over.
-struct Range {
-  double low = 0;
-  double high = 0;
-};
-
-Range Look(const HnswIndex& index) {
-  constexpr float kInfinity = std::numeric_limits<float>::infinity();
-  std::vector<float> low(static_cast<size_t>(index.dim), kInfinity);
-  std::vector<float> high(low.size(), -kInfinity);
-  std::vector<float> vector(low.size());
-  for (uint32_t row = 0; row < index.rows; ++row) {
-    index.read(row, vector.data());
-    for (size_t i = 0; i < vector.size(); ++i) {
-      low[i] = std::min(low[i], vector[i]);
-      high[i] = std::max(high[i], vector[i]);
-    }
-  }
-  return {*std::min_element(low.begin(), low.end()), *std::max_element(high.begin(), high.end())};
-}
-
 // One partition that is all there is: so many rows of the file, and a centroid that every query is nearest to.
 std::string Ivf(uint64_t rows, const std::vector<float>* centroid, bool half) {
   return Message<IvfTag>([&](auto& ivf) {
@@ -103,18 +82,10 @@ Result<IndexFile> WriteGraph(io::FileSystem& files, const std::string& directory
   return IndexFile{"index.idx", size};
 }
 
-void ScalarCodes(const std::vector<float>& vector, const Range& range, uint8_t* to) {
-  const double width = range.high - range.low;
-  const double scale = width > 0 ? 255 / width : 0;
-  for (size_t i = 0; i < vector.size(); ++i) {
-    to[i] = static_cast<uint8_t>(static_cast<int>(std::clamp((vector[i] - range.low) * scale, 0.0, 255.0)));
-  }
-}
-
 // What `flat` or `__sq_code` holds of each row, made in the same buffers again and again. Sums up the vectors.
 class VectorsReader {
  public:
-  VectorsReader(const HnswIndex& index, const Range& range, std::vector<double>& sums)
+  VectorsReader(const HnswIndex& index, const CodeRange& range, std::vector<double>& sums)
       : index_(index), range_(range), sums_(sums), vector_(sums.size()) {}
 
   const std::shared_ptr<arrow::DataType>& type() const { return type_; }
@@ -161,7 +132,7 @@ class VectorsReader {
   }
 
   const HnswIndex& index_;
-  const Range& range_;
+  const CodeRange& range_;
   std::vector<double>& sums_;
   const std::shared_ptr<arrow::DataType> type_ = index_.storage == Storage::kSq ? arrow::uint8()
                                                  : index_.half                  ? arrow::float16()
@@ -175,7 +146,7 @@ class VectorsReader {
 Result<IndexFile> WriteVectors(io::FileSystem& files, const std::string& directory, const HnswIndex& index,
                                std::vector<double>& sums, const PageOptions& options) {
   const bool sq = index.storage == Storage::kSq;
-  const Range range = sq ? Look(index) : Range();
+  const CodeRange range = sq ? RangeOf(index) : CodeRange();
   VectorsReader vectors(index, range, sums);
   ARROW_RETURN_NOT_OK(vectors.Init(options.pool));
   const auto schema =
@@ -202,6 +173,29 @@ Result<IndexFile> WriteVectors(io::FileSystem& files, const std::string& directo
 }
 
 }  // namespace
+
+CodeRange RangeOf(const HnswIndex& index) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  std::vector<float> low(static_cast<size_t>(index.dim), kInfinity);
+  std::vector<float> high(low.size(), -kInfinity);
+  std::vector<float> vector(low.size());
+  for (uint32_t row = 0; row < index.rows; ++row) {
+    index.read(row, vector.data());
+    for (size_t i = 0; i < vector.size(); ++i) {
+      low[i] = std::min(low[i], vector[i]);
+      high[i] = std::max(high[i], vector[i]);
+    }
+  }
+  return {*std::min_element(low.begin(), low.end()), *std::max_element(high.begin(), high.end())};
+}
+
+void ScalarCodes(const std::vector<float>& vector, const CodeRange& range, uint8_t* codes) {
+  const double width = range.high - range.low;
+  const double scale = width > 0 ? 255 / width : 0;
+  for (size_t i = 0; i < vector.size(); ++i) {
+    codes[i] = static_cast<uint8_t>(static_cast<int>(std::clamp((vector[i] - range.low) * scale, 0.0, 255.0)));
+  }
+}
 
 Result<std::vector<IndexFile>> WriteHnswIndex(io::FileSystem& files, const std::string& directory,
                                               const HnswIndex& index, const PageOptions& options) {

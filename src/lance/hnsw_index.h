@@ -40,6 +40,15 @@ struct HnswIndex {
   bool in_parallel = false;  // the two files are written at the same time, one of them by a thread that calls both
 };
 
+// The values that codes of 8 bits are spread over: one range for all dimensions.
+struct CodeRange {
+  double low = 0;
+  double high = 0;
+};
+CodeRange RangeOf(const HnswIndex& index);
+// A code a value: floor(255 (value - low) / (high - low)).
+void ScalarCodes(const std::vector<float>& vector, const CodeRange& range, uint8_t* codes);
+
 // Returns the two files.
 arrow::Result<std::vector<IndexFile>> WriteHnswIndex(io::FileSystem& files, const std::string& directory,
                                                      const HnswIndex& index, const PageOptions& options);

@@ -18,6 +18,7 @@ class RoaringView {
  public:
   // Invalid if the bytes are no such bitmap.
   static arrow::Result<RoaringView> Make(std::string_view bytes);
+  static arrow::Result<RoaringView> Make(std::string&& bytes) = delete;
 
   bool Contains(uint32_t value) const;
   uint64_t size() const { return size_; }

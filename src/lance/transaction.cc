@@ -227,7 +227,8 @@ Status CheckIndexFits(const Transaction& other, const Index& index) {
       return fragment >> 32 == 0 && bitmap.Contains(static_cast<uint32_t>(fragment));
     });
   };
-  ARROW_ASSIGN_OR_RAISE(const auto bitmap, RoaringView::Make(index.fragments.value_or("")));
+  const std::string_view fragments = index.fragments ? std::string_view(*index.fragments) : std::string_view();
+  ARROW_ASSIGN_OR_RAISE(const auto bitmap, RoaringView::Make(fragments));
   switch (static_cast<TransactionTag>(other.operation)) {
     case TransactionTag::kAppend:
     case TransactionTag::kDelete:

@@ -121,6 +121,19 @@ class Errors(Case):
         maps = self.write("maps.parquet", v=vectors([[1, 2]]), a=pyarrow.array([[("k", 1)]], pyarrow.map_(pyarrow.utf8(), pyarrow.int32())))
         self.fails(1, "column a: expected a type", "replay", maps, "--export-lance", self.path("y.lance"))
 
+    def test_lance_cleanup(self):
+        self.fails(1, "expected a Lance table, found none", "lance", "cleanup", self.folder.name)
+        self.fails(1, "s3://bucket", "lance", "cleanup", "s3://bucket/x.lance")
+        self.fails(2, "--older-than", "lance", "cleanup", self.folder.name, "--older-than", "7 years")
+        self.fails(2, "PATH", "lance", "cleanup")
+        self.fails(2, "subcommand", "lance")
+        self.fails(1, "older_than: expected", "lance", "cleanup", self.folder.name, "--older-than", "9999w")
+        self.replay(DATA, "--limit", "100", "--holdout", "0", "--export-lance", self.path("x.lance"))
+        self.write_bytes("x.lance/data/lost.lance", b"12345")
+        for age, words in (("1h", "removed 0 files, 0 bytes\n"), ("0s", "data/lost.lance\nremoved 1 files, 5 bytes\n")):
+            run = pennon("lance", "cleanup", self.path("x.lance"), "--older-than", age)
+            self.assertEqual((run.returncode, run.stdout), (0, words))
+
     def test_demo_elsewhere(self):
         self.fails(1, "--data", "demo", cwd=self.folder.name)
 

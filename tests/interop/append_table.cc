@@ -30,8 +30,9 @@ Status AddIndex(Dataset& dataset, const arrow::Table& rows, uint64_t position) {
   std::vector<uint64_t> positions(static_cast<size_t>(rows.num_rows()));
   std::iota(positions.begin(), positions.end(), position);
   ARROW_ASSIGN_OR_RAISE(auto snapshot, index.GetSnapshot());
-  return snapshot.ToLance(dataset,
-                          {.column = "v", .name = "of_" + std::to_string(dataset.version()), .positions = positions});
+  return snapshot
+      .ToLance(dataset, {.column = "v", .name = "of_" + std::to_string(dataset.version()), .positions = positions})
+      .status();
 }
 
 Status Run(char** argv, int argc) {

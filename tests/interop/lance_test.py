@@ -148,6 +148,33 @@ class Replay(Case):
             self.assertEqual(dataset.take([row])["id"].to_pylist(), [3 * (1999 - row)])
         self.assertNotIn(6, self.nearest(dataset, "embedding", values[6])["_rowid"].to_pylist())
 
+    def test_a_version_during_the_ingest(self):
+        data = pa.parquet.read_table(DATA)[:3000].combine_chunks()
+        values = np.stack(data["embedding"].to_numpy()).astype(np.float32)
+        data = data.set_column(4, "embedding", with_nulls(data["embedding"].chunk(0), 7))
+        source = os.path.join(self.folder, "nulls.parquet")
+        pa.parquet.write_table(data, source, row_group_size=300)
+        for version, index in (("2.0", "flat"), ("2.2", "auto")):
+            with self.subTest(version=version):
+                path, report = os.path.join(self.folder, f"{version}.lance"), os.path.join(self.folder, "report.jsonl")
+                printed = self.run_program(
+                    PENNON, "replay", source, "--holdout", 0, "--no-exact", "--ef", 16, "--batch", 130, "--export-lance", path,
+                    "--export-at", 1000, "--lance-version", version, "--lance-index", index, "--json", report)
+                [said] = [line for line in map(json.loads, pathlib.Path(report).read_text().splitlines()) if line["what"] == "export_lance"]
+                self.assertEqual((said["begun_at"], said["file_version"]), (1170, version))  # 1000 vectors are in 9 batches
+                dataset = lance.dataset(path)
+                self.assertEqual(dataset.data_storage_version, version)
+                self.assertEqual(dataset.to_table().combine_chunks().columns, data[:1170].columns)
+                self.assertEqual(said["indexed"], data["embedding"][:1170].length() - data["embedding"][:1170].null_count)
+                self.assertEqual(said["reason"] != "", index == "auto")
+                self.assertIn(said["reason"], printed)
+                for row in (0, 5, 8, 1169):
+                    self.assertEqual(self.nearest(dataset, "embedding", values[row], 1)["_rowid"].to_pylist(), [row])
+        run = subprocess.run([PENNON, "replay", source, "--export-lance", path + "x", "--export-at", "2999"],
+                             capture_output=True, text=True, timeout=200)
+        self.assertIn("--export-at: expected at most the", run.stderr)
+        self.assertFalse(os.path.exists(path + "x"))
+
     def test_sq(self):
         dataset = lance.dataset(self.replay("--lance-index", "sq"))
         self.assertEqual([index.index_type for index in dataset.describe_indices()], ["IVF_HNSW_SQ"])

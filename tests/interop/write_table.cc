@@ -38,20 +38,14 @@ arrow::Status Run(char** argv, int argc) {
                                                                        : metric == "dot"  ? pennon::Metric::kDot
                                                                                           : pennon::Metric::kL2,
                                                              .vector_column = "v"}));
-  std::vector<uint64_t> positions;
-  uint64_t position = 0;
   for (const auto& chunk : indexed->GetColumnByName("v")->chunks()) {
-    for (int64_t i = 0; i < chunk->length(); ++i, ++position) {
-      if (chunk->IsValid(i)) positions.push_back(position);
-    }
     ARROW_RETURN_NOT_OK(index.Append(chunk).status());
   }
   ARROW_ASSIGN_OR_RAISE(auto snapshot, index.GetSnapshot());
-  ARROW_RETURN_NOT_OK(snapshot.ToLance(
-      dataset,
-      {.column = "v",
-       .type = std::string(argv[5]) == "sq" ? pennon::lance::IndexType::kHnswSq : pennon::lance::IndexType::kHnswFlat,
-       .positions = positions}));
+  ARROW_RETURN_NOT_OK(
+      snapshot.ToLance(dataset, {.column = "v",
+                                 .type = std::string(argv[5]) == "sq" ? pennon::lance::IndexType::kHnswSq
+                                                                      : pennon::lance::IndexType::kHnswFlat}));
   if (later == 0) return arrow::Status::OK();
   const auto more = table->Slice(table->num_rows() - later);
   arrow::TableBatchReader rest(*more);

@@ -11,6 +11,7 @@
 #include <arrow/api.h>
 #include <gtest/gtest.h>
 
+#include "lance/cleanup.h"
 #include "lance/roaring.h"
 #include "lance/table.h"
 #include "support/memory_file_system.h"
@@ -214,6 +215,22 @@ TEST_F(Commits, ATableThatIsNoLongerThere) {
   Table table = Open();
   ASSERT_TRUE(files_.Remove(VersionName{2}.Path("t")).ok());
   EXPECT_TRUE(table.Append(*Rows(1)).status().IsIOError());
+}
+
+TEST_F(Commits, CleanupOfWhatItDoesNotKnow) {
+  ASSERT_TRUE(files_.PutIfAbsent("t/data/lost.lance", "left").ok());
+  const auto orphans = FindOrphans(files_, "t", 1).ValueOrDie();
+  ASSERT_EQ(orphans.size(), 1);
+  EXPECT_EQ(orphans[0].path, "data/lost.lance");
+  EXPECT_EQ(orphans[0].size, 4);
+  EXPECT_TRUE(FindOrphans(files_, "t", 0).ValueOrDie().empty());  // it is of time 0
+  EXPECT_TRUE(FindOrphans(files_, "none", 1).status().IsIOError());
+  // It may be that they name it.
+  ASSERT_TRUE(files_.PutIfAbsent("t/tree/b/_versions/1.manifest", "").ok());
+  EXPECT_TRUE(FindOrphans(files_, "t", 1).status().IsNotImplemented());
+  ASSERT_TRUE(files_.Remove("t/tree/b/_versions/1.manifest").ok());
+  Other(Operation(100), [](Manifest& next) { next.reader_flags = 2; });
+  EXPECT_TRUE(FindOrphans(files_, "t", 1).status().IsNotImplemented());
 }
 
 TEST_F(Commits, AllRowsOfManyWritersAreThere) {

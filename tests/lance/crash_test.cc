@@ -1,4 +1,4 @@
-// ctest: labels=contract-10,asan timeout=120
+// ctest: labels=contract-10,asan timeout=300
 // At every step of a write and a commit an operation fails, or the machine stops and comes back with what was durable,
 // or with more. Then the table is at one of the versions that an undisturbed run passes, and whole.
 #include <array>

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <arrow/api.h>
@@ -180,7 +181,7 @@ TEST(Roaring, ContainsWhatWasWritten) {
     EXPECT_EQ(view.Contains(value + 1), std::binary_search(values.begin(), values.end(), value + 1));
   }
   for (size_t size = 0; size < bytes.size(); size += size < 100 ? 1 : 97) {
-    EXPECT_FALSE(RoaringView::Make(bytes.substr(0, size)).ok()) << size;
+    EXPECT_FALSE(RoaringView::Make(std::string_view(bytes).substr(0, size)).ok()) << size;
   }
 }
 

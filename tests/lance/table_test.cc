@@ -1,8 +1,10 @@
 // ctest: labels=contract-10,asan,tsan timeout=120
 // Tables on a file system in memory and on the machine's: what is committed when, by whom, and what a failure leaves.
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <csignal>
 #include <cstring>
 #include <filesystem>
 #include <memory>
@@ -197,6 +199,40 @@ TEST_F(OnDisk, FilesArePutOnce) {
   EXPECT_FALSE(files_.MakeDirectory(path("a/b/f/c")).ok());
 }
 
+TEST_F(OnDisk, AFileThatIsTooLargeIsNotPut) {
+  ASSERT_TRUE(files_.MakeDirectory(path("a")).ok());
+  rlimit limit;
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &limit), 0);
+  const auto ignored = std::signal(SIGXFSZ, SIG_IGN);
+  const rlimit small{.rlim_cur = 100, .rlim_max = limit.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+  const arrow::Status status = files_.PutIfAbsent(path("a/f"), std::string(101, 'x'));
+  setrlimit(RLIMIT_FSIZE, &limit);
+  std::signal(SIGXFSZ, ignored);
+  EXPECT_TRUE(status.IsIOError()) << status;
+  EXPECT_TRUE(List(files_, path("a")).empty());
+}
+
+TEST_F(OnDisk, FilesAreListedWithWhatIsBelow) {
+  ASSERT_TRUE(files_.MakeDirectory(path("a/b")).ok());
+  ASSERT_TRUE(files_.PutIfAbsent(path("a/b/f"), "one").ok());
+  ASSERT_TRUE(files_.PutIfAbsent(path("a/c"), "").ok());
+  for (const char* directory : {"a", "a/", "a//"}) {
+    const auto found = files_.ListFiles(path(directory)).ValueOrDie();
+    ASSERT_EQ(found.size(), 2);
+    EXPECT_EQ(found[0].path, "b/f");
+    EXPECT_EQ(found[0].size, 3);
+    EXPECT_GT(found[0].modified_ns, int64_t{1700000000} * 1000000000);
+    EXPECT_EQ(found[1].path, "c");
+  }
+  EXPECT_TRUE(files_.ListFiles(path("none")).ValueOrDie().empty());
+  EXPECT_TRUE(files_.Remove(path("a/b")).IsIOError());
+  EXPECT_TRUE(files_.Remove(path("a/b/f")).ok());
+  EXPECT_TRUE(files_.Remove(path("a/b")).ok());
+  EXPECT_TRUE(files_.Remove(path("a/b")).ok());
+  EXPECT_EQ(List(files_, path("a")), std::vector<std::string>{"c"});
+}
+
 TEST_F(OnDisk, ToLance) {
   const auto vectors = ToArray(Normal(100, 8, 1), 8, {3, 50});
   auto index = LiveIndex::Make({.dim = 8}).ValueOrDie();
@@ -204,8 +240,9 @@ TEST_F(OnDisk, ToLance) {
   const Snapshot snapshot = index.GetSnapshot().ValueOrDie();
   const auto schema = arrow::schema({arrow::field("v", vectors->type())});
   auto dataset = lance::Dataset::Create(path("t.lance"), schema).ValueOrDie();
-  const auto no_rows = snapshot.ToLance(dataset, {});
-  EXPECT_NE(no_rows.message().find("the snapshot's 98 rows, got 0"), std::string::npos) << no_rows;
+  const auto no_rows = snapshot.ToLance(dataset, {}).status();
+  EXPECT_NE(no_rows.message().find("the 100 rows that were appended up to the snapshot, got 0"), std::string::npos)
+      << no_rows;
   const auto batch = arrow::RecordBatch::Make(schema, 100, {vectors});
   ASSERT_TRUE(dataset.Append(*arrow::RecordBatchReader::Make({batch}).ValueOrDie()).ok());
 
@@ -213,26 +250,93 @@ TEST_F(OnDisk, ToLance) {
   for (uint64_t i = 0; i < 100; ++i) {
     if (i != 3 && i != 50) positions.push_back(i);
   }
-  EXPECT_TRUE(snapshot.ToLance(dataset, {.column = "w"}).IsInvalid());
-  EXPECT_TRUE(snapshot.ToLance(dataset, {.positions = std::span(positions).first(97)}).IsInvalid());
+  EXPECT_TRUE(snapshot.ToLance(dataset, {.column = "w"}).status().IsInvalid());
+  EXPECT_TRUE(snapshot.ToLance(dataset, {.positions = std::span(positions).first(97)}).status().IsInvalid());
   positions.back() = 100;
-  EXPECT_TRUE(snapshot.ToLance(dataset, {.positions = positions}).IsInvalid());
+  EXPECT_TRUE(snapshot.ToLance(dataset, {.positions = positions}).status().IsInvalid());
   EXPECT_EQ(dataset.version(), 1);
   positions.back() = 99;
-  const arrow::Status status = snapshot.ToLance(dataset, {.type = lance::IndexType::kHnswSq, .positions = positions});
-  ASSERT_TRUE(status.ok()) << status;
+  const auto summary = snapshot.ToLance(dataset, {.type = lance::IndexType::kHnswSq, .positions = positions});
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  EXPECT_EQ(summary->type, lance::IndexType::kHnswSq);
   EXPECT_EQ(dataset.version(), 2);
-  EXPECT_TRUE(snapshot.ToLance(dataset, {.positions = positions}).IsAlreadyExists());
+  EXPECT_TRUE(snapshot.ToLance(dataset, {.positions = positions}).status().IsAlreadyExists());
   ASSERT_TRUE(snapshot.ToLance(dataset, {.name = "other", .positions = positions}).ok());
   EXPECT_EQ(dataset.version(), 3);
 
   positions.back() = 0;
-  EXPECT_TRUE(snapshot.ToLance(dataset, {.name = "twice", .positions = positions}).IsInvalid());
+  EXPECT_TRUE(snapshot.ToLance(dataset, {.name = "twice", .positions = positions}).status().IsInvalid());
   // What is refused is so before its files are written.
   EXPECT_EQ(List(files_, path("t.lance/_indices")).size(), 2);
 
   EXPECT_TRUE(lance::Dataset::Create("s3://bucket/t.lance", schema).status().IsInvalid());
   EXPECT_TRUE(lance::Dataset::Create(path("t.lance"), schema).status().IsAlreadyExists());
+}
+
+// The row ids of an index file's rows, which are its first page.
+std::vector<uint64_t> RowIds(const std::string& file, size_t count) {
+  std::vector<uint64_t> row_ids(count);
+  const size_t at = file.find(std::string("\7\0\0\0\0\0\0\0", 8));
+  std::memcpy(row_ids.data(), file.data() + at, count * sizeof(uint64_t));
+  return row_ids;
+}
+
+// Null vectors have no ids, row ids are the caller's, a batch that failed is none, and one of nulls alone is one.
+TEST_F(OnDisk, RowsKeepTheirPlaces) {
+  const auto vectors = ToArray(Normal(20, 8, 1), 8, {0, 1, 2, 3, 4, 5, 6, 9, 15, 19});
+  auto index = LiveIndex::Make({.dim = 8, .max_rows = 12}).ValueOrDie();
+  const auto row_ids = FromJson(arrow::uint64(), "[19, 3, 4, 7, 7, 1, 2, 0, 9, 11]");
+  ASSERT_TRUE(index.Append(vectors->Slice(0, 10), {.row_ids = row_ids}).ok());
+  ASSERT_TRUE(index.Append(vectors->Slice(0, 5)).ok());  // nulls
+  ASSERT_TRUE(index.Append(ToArray(Normal(12, 8, 2), 8, {3})).status().IsCapacityError());
+  std::stop_source stopped;
+  stopped.request_stop();
+  ASSERT_TRUE(index.Append(vectors->Slice(5, 10), {.stop_token = stopped.get_token()}).status().IsCancelled());
+  const Snapshot before = index.GetSnapshot().ValueOrDie();
+  ASSERT_TRUE(index.Append(vectors->Slice(10, 10)).ok());
+
+  const auto schema = arrow::schema({arrow::field("v", vectors->type())});
+  auto dataset = lance::Dataset::Create(path("t.lance"), schema, {.rows_a_fragment = 15}).ValueOrDie();
+  arrow::RecordBatchVector batches;
+  for (const auto& slice : {vectors->Slice(0, 10), vectors->Slice(0, 5), vectors->Slice(10, 10)}) {
+    batches.push_back(arrow::RecordBatch::Make(schema, slice->length(), {slice}));
+  }
+  ASSERT_TRUE(dataset.Append(*arrow::RecordBatchReader::Make(batches).ValueOrDie()).ok());
+  const auto auxiliary = [&](size_t which) {
+    return files_.Read(path("t.lance/_indices/") + List(files_, path("t.lance/_indices"))[which] + "/auxiliary.idx")
+        .ValueOrDie();
+  };
+  ASSERT_TRUE(before.ToLance(dataset, {.name = "before"}).ok());
+  EXPECT_EQ(RowIds(auxiliary(0), 2), (std::vector<uint64_t>{7, 8}));
+  const std::string first = List(files_, path("t.lance/_indices"))[0];
+  ASSERT_TRUE(index.GetSnapshot().ValueOrDie().ToLance(dataset, {.name = "after"}).ok());
+  const size_t second = List(files_, path("t.lance/_indices"))[0] == first ? 1 : 0;
+  const uint64_t next = uint64_t{1} << 32;  // fragment
+  EXPECT_EQ(RowIds(auxiliary(second), 10),
+            (std::vector<uint64_t>{7, 8, next, next + 1, next + 2, next + 3, next + 4, next + 6, next + 7, next + 8}));
+}
+
+// Codes rank rows that differ by less than a step of the range no better than chance.
+TEST_F(OnDisk, AutoLooksAtWhatCodesLose) {
+  auto values = Normal(2000, 8, 1);
+  const auto choose = [&](const Vectors& of, const char* name) {
+    const auto vectors = ToArray(of, 8);
+    auto index = LiveIndex::Make({.dim = 8}).ValueOrDie();
+    EXPECT_TRUE(index.Append(vectors).ok());
+    const auto schema = arrow::schema({arrow::field("v", vectors->type())});
+    auto dataset = lance::Dataset::Create(path(name), schema).ValueOrDie();
+    const auto batch = arrow::RecordBatch::Make(schema, 2000, {vectors});
+    EXPECT_TRUE(dataset.Append(*arrow::RecordBatchReader::Make({batch}).ValueOrDie()).ok());
+    return index.GetSnapshot().ValueOrDie().ToLance(dataset, {.type = lance::IndexType::kAuto}).ValueOrDie();
+  };
+  const auto even = choose(values, "even.lance");
+  EXPECT_EQ(even.type, lance::IndexType::kHnswSq) << even.reason;
+  EXPECT_TRUE(even.reason.starts_with("sq: of the 10 rows nearest to each of 100, codes find 0.9")) << even.reason;
+  EXPECT_NE(even.reason.find("0.0 MB instead of 0.1 MB"), std::string::npos) << even.reason;
+  values[5][0] = 1000;
+  const auto skewed = choose(values, "skewed.lance");
+  EXPECT_EQ(skewed.type, lance::IndexType::kHnswFlat) << skewed.reason;
+  EXPECT_TRUE(skewed.reason.starts_with("flat: ")) << skewed.reason;
 }
 
 // Lance scans the rows of fragments that an index does not name.
