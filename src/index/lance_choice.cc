@@ -37,11 +37,10 @@ Result<LanceChoice> ChooseLanceIndex(
     const lance_format::HnswIndex& index,
     const std::function<Result<std::vector<uint32_t>>(uint32_t row, int64_t k)>& nearest) {
   const lance_format::CodeRange range = lance_format::RangeOf(index);
-  std::vector<float> vector(static_cast<size_t>(index.dim));
+  std::vector<float> scratch(static_cast<size_t>(index.dim));
   const auto code_of = [&](uint32_t row) {
-    std::vector<uint8_t> code(vector.size());
-    index.read(row, vector.data());
-    lance_format::ScalarCodes(vector, range, code.data());
+    std::vector<uint8_t> code(scratch.size());
+    lance_format::ScalarCodes({index.read(row, scratch.data()), scratch.size()}, range, code.data());
     return code;
   };
   const double step = (range.high - range.low) / 255;

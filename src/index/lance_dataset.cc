@@ -129,10 +129,11 @@ Result<lance::IndexSummary> AddLanceIndex(Table& table, const lance::IndexOption
       .dim = index.dim,
       .half = type.value_type()->id() == arrow::Type::HALF_FLOAT,
       .read =
-          [&](uint32_t row, float* vector) {
+          [&](uint32_t row, float* own) {
             const ScoredVector from = snapshot.store.Load(row, scratch.data());
-            index.metric == Metric::kCosine ? CopyUnit(from, index.dim, vector)
-                                            : static_cast<void>(std::copy_n(from.values, index.dim, vector));
+            if (index.metric != Metric::kCosine) return from.values;
+            CopyUnit(from, index.dim, own);
+            return static_cast<const float*>(own);
           },
       .row_id = row_id,
       .in_parallel = ThreadsOf(options.threads) > 1,

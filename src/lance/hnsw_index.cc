@@ -86,7 +86,7 @@ Result<IndexFile> WriteGraph(io::FileSystem& files, const std::string& directory
 class VectorsReader {
  public:
   VectorsReader(const HnswIndex& index, const CodeRange& range, std::vector<double>& sums)
-      : index_(index), range_(range), sums_(sums), vector_(sums.size()) {}
+      : index_(index), range_(range), sums_(sums), scratch_(sums.size()) {}
 
   const std::shared_ptr<arrow::DataType>& type() const { return type_; }
   uint32_t rows_a_batch() const { return rows_a_batch_; }
@@ -108,9 +108,9 @@ class VectorsReader {
     const int64_t width = int64_t{index_.dim} * type_->byte_width();
     for (uint32_t row = first; row < first + count; ++row, to += width) {
       *row_id++ = index_.row_id(row);
-      index_.read(row, vector_.data());
-      for (size_t i = 0; i < vector_.size(); ++i) sums_[i] += vector_[i];
-      Put(to);
+      const std::span<const float> vector(index_.read(row, scratch_.data()), scratch_.size());
+      for (size_t i = 0; i < vector.size(); ++i) sums_[i] += vector[i];
+      Put(vector, to);
     }
     const auto numbers = std::make_shared<arrow::UInt64Array>(count, row_ids_);
     const auto values =
@@ -120,14 +120,14 @@ class VectorsReader {
   }
 
  private:
-  void Put(uint8_t* to) const {
+  void Put(std::span<const float> vector, uint8_t* to) const {
     if (index_.storage == Storage::kSq) {
-      ScalarCodes(vector_, range_, to);
+      ScalarCodes(vector, range_, to);
     } else if (index_.half) {
-      std::transform(vector_.begin(), vector_.end(), reinterpret_cast<uint16_t*>(to),
+      std::transform(vector.begin(), vector.end(), reinterpret_cast<uint16_t*>(to),
                      [](float value) { return arrow::util::Float16::FromFloat(value).bits(); });
     } else {
-      std::copy(vector_.begin(), vector_.end(), reinterpret_cast<float*>(to));
+      std::copy(vector.begin(), vector.end(), reinterpret_cast<float*>(to));
     }
   }
 
@@ -137,7 +137,7 @@ class VectorsReader {
   const std::shared_ptr<arrow::DataType> type_ = index_.storage == Storage::kSq ? arrow::uint8()
                                                  : index_.half                  ? arrow::float16()
                                                                                 : arrow::float32();
-  std::vector<float> vector_;
+  std::vector<float> scratch_;
   uint32_t rows_a_batch_ = 0;
   std::shared_ptr<arrow::Buffer> values_;
   std::shared_ptr<arrow::Buffer> row_ids_;
@@ -178,10 +178,10 @@ CodeRange RangeOf(const HnswIndex& index) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   std::vector<float> low(static_cast<size_t>(index.dim), kInfinity);
   std::vector<float> high(low.size(), -kInfinity);
-  std::vector<float> vector(low.size());
+  std::vector<float> scratch(low.size());
   for (uint32_t row = 0; row < index.rows; ++row) {
-    index.read(row, vector.data());
-    for (size_t i = 0; i < vector.size(); ++i) {
+    const float* const vector = index.read(row, scratch.data());
+    for (size_t i = 0; i < scratch.size(); ++i) {
       low[i] = std::min(low[i], vector[i]);
       high[i] = std::max(high[i], vector[i]);
     }
@@ -189,7 +189,7 @@ CodeRange RangeOf(const HnswIndex& index) {
   return {*std::min_element(low.begin(), low.end()), *std::max_element(high.begin(), high.end())};
 }
 
-void ScalarCodes(const std::vector<float>& vector, const CodeRange& range, uint8_t* codes) {
+void ScalarCodes(std::span<const float> vector, const CodeRange& range, uint8_t* codes) {
   const double width = range.high - range.low;
   const double scale = width > 0 ? 255 / width : 0;
   for (size_t i = 0; i < vector.size(); ++i) {

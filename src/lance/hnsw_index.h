@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -33,8 +34,8 @@ struct HnswIndex {
   uint32_t rows = 0;  // of level 0, at least 1
   int32_t dim = 0;
   bool half = false;  // what `flat` holds: float16, else float32
-  // A row's dim values; under cosine Lance wants them of unit length.
-  std::function<void(uint32_t row, float* vector)> read;
+  // A row's dim values, in the scratch of as many or where they are; under cosine Lance wants them of unit length.
+  std::function<const float*(uint32_t row, float* scratch)> read;
   // And its id in the table.
   std::function<uint64_t(uint32_t row)> row_id;
   bool in_parallel = false;  // the two files are written at the same time, one of them by a thread that calls both
@@ -47,7 +48,7 @@ struct CodeRange {
 };
 CodeRange RangeOf(const HnswIndex& index);
 // A code a value: floor(255 (value - low) / (high - low)).
-void ScalarCodes(const std::vector<float>& vector, const CodeRange& range, uint8_t* codes);
+void ScalarCodes(std::span<const float> vector, const CodeRange& range, uint8_t* codes);
 
 // Returns the two files.
 arrow::Result<std::vector<IndexFile>> WriteHnswIndex(io::FileSystem& files, const std::string& directory,

@@ -163,7 +163,7 @@ Result<std::unique_ptr<PageDecoder>> FullZipPage::Make(const PageSource& source,
   const auto& [repetition_bits, definition_bits, bits_per_value, bits_per_offset, encoding] = *layout.full_zip;
   ARROW_ASSIGN_OR_RAISE(auto levels, Levels::Make(layout.layers, type));
   ARROW_ASSIGN_OR_RAISE(const auto format, ValueFormat::Make(encoding, levels.leaf()));
-  if (repetition_bits > 16 || definition_bits > 16 || repetition_bits + definition_bits > 16) {
+  if (repetition_bits > 16 || definition_bits > 16) {
     return Status::Invalid("expected levels of at most 16 bits, got ", std::to_string(repetition_bits), " and ",
                            std::to_string(definition_bits));
   }
@@ -178,7 +178,8 @@ Result<std::unique_ptr<PageDecoder>> FullZipPage::Make(const PageSource& source,
   auto made = std::unique_ptr<FullZipPage>(new FullZipPage(source, page, std::move(levels), format));
   made->repetition_bits_ = static_cast<uint32_t>(repetition_bits);
   made->definition_bits_ = static_cast<uint32_t>(definition_bits);
-  made->level_bytes_ = (repetition_bits + definition_bits + 7) / 8;
+  const uint64_t level_bits = repetition_bits + definition_bits;
+  made->level_bytes_ = level_bits == 0 ? 0 : level_bits <= 8 ? 1 : level_bits <= 16 ? 2 : 4;
   if (page.buffers.size() < (made->indexed() ? 2 : 1)) {
     return Status::Invalid("expected 1 or 2 buffers, got ", std::to_string(page.buffers.size()));
   }
@@ -266,11 +267,11 @@ Status FullZipPage::Split(std::string_view bytes, uint64_t rows, Entries& entrie
   uint64_t begun = 0;
   while (!bytes.empty()) {
     if (bytes.size() < level_bytes_) return short_of(level_bytes_);
-    uint16_t word = 0;
+    uint32_t word = 0;
     std::memcpy(&word, bytes.data(), level_bytes_);
     bytes.remove_prefix(level_bytes_);
-    const auto definition = static_cast<uint16_t>(word & ((1u << definition_bits_) - 1));
-    const auto repetition = static_cast<uint16_t>(word >> definition_bits_);
+    const auto definition = word & ((1u << definition_bits_) - 1);
+    const uint32_t repetition = word >> definition_bits_;
     if (definition > levels_.most_definition() || repetition > levels_.most_repetition()) {
       return Status::Invalid("expected levels of at most ", std::to_string(levels_.most_repetition()), " and ",
                              std::to_string(levels_.most_definition()), ", got ", std::to_string(repetition), " and ",
@@ -278,9 +279,9 @@ Status FullZipPage::Split(std::string_view bytes, uint64_t rows, Entries& entrie
     }
     begun += repetition == levels_.most_repetition() ? 1 : 0;
     if (begun == 0) return Status::Invalid("expected a row to begin");
-    if (levels_.has_lists()) entries.repetition.push_back(repetition);
-    if (definition_bits_ > 0) entries.definition.push_back(definition);
-    if (!levels_.visible(definition)) continue;
+    if (levels_.has_lists()) entries.repetition.push_back(static_cast<uint16_t>(repetition));
+    if (definition_bits_ > 0) entries.definition.push_back(static_cast<uint16_t>(definition));
+    if (!levels_.visible(static_cast<uint16_t>(definition))) continue;
     uint64_t size = format_.bytes();
     if (format_.variable() && definition == 0) {
       if (bytes.size() < format_.length_bytes()) return short_of(format_.length_bytes());

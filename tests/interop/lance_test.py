@@ -274,10 +274,7 @@ class Types(Case):
         columns["all_null"] = pa.array([None] * n, pa.list_(pa.int32()))
         columns["long"] = pa.array([[i] * (i * i % 1000) for i in range(n)], pa.list_(pa.int64()))
         for version in ("2.0", "2.2"):
-            chosen = dict(columns)
-            if version == "2.0":  # Lance reads no such lists there
-                chosen = {name: c for name, c in columns.items() if not pa.types.is_fixed_size_list(c.type.value_type)}
-            self.check(self.with_vectors(chosen), version)
+            self.check(self.with_vectors(columns), version)
 
     def test_nested(self):
         n = self.N
@@ -287,14 +284,17 @@ class Types(Case):
         plain = pa.StructArray.from_arrays([numbers, text, lists], names=["a", "b", "c"])
         deep = pa.StructArray.from_arrays([plain, numbers], names=["s", "a"])
         columns = {"struct": plain, "deep": deep}
+        columns["list_list"] = pa.array(
+            [None if i % 9 == 1 else [[1, None], None, [], [i] * (i % 3)][: i % 5] for i in range(n)],
+            pa.list_(pa.list_(pa.int16())))
+        columns["list_valid_struct"] = pa.array(
+            [None if i % 9 == 1 else [{"a": i, "t": "x" * i}, {"a": None, "t": None}][: i % 3] for i in range(n)],
+            pa.list_(pa.struct([("a", pa.int32()), ("t", pa.utf8())])))
         self.check(self.with_vectors(columns), "2.0")
         null = pa.array(np.arange(n) % 6 == 1)
         columns["struct?"] = pa.StructArray.from_arrays([numbers, text, lists], names=["a", "b", "c"], mask=null)
         columns["deep?"] = pa.StructArray.from_arrays([columns["struct?"], numbers], names=["s", "a"],
                                                       mask=pa.array(np.arange(n) % 5 == 2))
-        columns["list_list"] = pa.array(
-            [None if i % 9 == 1 else [[1, None], None, [], [i] * (i % 3)][: i % 5] for i in range(n)],
-            pa.list_(pa.list_(pa.int16())))
         columns["list_struct"] = pa.array(
             [None if i % 9 == 1 else [{"a": i, "t": "x" * i}, None, {"a": None, "t": None}][: i % 4] for i in range(n)],
             pa.list_(pa.struct([("a", pa.int32()), ("t", pa.utf8())])))
