@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -65,7 +66,7 @@ Exported Export(const std::string& path, const Case& is) {
     if (!nulls.contains(i)) positions.push_back(i);
   }
   Snapshot snapshot = index.GetSnapshot().ValueOrDie();
-  const auto status = snapshot.ToLance(dataset, {.type = is.type, .positions = positions});
+  const auto status = snapshot.ToLance(dataset, {.type = is.type, .positions = positions}).status();
   EXPECT_TRUE(status.ok()) << status;
   return {std::move(snapshot), lance::Dataset::Open(path).ValueOrDie()};
 }
@@ -119,6 +120,47 @@ TEST_F(LoadIndex, AnswersAsItDid) {
       }
     }
   }
+}
+
+TEST_F(LoadIndex, KnowsWhereItsRowsAre) {
+  const Case is = {Metric::kL2, lance::IndexType::kHnswFlat, false, Codes::kQuantized, lance::FileVersion::k2_2};
+  Exported exported = Export(path("t"), is);
+  const LiveIndex loaded = exported.dataset.LoadIndex().ValueOrDie();
+  const auto again = loaded.GetSnapshot().ValueOrDie().ToLance(exported.dataset, {.name = "again"});
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_TRUE(exported.dataset.LoadIndex().status().IsInvalid());  // there are two
+  const LiveIndex of_again = exported.dataset.LoadIndex({.name = "again"}).ValueOrDie();
+  for (const auto& query : Normal(20, kDim, 3)) {
+    EXPECT_EQ(of_again.Search(query).ValueOrDie().rows, loaded.Search(query).ValueOrDie().rows);
+  }
+}
+
+TEST_F(LoadIndex, SaysWhatIsWrong) {
+  const Case is = {Metric::kL2, lance::IndexType::kHnswFlat, false, Codes::kQuantized, lance::FileVersion::k2_0};
+  const Exported exported = Export(path("t"), is);
+  const auto expect = [&](const lance::LoadOptions& options, const char* words) {
+    const auto status = exported.dataset.LoadIndex(options).status();
+    EXPECT_FALSE(status.ok());
+    EXPECT_NE(status.message().find(words), std::string::npos) << status;
+    return status;
+  };
+  EXPECT_TRUE(expect({.name = "none"}, "there are: v_idx").IsInvalid());
+  EXPECT_TRUE(expect({.max_rows = 100}, "the limit is 100").IsCapacityError());
+  EXPECT_TRUE(expect({.memory_limit = 100000}, "memory: the limit is 100000 bytes").IsCapacityError());
+  const auto first = lance::Dataset::Open(path("t"), {.version = 1}).ValueOrDie();
+  EXPECT_TRUE(first.LoadIndex().status().IsInvalid());
+  // Each byte of the graph's metadata is looked at.
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(path("t"))) {
+    if (entry.path().filename() != "index.idx") continue;
+    const std::string file = entry.path().string();
+    std::string bytes = io::LocalFileSystem().Read(file).ValueOrDie();
+    const size_t at = bytes.find("level_offsets");
+    ASSERT_NE(at, std::string::npos);
+    bytes[at] = 'L';
+    std::filesystem::remove(file);
+    ASSERT_TRUE(io::LocalFileSystem().PutIfAbsent(file, bytes).ok());
+  }
+  EXPECT_TRUE(expect({}, "level_offsets").IsInvalid());
 }
 
 }  // namespace
