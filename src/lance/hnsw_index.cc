@@ -10,11 +10,11 @@
 #include <arrow/array.h>
 #include <arrow/buffer.h>
 #include <arrow/builder.h>
-#include <arrow/util/float16.h>
 #include <arrow/util/key_value_metadata.h>
 #include <nlohmann/json.hpp>
 
 #include "lance/file_writer.h"
+#include "lance/half.h"
 #include "lance/little_endian.h"
 #include "lance/message.h"
 
@@ -48,7 +48,7 @@ std::string Ivf(uint64_t rows, const std::vector<float>* centroid, bool half) {
     if (centroid == nullptr) return;
     std::string values;
     for (const float value : *centroid) {
-      half ? Put(values, arrow::util::Float16::FromFloat(value).bits()) : Put(values, value);
+      half ? Put(values, HalfBits(value)) : Put(values, value);
     }
     ivf.add_message(IvfTag::kCentroids, Message<TensorTag>([&](auto& tensor) {
                       const uint32_t shape[] = {1, static_cast<uint32_t>(centroid->size())};
@@ -124,8 +124,7 @@ class VectorsReader {
     if (index_.storage == Storage::kSq) {
       ScalarCodes(vector, range_, to);
     } else if (index_.half) {
-      std::transform(vector.begin(), vector.end(), reinterpret_cast<uint16_t*>(to),
-                     [](float value) { return arrow::util::Float16::FromFloat(value).bits(); });
+      std::transform(vector.begin(), vector.end(), reinterpret_cast<uint16_t*>(to), HalfBits);
     } else {
       std::copy(vector.begin(), vector.end(), reinterpret_cast<float*>(to));
     }

@@ -1,14 +1,17 @@
 // ctest: labels=contract-10,asan timeout=120
 // The bytes of Lance's messages, against those that pylance 14 was seen to accept.
+#include <bit>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include <arrow/api.h>
+#include <arrow/util/float16.h>
 #include <gtest/gtest.h>
 
 #include "lance/array_encoding.h"
 #include "lance/encoder.h"
+#include "lance/half.h"
 #include "lance/manifest.h"
 #include "lance/roaring.h"
 #include "lance/schema.h"
@@ -284,6 +287,19 @@ TEST(Schema, OtherTypesAreNamed) {
   EXPECT_TRUE(status.IsNotImplemented());
   EXPECT_NE(status.message().find("a.item"), std::string::npos) << status;
   EXPECT_NE(status.message().find("month_interval"), std::string::npos) << status;
+}
+
+// Of all floats whose last 11 bits are none, one or all: what lies between, and on, the middles of halves.
+TEST(HalfBits, RoundsAsArrowDoes) {
+  for (uint64_t high = 0; high < uint64_t{1} << 21; ++high) {
+    for (const uint32_t low : {0u, 1u, 0x7FFu}) {
+      const auto value = std::bit_cast<float>(static_cast<uint32_t>(high << 11 | low));
+      const arrow::util::Float16 expected = arrow::util::Float16::FromFloat(value);
+      const arrow::util::Float16 got = arrow::util::Float16::FromBits(HalfBits(value));
+      if (expected.is_nan() ? got.is_nan() : got.bits() == expected.bits()) continue;
+      FAIL() << value << ": expected " << expected.bits() << ", got " << got.bits();
+    }
+  }
 }
 
 TEST(Manifest, Roaring) {
