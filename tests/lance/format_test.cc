@@ -214,6 +214,14 @@ TEST(FullZip, NullsAndEmptyLists) {
   EXPECT_EQ(pages[0].buffers, (Buffers{"10010b14151209000002", "000304050a"}));
 }
 
+// Though null lists may be empty and of null numbers elsewhere.
+TEST(FullZip, LevelsAreThoseOfThePage) {
+  auto pages = Zipped({FromJson(arrow::list(arrow::int8()), "[[7], null]")});
+  EXPECT_EQ(pages[0].buffers[0], "020703");
+  pages = Zipped({FromJson(arrow::struct_({arrow::field("a", arrow::int8())}), R"([{"a": 7}, null])")});
+  EXPECT_EQ(pages[0].buffers[0].substr(0, 6), "000701");
+}
+
 TEST(FullZip, AColumnIsALeaf) {
   const auto type = arrow::struct_({arrow::field("l", arrow::list(arrow::int8())), arrow::field("b", arrow::utf8())});
   const auto pages =
@@ -243,6 +251,28 @@ TEST(FullZip, PagesSayWhatIsInThem) {
   ASSERT_EQ(pages.size(), 2);
   EXPECT_EQ(pages[0].buffers, Buffers{"0102"});
   EXPECT_EQ(pages[1].buffers[0].substr(0, 6), "000301");
+}
+
+TEST(Encoding, MuchIsAPageWithoutACopy) {
+  const auto numbers = arrow::MakeArrayFromScalar(arrow::Int64Scalar(7), 1 << 18).ValueOrDie();
+  for (const FileVersion version : {FileVersion::k2_0, FileVersion::k2_2}) {
+    const uint8_t* first = nullptr;
+    std::vector<uint64_t> rows;
+    const PageSink sink = [&](const Page& page) {
+      if (first == nullptr) first = reinterpret_cast<const uint8_t*>(page.buffers[0].data());
+      rows.push_back(page.rows);
+      return arrow::Status::OK();
+    };
+    int32_t columns = 0;
+    const auto encoder =
+        MakeEncoder(*numbers->type(), columns, sink, {.version = version, .pool = arrow::default_memory_pool()});
+    ASSERT_TRUE(encoder->Append(*numbers->Slice(1, 1 << 17)).ok());
+    ASSERT_TRUE(encoder->Append(*numbers->Slice(0, 10)).ok());
+    ASSERT_TRUE(encoder->Append(*numbers).ok());
+    ASSERT_TRUE(encoder->Flush().ok());
+    EXPECT_EQ(first, numbers->data()->GetValues<uint8_t>(1, 0) + 8);
+    EXPECT_EQ(rows, (std::vector<uint64_t>{1 << 17, (1 << 18) + 10}));
+  }
 }
 
 TEST(Schema, Field) {
