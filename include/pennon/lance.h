@@ -22,11 +22,10 @@
 #include <arrow/type.h>
 
 #include "pennon/export.h"
+#include "pennon/live_index.h"
 #include "pennon/version.h"
 
 namespace pennon::inline PENNON_ABI {
-
-class Snapshot;
 
 namespace lance {
 
@@ -74,6 +73,30 @@ struct CleanupResult {
   uint64_t bytes = 0;
 };
 
+struct ScanOptions {
+  std::vector<std::string> columns = {};  // by name; empty: all
+  int64_t batch_rows = 8192;              // at most, at least 1; a batch has fewer where it would pass 16 MiB or so
+  bool row_ids = false;                   // a column _rowid, uint64, after the others
+};
+
+struct IndexInfo {
+  std::string name = {};
+  std::string type = {};  // as Lance calls it: IVF_HNSW_FLAT
+  std::string column = {};
+  std::optional<Metric> metric = {};  // of a vector index
+  std::optional<uint64_t> rows = {};  // in it; of a vector index
+};
+
+struct LoadOptions {
+  std::string name = {};  // of the index; empty: the only one of vectors
+  Codes codes = Codes::kQuantized;
+  uint64_t max_rows = 0xFFFFFFFFu;
+  int64_t memory_limit = 0;
+  int threads = 0;                    // 0: as many as this process may use
+  arrow::MemoryPool* pool = nullptr;  // null: arrow::default_memory_pool(); outlives the index
+  Logger logger = {};                 // told once how many edges changed
+};
+
 class PENNON_EXPORT Dataset {
  public:
   // A moved-from dataset may only be destroyed or assigned to.
@@ -98,6 +121,26 @@ class PENNON_EXPORT Dataset {
 
   uint64_t version() const;  // that this Dataset is at, from 1; 0: none yet
   uint64_t rows() const;     // in it, without those that are deleted
+  uint64_t fragments() const;
+  const std::string& file_version() const;  // of its data files, as "2.2"
+  const std::shared_ptr<arrow::Schema>& schema() const;
+
+  // What follows reads this version, whatever others make of the table meanwhile. What cannot be read is
+  // NotImplemented, with the column and what it is, what is damaged is Invalid.
+  //
+  // All rows, in order; goes on after the dataset.
+  arrow::Result<std::shared_ptr<arrow::RecordBatchReader>> Scan(const ScanOptions& options = {}) const;
+  // Rows in the order asked for, each as often, by row id or by position in a scan; empty columns: all. Few reads, of
+  // the bytes of these rows. Invalid for what no row is.
+  arrow::Result<std::shared_ptr<arrow::RecordBatch>> Take(std::span<const uint64_t> row_ids,
+                                                          const std::vector<std::string>& columns = {}) const;
+  arrow::Result<std::shared_ptr<arrow::RecordBatch>> TakePositions(std::span<const uint64_t> positions,
+                                                                   const std::vector<std::string>& columns = {}) const;
+  arrow::Result<std::vector<IndexInfo>> Indices() const;
+  // The index as it was when it was written, with the table's row ids: it answers at once, and grows by appends. Its
+  // distances are of the vectors themselves, whatever the index holds of them. Of IVF_HNSW_FLAT and IVF_HNSW_SQ with
+  // one partition.
+  arrow::Result<LiveIndex> LoadIndex(const LoadOptions& options = {}) const;
 
   struct Impl;  // not for users
 

@@ -289,6 +289,9 @@ class PENNON_EXPORT LiveIndex {
   struct Impl;  // not for users
 
  private:
+  friend class lance::Dataset;
+  struct Parts;
+  static arrow::Result<LiveIndex> Assemble(const Parts& parts);
   explicit LiveIndex(std::shared_ptr<Impl> impl);
   std::shared_ptr<Impl> impl_;
 };

@@ -29,7 +29,8 @@ const CLI::Validator kNumber(
 
 void AddReplay(CLI::App& app, pennon::cli::ReplayOptions& options) {
   CLI::App* replay = app.add_subcommand("replay", "Stream a file of vectors into a live index while readers search it");
-  replay->add_option("DATA", options.data, "Parquet, Arrow IPC, .npy, .fvecs, .bvecs or .csv file")->required();
+  replay->add_option("DATA", options.data, "Parquet, Arrow IPC, .npy, .fvecs, .bvecs or .csv file, or a Lance table")
+      ->required();
 
   const auto add = [replay](const char* group, const char* name, auto& value, const char* help) {
     return replay->add_option(name, value, help)->group(group);

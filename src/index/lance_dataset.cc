@@ -225,7 +225,7 @@ Result<Dataset> Dataset::Create(const std::string& path, const std::shared_ptr<a
     if (schema == nullptr) return Invalid("schema: expected one, got null");
     ARROW_ASSIGN_OR_RAISE(const auto table_options, CheckOptions(path, options));
     ARROW_ASSIGN_OR_RAISE(auto table, lance_format::Table::Create(io::LocalFileSystem(), path, schema, table_options));
-    return Dataset(std::make_unique<Impl>(Impl{std::move(table)}));
+    return Dataset(std::make_unique<Impl>(Impl{std::move(table), {}, 0}));
   });
 }
 
@@ -234,7 +234,7 @@ Result<Dataset> Dataset::Open(const std::string& path, const OpenOptions& option
     ARROW_ASSIGN_OR_RAISE(const auto table_options, CheckOptions(path, options.write));
     ARROW_ASSIGN_OR_RAISE(auto table,
                           lance_format::Table::Open(io::LocalFileSystem(), path, options.version, table_options));
-    return Dataset(std::make_unique<Impl>(Impl{std::move(table)}));
+    return Dataset(std::make_unique<Impl>(Impl{std::move(table), {}, 0}));
   });
 }
 
@@ -264,5 +264,8 @@ Result<uint64_t> Dataset::Append(arrow::RecordBatchReader& rows) {
 
 uint64_t Dataset::version() const { return impl_->table.version(); }
 uint64_t Dataset::rows() const { return impl_->table.rows(); }
+uint64_t Dataset::fragments() const { return impl_->table.manifest().fragments.size(); }
+const std::string& Dataset::file_version() const { return impl_->table.manifest().file_version; }
+const std::shared_ptr<arrow::Schema>& Dataset::schema() const { return impl_->table.shared_schema(); }
 
 }  // namespace pennon::inline PENNON_ABI::lance

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include <arrow/status.h>
 
 #include "lance/table.h"
+#include "lance/table_reader.h"
 #include "pennon/lance.h"
 #include "pennon/live_index.h"
 #include "vectors/row_store.h"
@@ -18,7 +20,13 @@
 namespace pennon {
 
 struct [[gnu::visibility("hidden")]] lance::Dataset::Impl {
+  // Of the version that the table is at.
+  lance_format::TableReader& Reader();
+  arrow::MemoryPool* pool() const { return table.options().pages.pool; }
+
   lance_format::Table table;
+  std::optional<lance_format::TableReader> reader;
+  uint64_t reader_version = 0;
 };
 
 // A snapshot of an index, on its way into a table.

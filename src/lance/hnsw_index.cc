@@ -72,14 +72,16 @@ Result<std::unique_ptr<FileWriter>> BeginGraph(io::FileSystem& files, const std:
 Result<IndexFile> EndGraph(FileWriter& writer, const HnswIndex& index, const std::vector<float>& centroid) {
   const auto& metadata = index.graph.schema()->metadata();
   if (!metadata) return Status::Invalid("graph: expected metadata lance:hnsw, got none");
-  ARROW_ASSIGN_OR_RAISE(const std::string hnsw, metadata->Get("lance:hnsw"));
+  ARROW_ASSIGN_OR_RAISE(const std::string hnsw, metadata->Get(kHnswKey));
   ARROW_RETURN_NOT_OK(
       writer.AddGlobalBuffer(Ivf(static_cast<uint64_t>(index.graph.num_rows()), &centroid, index.half)));
   const ordered_json type = {{"type", index.storage == Storage::kSq ? "IVF_HNSW_SQ" : "IVF_HNSW_FLAT"},
                              {"distance_type", Name(index.distance)}};
-  ARROW_ASSIGN_OR_RAISE(
-      const uint64_t size,
-      writer.Close({{"lance:index", type.dump()}, {"lance:ivf", "1"}, {"lance:hnsw", OfPartition(hnsw)}}));
+  Metadata of_file = {{"lance:index", type.dump()}, {"lance:ivf", "1"}, {kHnswKey, OfPartition(hnsw)}};
+  for (int64_t i = 0; i < metadata->size(); ++i) {
+    if (metadata->key(i) != kHnswKey) of_file.emplace_back(metadata->key(i), metadata->value(i));
+  }
+  ARROW_ASSIGN_OR_RAISE(const uint64_t size, writer.Close(of_file));
   return IndexFile{"index.idx", size};
 }
 

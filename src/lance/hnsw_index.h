@@ -20,10 +20,13 @@ namespace pennon::lance_format {
 enum class Distance { kL2 = 0, kCosine = 1, kDot = 2 };  // Lance's numbers
 enum class Storage { kFlat, kSq };
 
+inline constexpr char kHnswKey[] = "lance:hnsw";  // of a schema's metadata
+
 struct HnswIndex {
   Distance distance = Distance::kL2;
   Storage storage = Storage::kFlat;
-  // Columns __vector_id, __neighbors, _distance, and metadata lance:hnsw, as Lance's sub-index has them.
+  // Columns __vector_id, __neighbors, _distance, and metadata lance:hnsw, as Lance's sub-index has them. Other metadata
+  // goes into the file as it is.
   const arrow::RecordBatch& graph;
   int32_t m = 0;
   int32_t ef_construction = 0;

@@ -426,6 +426,21 @@ Result<Manifest> ReadManifest(std::string_view file) {
   });
 }
 
+std::string DetailsName(const Index& index) {
+  enum class AnyTag : Tag { kTypeUrl = 1 };
+  std::string name;
+  try {
+    ReadMessage(index.details, [&](pbf_reader& reader) {
+      return reader.tag_and_type() == Bytes(AnyTag::kTypeUrl) ? (name = reader.get_string(), true) : false;
+    });
+  } catch (const protozero::exception&) {
+    return "";
+  }
+  name = name.substr(name.find_last_of("./") + 1);
+  constexpr std::string_view kEnd = "Details";
+  return name.ends_with(kEnd) ? name.substr(0, name.size() - kEnd.size()) : name;
+}
+
 Status CheckWritable(const Manifest& manifest) { return CheckFlags("writer", manifest.writer_flags); }
 
 }  // namespace pennon::lance_format

@@ -67,6 +67,9 @@ struct Index {
   std::string others = {};
 };
 
+// The name of what kind of an index it is, by the type of its details: VectorIndex, say.
+std::string DetailsName(const Index& index);
+
 // Bits of feature flags.
 inline constexpr uint64_t kDeletionFiles = 1 << 0;
 

@@ -43,6 +43,7 @@ class Table {
   uint64_t rows() const { return rows_; }  // without those that are deleted
   bool has_deletions() const { return rows_ != first_rows_.back(); }
   const arrow::Schema& schema() const { return *schema_; }
+  const std::shared_ptr<arrow::Schema>& shared_schema() const { return schema_; }
   const TableOptions& options() const { return options_; }
   // Of a row by its position, which there is, in a table without deletions: its fragment << 32 and the offset in that.
   uint64_t RowId(uint64_t position) const;

@@ -14,8 +14,11 @@
 #include "lance/manifest.h"
 #include "lance/roaring.h"
 #include "lance/schema.h"
+#include "lance/table.h"
 #include "lance/transaction.h"
 #include "pennon/live_index.h"
+#include "support/arrays.h"
+#include "support/memory_file_system.h"
 
 namespace {
 
@@ -118,6 +121,39 @@ void WriteTables() {
   }
 }
 
+// Files of all kinds of columns, small enough for the fuzzer.
+void WriteLanceFiles() {
+  using arrow::field;
+  const auto point = arrow::struct_({field("x", arrow::int32()), field("s", arrow::utf8())});
+  const std::pair<std::shared_ptr<arrow::DataType>, const char*> columns[] = {
+      {arrow::int64(), "[1, 2, null]"},
+      {arrow::boolean(), "[true, null, false]"},
+      {arrow::utf8(), R"(["a", null, "bc"])"},
+      {arrow::large_binary(), R"(["a", "", "bc"])"},
+      {arrow::decimal128(10, 2), R"(["1.25", null, "2.00"])"},
+      {arrow::fixed_size_list(arrow::float16(), 2), "[[1, 2], null, [3, null]]"},
+      {arrow::list(arrow::int32()), "[[1, null], null, []]"},
+      {point, R"([{"x": 1, "s": "a"}, {"x": null, "s": null}, {"x": 2, "s": ""}])"},
+      {arrow::list(point), R"([[{"x": 1, "s": "a"}], null, []])"},
+      {arrow::list(arrow::list(arrow::utf8())), R"([[["a"], []], null, []])"},
+  };
+  using namespace pennon;
+  for (const auto version : {lance_format::FileVersion::k2_0, lance_format::FileVersion::k2_2}) {
+    int number = 0;
+    for (const auto& [type, json] : columns) {
+      io::MemoryFileSystem files;
+      const auto schema = arrow::schema({field("c", type)});
+      auto table = lance_format::Table::Create(files, "t", schema, {.pages = {.version = version}}).ValueOrDie();
+      const auto batch = arrow::RecordBatch::Make(schema, 3, {FromJson(type, json)});
+      table.Append(*arrow::RecordBatchReader::Make({batch}).ValueOrDie()).ValueOrDie();
+      const auto name = files.List("t/data").ValueOrDie()[0];
+      const bool v20 = version == lance_format::FileVersion::k2_0;
+      Write("lance_file_fuzz", std::to_string(number++) + (v20 ? "-20" : "-22"),
+            files.Read("t/data/" + name).ValueOrDie());
+    }
+  }
+}
+
 void WriteManifests() {
   using namespace pennon::lance_format;
   Manifest manifest{
@@ -167,6 +203,7 @@ int main(int argc, char** argv) {
   WriteImports();
   WriteVectorFiles();
   WriteTables();
+  WriteLanceFiles();
   WriteManifests();
   WriteNoise("import_columns_fuzz", 40, 64);
   WriteNoise("options_fuzz", 100, 2000);

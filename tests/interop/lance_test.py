@@ -66,6 +66,19 @@ class Case(unittest.TestCase):
         self.run_program(WRITE_TABLE, self.write_ipc(table), path, fragment, page, index, metric, version, later)
         return lance.dataset(path)
 
+    def scan(self, dataset, *args):
+        """What Pennon reads of a table."""
+        path = os.path.join(self.folder, "scanned.arrow")
+        self.run_program(PENNON, "lance", "scan", dataset.uri, "--out", path, *args)
+        with pa.ipc.open_file(path) as file:
+            return file.read_all()
+
+    def same(self, got, wanted):
+        self.assertEqual(got.column_names, wanted.column_names)
+        for name in wanted.column_names:
+            self.assertEqual(got[name].type, wanted[name].type, name)
+            self.assertTrue(got[name].equals(wanted[name]), name)
+
     def nearest(self, dataset, column, query, k=10, ef=100, **options):
         """Positions and distances, by the index."""
         scanner = dataset.scanner(
@@ -225,6 +238,7 @@ class Types(Case):
                     self.assertTrue(taken[name].equals(wanted[name]), name)
                     part = dataset.to_table(columns=[name], offset=123, limit=45)
                     self.assertTrue(part[name].equals(table[name][123:168]), name)
+                self.same(self.scan(dataset), read)
 
     def with_vectors(self, columns):
         """write_table wants some."""
@@ -295,6 +309,75 @@ class Types(Case):
         self.assertIn("column struct?: expected no null structs, which file version 2.0 cannot hold (2.2 can)", run.stderr)
 
 
+class Reading(Case):
+    """Tables of pylance's, as far as Pennon knows what is in them."""
+
+    def of_pylance(self, table, version, **options):
+        self.tables = getattr(self, "tables", 0) + 1
+        path = os.path.join(self.folder, f"pylance-{self.tables}.lance")
+        return lance.write_dataset(table, path, data_storage_version=version, **options)
+
+    def test_plain_files(self):
+        n = 500
+        types = Types()
+        columns = types.scalars()
+        texts = pa.array([f"{i} is one of many" for i in range(n)])
+        for name, type_ in (("utf8", pa.utf8()), ("large_utf8", pa.large_utf8()), ("binary", pa.binary()),
+                            ("large_binary", pa.large_binary())):
+            columns[name] = texts.cast(type_)  # few would be a dictionary
+        columns |= {name + "?": with_nulls(column, 7) for name, column in columns.items()}
+        columns["all_null"] = pa.nulls(n, pa.int64())
+        columns["list"] = pa.array([[None, i][: i % 3] for i in range(n)], pa.list_(pa.int32()))
+        columns["list?"] = with_nulls(columns["list"], 7)
+        columns["struct"] = pa.array([{"a": i, "b": {"c": str(i)}} for i in range(n)])
+        columns["structs"] = pa.array([[{"a": i, "b": f"number {i}, {j}"} for j in range(i % 3)] for i in range(n)])
+        table = pa.table(columns)
+        for rows in (1 << 20, 250):
+            dataset = self.of_pylance(table, "2.0", max_rows_per_file=rows, max_rows_per_group=64)
+            self.same(self.scan(dataset), table)
+
+    def test_wide_vectors_and_nulls(self):
+        n = 500
+        wide = vectors(np.random.default_rng(1).normal(size=(n, 100)))
+        item_nulls = pa.array([[None if (i + j) % 3 == 0 else j for j in range(64)] for i in range(n)], pa.list_(pa.float32(), 64))
+        sizes = np.arange(n) % 4
+        columns = {"wide": wide, "wide?": with_nulls(wide, 7), "items?": item_nulls, "both?": with_nulls(item_nulls, 5),
+                   "fixed": pa.array([bytes([i % 256]) * 300 for i in range(n)], pa.binary(300)),
+                   "list": pa.ListArray.from_arrays(np.append(0, sizes.cumsum()), wide.take(np.arange(sizes.sum()) % n)),
+                   "struct": pa.StructArray.from_arrays([with_nulls(wide, 7), wide], names=["a", "b"]),
+                   "int?": pa.nulls(n, pa.int32()), "utf8?": pa.nulls(n, pa.utf8()), "vector?": pa.nulls(n, pa.list_(pa.float32(), 9))}
+        columns["list?"] = with_nulls(columns["list"], 6)
+        columns["struct?"] = with_nulls(columns["struct"], 6)
+        table = pa.table(columns)
+        for version in ("2.1", "2.2"):
+            dataset = self.of_pylance(table, version, max_rows_per_file=300)
+            self.same(self.scan(dataset), table)
+
+    def test_tables_that_changed(self):
+        number = np.arange(200)
+        dataset = self.of_pylance(pa.table({"a": number, "b": pa.array(number, pa.int16())}), "2.0")
+        dataset.add_columns({"c": "a + 1"})
+        dataset.alter_columns({"path": "a", "name": "d"})
+        dataset = lance.write_dataset(pa.table({"d": number}), dataset.uri, mode="append")
+        dataset.drop_columns(["b"])
+        wanted = dataset.to_table()
+        self.assertEqual(wanted["c"].null_count, 200)
+        self.same(self.scan(dataset), wanted)
+        self.same(self.scan(dataset, "--at", "1"), lance.dataset(dataset.uri, version=1).to_table())
+
+    def test_what_is_not_known_is_named(self):
+        def fails(dataset, *words):
+            run = subprocess.run([PENNON, "lance", "scan", dataset.uri], capture_output=True, text=True, timeout=100)
+            self.assertEqual(run.returncode, 1)
+            for word in words:
+                self.assertIn(word, run.stderr)
+        fails(self.of_pylance(pa.table({"number": np.arange(5000)}), "2.2"), "column number", "layout mini-block")
+        fails(self.of_pylance(pa.table({"text": ["a", "b"] * 5000}), "2.0"), "column text", "encoding dictionary")
+        deleted = self.of_pylance(pa.table({"a": np.arange(10)}), "2.0")
+        deleted.delete("a = 3")
+        fails(deleted, "fragment 0 has deleted rows")
+
+
 class Index(Case):
     def table(self, n=3000, dim=24, dtype=pa.float32()):
         """Vectors around some centres, one in 50 of them null."""
@@ -321,6 +404,19 @@ class Index(Case):
                         exact = np.sort(distances(values[valid], queries[3], metric))[:5]
                         np.testing.assert_allclose(nearest["_distance"].to_numpy(), exact,
                                                    rtol=1e-2 if dtype == pa.float16() else 1e-4, atol=1e-3)
+
+    def test_it_is_searched_here_as_there(self):
+        table, values = self.table()
+        for metric in ("l2", "cosine", "dot"):
+            dataset = self.write(table, 1100, metric=metric)
+            info = json.loads(self.run_program(PENNON, "lance", "info", dataset.uri, "--json"))
+            self.assertEqual([(index["type"], index["metric"]) for index in info["indices"]], [("IVF_HNSW_FLAT", metric)])
+            for row in (3, 1500, 2998):
+                lines = self.run_program(PENNON, "lance", "search", dataset.uri, "--like-row", row, "-k", 5, "--ef", 100, "--json")
+                found = [json.loads(line) for line in lines.splitlines()]
+                nearest = self.nearest(dataset, "v", values[row], 5)
+                np.testing.assert_allclose([line["distance"] for line in found], nearest["_distance"].to_numpy(), rtol=1e-4, atol=1e-5)
+                self.assertEqual([line["row_id"] for line in found], nearest["_rowid"].to_pylist())
 
     def test_the_graph_is_the_one_searched(self):
         table, values = self.table()

@@ -81,9 +81,10 @@ class FaultyFileSystem : public FileSystem {
     ARROW_RETURN_NOT_OK(files_.Remove(path));
     return Step(path);
   }
-  arrow::Result<std::string> Read(const std::string& path) override {
+  arrow::Result<std::unique_ptr<InputFile>> Open(const std::string& path) override {
     ARROW_RETURN_NOT_OK(Step(path));
-    return files_.Read(path);
+    ARROW_ASSIGN_OR_RAISE(auto file, files_.Open(path));
+    return std::make_unique<Input>(*this, std::move(file));
   }
 
  private:
@@ -107,6 +108,21 @@ class FaultyFileSystem : public FileSystem {
    private:
     FaultyFileSystem& files_;
     const std::string path_;
+  };
+
+  class Input : public InputFile {
+   public:
+    Input(FaultyFileSystem& files, std::unique_ptr<InputFile> file) : files_(files), file_(std::move(file)) {}
+    const std::string& path() const override { return file_->path(); }
+    uint64_t size() const override { return file_->size(); }
+    arrow::Status ReadAt(uint64_t offset, uint64_t length, void* to) override {
+      ARROW_RETURN_NOT_OK(files_.Step(path()));
+      return file_->ReadAt(offset, length, to);
+    }
+
+   private:
+    FaultyFileSystem& files_;
+    const std::unique_ptr<InputFile> file_;
   };
 
   arrow::Status Step(const std::string& path) {
