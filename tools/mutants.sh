@@ -12,6 +12,8 @@ copy=$root/build/mutants
 mkdir -p "$copy"
 find "$copy" -mindepth 1 -maxdepth 1 ! -name build -exec rm -rf {} +
 git ls-files -z --cached --others --exclude-standard | tar -c --null -T - | tar -x -C "$copy"  # times stay as they are
+# What an earlier run built of them is of a mutant, and newer than they are.
+sed -n 's|^+++ b/||p' tools/mutants/*.patch | sort -u | (cd "$copy" && xargs touch -c)
 mkdir -p "$copy/build"
 ln -sfn "$root/build/.venv" "$copy/build/.venv"
 

@@ -56,16 +56,18 @@ class LanceExport {
  private:
   LanceExport(const ReplayOptions& options, lance::Dataset dataset) : options_(options), dataset_(std::move(dataset)) {}
 
-  Status Write(const Snapshot& snapshot, int64_t rows);
+  struct Written {
+    int64_t rows = 0;
+    uint32_t indexed = 0;
+    double rows_seconds = 0;
+    double index_seconds = 0;
+    lance::IndexSummary index;
+  };
+  Result<Written> Write(const Snapshot& snapshot, int64_t rows);
 
   const ReplayOptions& options_;
   lance::Dataset dataset_;
-  std::future<Status> writing_;
-  int64_t begun_at_ = 0;
-  uint32_t indexed_ = 0;
-  double rows_seconds_ = 0;
-  double index_seconds_ = 0;
-  lance::IndexSummary summary_;
+  std::future<Result<Written>> writing_;  // its end is waited for before the others go
 };
 
 // What to insert, what to ask, and what to print of both.
@@ -150,13 +152,12 @@ Status LanceExport::AfterBatch(const LiveIndex& index, int64_t rows) {
   if (options_.export_at == 0 || writing_.valid()) return Status::OK();
   ARROW_ASSIGN_OR_RAISE(auto snapshot, index.GetSnapshot());
   if (snapshot.size() < options_.export_at) return Status::OK();
-  begun_at_ = rows;
   writing_ =
       std::async(std::launch::async, [this, snapshot = std::move(snapshot), rows] { return Write(snapshot, rows); });
   return Status::OK();
 }
 
-Status LanceExport::Write(const Snapshot& snapshot, int64_t rows) {
+Result<LanceExport::Written> LanceExport::Write(const Snapshot& snapshot, int64_t rows) {
   using Clock = std::chrono::steady_clock;
   const auto seconds_since = [](Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
@@ -164,43 +165,42 @@ Status LanceExport::Write(const Snapshot& snapshot, int64_t rows) {
   const auto start = Clock::now();
   ARROW_ASSIGN_OR_RAISE(const auto batches, ReadBatches(options_.data, rows));
   ARROW_RETURN_NOT_OK(dataset_.Append(*batches));
-  rows_seconds_ = seconds_since(start);
-  indexed_ = snapshot.size();
-  if (indexed_ == 0) return Status::OK();
+  Written written = {.rows = rows, .indexed = snapshot.size(), .rows_seconds = seconds_since(start), .index = {}};
+  if (written.indexed == 0) return written;
   const auto type = options_.lance_index == "sq"     ? lance::IndexType::kHnswSq
                     : options_.lance_index == "auto" ? lance::IndexType::kAuto
                                                      : lance::IndexType::kHnswFlat;
-  ARROW_ASSIGN_OR_RAISE(summary_, snapshot.ToLance(dataset_, {.column = options_.vector, .type = type}));
-  index_seconds_ = seconds_since(start) - rows_seconds_;
-  return Status::OK();
+  ARROW_ASSIGN_OR_RAISE(written.index, snapshot.ToLance(dataset_, {.column = options_.vector, .type = type}));
+  written.index_seconds = seconds_since(start) - written.rows_seconds;
+  return written;
 }
 
 Status LanceExport::Finish(const LiveIndex& index, int64_t rows, JsonLines& json) {
+  Written written;
   if (writing_.valid()) {
-    ARROW_RETURN_NOT_OK(writing_.get());
+    ARROW_ASSIGN_OR_RAISE(written, writing_.get());
   } else if (options_.export_at > 0) {
     return Status::Invalid("--export-at: no version had ", options_.export_at, " vectors, the last one has ",
                            index.size());
   } else {
-    begun_at_ = rows;
     ARROW_ASSIGN_OR_RAISE(const auto snapshot, index.GetSnapshot());
-    ARROW_RETURN_NOT_OK(Write(snapshot, rows));
+    ARROW_ASSIGN_OR_RAISE(written, Write(snapshot, rows));
   }
-  const std::string type = summary_.type == lance::IndexType::kHnswSq ? "sq" : "flat";
+  const std::string type = written.index.type == lance::IndexType::kHnswSq ? "sq" : "flat";
   fmt::print("{}: version {}, {} rows in {:.2f} s, {} of them in its index ({}) in {:.2f} s\n", options_.export_lance,
-             dataset_.version(), Grouped(static_cast<double>(dataset_.rows())), rows_seconds_,
-             Grouped(static_cast<double>(indexed_)), type, index_seconds_);
-  if (!summary_.reason.empty()) fmt::print("{}\n", summary_.reason);
+             dataset_.version(), Grouped(static_cast<double>(dataset_.rows())), written.rows_seconds,
+             Grouped(static_cast<double>(written.indexed)), type, written.index_seconds);
+  if (!written.index.reason.empty()) fmt::print("{}\n", written.index.reason);
   return json.Write({{"what", "export_lance"},
                      {"version", dataset_.version()},
                      {"rows", dataset_.rows()},
-                     {"begun_at", begun_at_},
-                     {"indexed", indexed_},
+                     {"begun_at", written.rows},
+                     {"indexed", written.indexed},
                      {"index", type},
-                     {"reason", summary_.reason},
+                     {"reason", written.index.reason},
                      {"file_version", options_.lance_version},
-                     {"rows_seconds", rows_seconds_},
-                     {"index_seconds", index_seconds_}});
+                     {"rows_seconds", written.rows_seconds},
+                     {"index_seconds", written.index_seconds}});
 }
 
 // The first queries' results in words.

@@ -28,12 +28,6 @@ using arrow::Result;
 using arrow::Status;
 using lance_format::Table;
 
-bool HoldsVectors(const arrow::DataType& type) {
-  if (type.id() != arrow::Type::FIXED_SIZE_LIST) return false;
-  const arrow::Type::type value = static_cast<const arrow::FixedSizeListType&>(type).value_type()->id();
-  return value == arrow::Type::FLOAT || value == arrow::Type::HALF_FLOAT;
-}
-
 Result<int> FindColumn(const arrow::Schema& schema, const std::string& name, int32_t dim) {
   int found = -1;
   for (int i = 0; i < schema.num_fields(); ++i) {
@@ -106,6 +100,12 @@ lance_format::Distance DistanceOf(Metric metric) {
 
 }  // namespace
 
+bool HoldsVectors(const arrow::DataType& type) {
+  if (type.id() != arrow::Type::FIXED_SIZE_LIST) return false;
+  const arrow::Type::type value = static_cast<const arrow::FixedSizeListType&>(type).value_type()->id();
+  return value == arrow::Type::FLOAT || value == arrow::Type::HALF_FLOAT;
+}
+
 Result<lance::IndexSummary> AddLanceIndex(Table& table, const lance::IndexOptions& options,
                                           const LanceSnapshot& snapshot) {
   const uint32_t rows = snapshot.rows;
@@ -120,14 +120,13 @@ Result<lance::IndexSummary> AddLanceIndex(Table& table, const lance::IndexOption
   std::span<const uint64_t> positions = options.positions;
   if (positions.empty()) {
     positions = snapshot.places;
-    const uint64_t appended = positions.empty() ? rows : positions.back() + 1;
+    const uint64_t appended = positions.empty() ? rows : *std::max_element(positions.begin(), positions.end()) + 1;
     if (appended > table.rows()) {
       return Invalid("table: expected the ", appended, " rows that were appended up to the snapshot, got ",
                      table.rows());
     }
-  } else {
-    ARROW_RETURN_NOT_OK(CheckPositions(positions, rows, table.rows()));
   }
+  if (!positions.empty()) ARROW_RETURN_NOT_OK(CheckPositions(positions, rows, table.rows()));
   const arrow::Field& field = *table.schema().field(column);
   const std::string name = options.name.empty() ? field.name() + "_idx" : options.name;
   if (table.HasIndex(name)) return Status::AlreadyExists("name: there is an index ", name);
@@ -137,7 +136,6 @@ Result<lance::IndexSummary> AddLanceIndex(Table& table, const lance::IndexOption
   for (uint32_t row = 0; row < rows; ++row) fragments.insert(static_cast<uint32_t>(row_id(row) >> 32));
   ARROW_ASSIGN_OR_RAISE(const auto graph, snapshot.make_graph());
   const auto& type = static_cast<const arrow::FixedSizeListType&>(*field.type());
-  std::vector<float> scratch(static_cast<size_t>(index.dim));
   lance_format::HnswIndex hnsw{
       .distance = DistanceOf(index.metric),
       .storage = options.type == lance::IndexType::kHnswSq ? lance_format::Storage::kSq : lance_format::Storage::kFlat,
@@ -150,7 +148,7 @@ Result<lance::IndexSummary> AddLanceIndex(Table& table, const lance::IndexOption
       .half = type.value_type()->id() == arrow::Type::HALF_FLOAT,
       .read =
           [&](uint32_t row, float* own) {
-            const ScoredVector from = snapshot.store.Load(row, scratch.data());
+            const ScoredVector from = snapshot.store.Load(row, own);
             if (index.metric != Metric::kCosine) return from.values;
             CopyUnit(from, index.dim, own);
             return static_cast<const float*>(own);
@@ -161,7 +159,7 @@ Result<lance::IndexSummary> AddLanceIndex(Table& table, const lance::IndexOption
   };
   lance::IndexSummary summary;
   if (options.type == lance::IndexType::kAuto) {
-    std::vector<float> buffer(scratch.size());
+    std::vector<float> buffer(static_cast<size_t>(index.dim));
     ARROW_ASSIGN_OR_RAISE(const LanceChoice choice, ChooseLanceIndex(hnsw, [&](uint32_t row, int64_t k) {
                             const ScoredVector vector = snapshot.store.Load(row, buffer.data());
                             return snapshot.nearest({vector.values, buffer.size()}, k);

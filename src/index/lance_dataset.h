@@ -29,6 +29,9 @@ struct [[gnu::visibility("hidden")]] lance::Dataset::Impl {
   uint64_t reader_version = 0;
 };
 
+// Of a column: FixedSizeList<float or halffloat>.
+bool HoldsVectors(const arrow::DataType& type);
+
 // A snapshot of an index, on its way into a table.
 struct LanceSnapshot {
   const LiveIndexOptions& options;

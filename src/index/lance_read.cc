@@ -82,7 +82,7 @@ std::string ColumnOf(const lance_format::Table& table, const lance_format::Index
 
 bool IsOfVectors(const lance_format::Table& table, const lance_format::Index& index) {
   const auto field = table.schema().GetFieldByName(ColumnOf(table, index));
-  return field && field->type()->id() == arrow::Type::FIXED_SIZE_LIST;
+  return field && HoldsVectors(*field->type());
 }
 
 Result<const lance_format::Index*> FindIndex(const lance_format::Table& table, const std::string& name) {
@@ -162,7 +162,7 @@ Result<LiveIndex> Dataset::LoadIndex(const LoadOptions& options) const {
     const lance_format::Table& table = impl_->table;
     ARROW_ASSIGN_OR_RAISE(const auto* index, FindIndex(table, options.name));
     const auto column = table.schema().GetFieldByName(ColumnOf(table, *index));
-    if (!column || column->type()->id() != arrow::Type::FIXED_SIZE_LIST) {
+    if (!column || !HoldsVectors(*column->type())) {
       return Invalid("name: expected an index of a column of vectors, got ", index->name);
     }
     const auto& type = static_cast<const arrow::FixedSizeListType&>(*column->type());
@@ -200,16 +200,21 @@ Result<LiveIndex> Dataset::LoadIndex(const LoadOptions& options) const {
       return Invalid("index ", index->name, ": expected row ids of type uint64, got ",
                      vectors->schema()->field(0)->type()->ToString());
     }
-    std::map<uint64_t, uint64_t> first_rows;  // of each fragment
+    struct Extent {
+      uint64_t first_row;
+      uint64_t rows;
+    };
+    std::map<uint64_t, Extent> fragments;
     uint64_t first = 0;
     for (const lance_format::Fragment& fragment : table.manifest().fragments) {
-      first_rows[fragment.id] = first;
+      fragments[fragment.id] = {first, fragment.rows};
       first += fragment.rows;
     }
     const auto position = [&](uint64_t row_id) -> Result<uint64_t> {
-      const auto fragment = first_rows.find(row_id >> 32);
-      if (fragment != first_rows.end()) return fragment->second + (row_id & 0xFFFFFFFFu);
-      return Invalid("index ", index->name, ": row id ", row_id, " is of no fragment of the table");
+      const uint64_t offset = row_id & 0xFFFFFFFFu;
+      const auto fragment = fragments.find(row_id >> 32);
+      if (fragment != fragments.end() && offset < fragment->second.rows) return fragment->second.first_row + offset;
+      return Invalid("index ", index->name, ": row id ", row_id, " is of no row of the table");
     };
     return LiveIndex::Assemble({.options = live,
                                 .graph = graph,

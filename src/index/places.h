@@ -3,6 +3,7 @@
 // Threads: one writer; readers may ask for rows that something else has published to them.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <mutex>
 #include <new>
@@ -55,7 +56,7 @@ class Places {
     try {
       const std::lock_guard lock(mutex_);
       if (place != (runs_.empty() ? id : runs_.back().place + (id - runs_.back().id))) runs_.push_back({id, place});
-      end_ = place + 1;
+      end_ = std::max(end_, place + 1);
       return true;
     } catch (const std::bad_alloc&) {
       return false;

@@ -43,14 +43,17 @@ Result<StoredSurvey> StoredSurvey::FromJson(const std::string& text, uint32_t ro
   stored.survey.largest_norm = number("largest_norm_then");
   stored.survey.reach = number("reach");
   if (fits && json.contains("slack")) stored.survey.mode.slack = number("slack");
-  fits = fits && stored.largest_norm >= 0 && stored.survey.largest_norm >= 0 && json["rows"].get<uint64_t>() <= rows &&
+  fits = fits && stored.largest_norm >= 0 && stored.survey.mode.slack >= 0 && stored.survey.largest_norm >= 0 &&
+         json["rows"].get<uint64_t>() <= rows &&
          (stored.survey.reach == 0 || (stored.survey.reach >= 1 && stored.survey.reach <= 64));
   if (!fits) return Invalid(kSurveyKey, ": expected what Pennon writes, got ", text);
   stored.seed = json["seed"].get<uint64_t>();
   stored.codes = json["codes"].get<bool>();
   stored.survey.rows = json["rows"].get<uint32_t>();
   stored.survey.mode.coded = json["coded"].get<bool>();
-  if (stored.survey.mode.coded && !stored.codes) return Invalid(kSurveyKey, ": expected codes to walk by, got none");
+  if ((stored.survey.mode.coded || stored.survey.mode.sifted()) && !stored.codes) {
+    return Invalid(kSurveyKey, ": expected codes to walk by, got none");
+  }
   return stored;
 }
 

@@ -369,9 +369,8 @@ ColumnsOfFields ColumnsInOrder(const FileReader& file) {
 }
 
 Result<std::unique_ptr<ColumnReader>> MakeColumnReader(std::shared_ptr<const FileReader> file,
-                                                       const std::vector<Field>& fields,
-                                                       const ColumnsOfFields& columns, const arrow::Schema& schema,
-                                                       int column) {
+                                                       const std::vector<Field>& fields, const ColumnsOfFields& columns,
+                                                       const arrow::Schema& schema, int column) {
   const arrow::Field& field = *schema.field(column);
   auto reader = Maker(*file, fields, columns).Make(column, field.type());
   if (!reader.ok()) return NamedReader::Named(*file, field.name(), reader.status());

@@ -117,9 +117,11 @@ std::string ToMessage(const Manifest& manifest, bool has_index_section) {
 }
 
 // A name below a directory of the table, and not one that leads out of it.
+// One path has one name, by which cleanup knows the file again.
 Status CheckName(const char* what, const std::string& name) {
-  const bool inside = !name.empty() && name[0] != '/' && ("/" + name + "/").find("/../") == std::string::npos &&
-                      name.find('\0') == std::string::npos;
+  const std::string path = "/" + name + "/";
+  const bool inside = path.find("//") == std::string::npos && path.find("/./") == std::string::npos &&
+                      path.find("/../") == std::string::npos && path.find('\0') == std::string::npos;
   return inside ? Status::OK() : Status::Invalid(what, ": expected a path below the table, got \"", name, "\"");
 }
 
@@ -128,10 +130,10 @@ Result<DataFile> ReadDataFile(std::string_view bytes) {
   file.others = ReadMessage(bytes, [&](pbf_reader& reader) {
     switch (reader.tag_and_type()) {
       case Bytes(DataFileTag::kPath): return file.path = reader.get_string(), true;
-      case Bytes(DataFileTag::kFields): return Take(reader, file.field_ids), true;
-      case Varint(DataFileTag::kFields): return file.field_ids.push_back(reader.get_int32()), true;
-      case Bytes(DataFileTag::kColumnIndices): return Take(reader, file.columns), true;
-      case Varint(DataFileTag::kColumnIndices): return file.columns.push_back(reader.get_int32()), true;
+      case Bytes(DataFileTag::kFields):
+      case Varint(DataFileTag::kFields): return Take(reader, file.field_ids), true;
+      case Bytes(DataFileTag::kColumnIndices):
+      case Varint(DataFileTag::kColumnIndices): return Take(reader, file.columns), true;
       case Varint(DataFileTag::kMajorVersion): return file.major_version = reader.get_uint32(), true;
       case Varint(DataFileTag::kMinorVersion): return file.minor_version = reader.get_uint32(), true;
       case Varint(DataFileTag::kSize): return file.size = reader.get_uint64(), true;
@@ -202,8 +204,8 @@ Result<Index> ReadIndex(std::string_view bytes) {
           return true;
         });
         return true;
-      case Bytes(IndexTag::kFields): return Take(reader, index.field_ids), true;
-      case Varint(IndexTag::kFields): return index.field_ids.push_back(reader.get_int32()), true;
+      case Bytes(IndexTag::kFields):
+      case Varint(IndexTag::kFields): return Take(reader, index.field_ids), true;
       case Bytes(IndexTag::kName): return index.name = reader.get_string(), true;
       case Varint(IndexTag::kDatasetVersion): return index.dataset_version = reader.get_uint64(), true;
       case Bytes(IndexTag::kFragmentBitmap): return index.fragments = reader.get_bytes(), true;

@@ -54,8 +54,12 @@ std::string ReadMessage(std::string_view bytes, Take&& take) {
 
 inline std::string_view View(protozero::data_view bytes) { return {bytes.data(), bytes.size()}; }
 
-// The rest of a repeated field, packed.
+// A value of a repeated field, or several, packed.
 inline void Take(protozero::pbf_reader& reader, std::vector<int32_t>& values) {
+  if (reader.wire_type() == protozero::pbf_wire_type::varint) {
+    values.push_back(reader.get_int32());
+    return;
+  }
   const auto packed = reader.get_packed_int32();
   values.insert(values.end(), packed.begin(), packed.end());
 }

@@ -95,8 +95,8 @@ void ReadUpdate(std::string_view bytes, Transaction& transaction) {
     switch (reader.tag_and_type()) {
       case Bytes(UpdateTag::kUpdatedFragments):
         return transaction.fragments.push_back(FragmentId(View(reader.get_view()))), true;
-      case Bytes(UpdateTag::kFieldsModified): return Take(reader, transaction.fields), true;
-      case Varint(UpdateTag::kFieldsModified): return transaction.fields.push_back(reader.get_int32()), true;
+      case Bytes(UpdateTag::kFieldsModified):
+      case Varint(UpdateTag::kFieldsModified): return Take(reader, transaction.fields), true;
       default: return false;
     }
   });
@@ -111,8 +111,11 @@ void ReadDataReplacement(std::string_view bytes, Transaction& transaction) {
         case Varint(ReplacementTag::kFragmentId): return id = replacement.get_uint64(), true;
         case Bytes(ReplacementTag::kNewFile):
           ReadMessage(View(replacement.get_view()), [&](pbf_reader& file) {
-            if (file.tag_and_type() != Bytes(DataFileTag::kFields)) return false;
-            return Take(file, transaction.fields), true;
+            switch (file.tag_and_type()) {
+              case Bytes(DataFileTag::kFields):
+              case Varint(DataFileTag::kFields): return Take(file, transaction.fields), true;
+              default: return false;
+            }
           });
           return true;
         default: return false;

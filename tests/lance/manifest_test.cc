@@ -144,6 +144,11 @@ TEST(Manifest, ThatIsNone) {
   refused(File("\x0a"), "protocol buffer");
   refused(Fragments(std::string("\x12\x05\x0a\x03../", 7)), "below the table");
   refused(Fragments(std::string("\x12\x06\x0a\x04/etc", 8)), "below the table");
+  refused(Fragments(std::string("\x12\x05\x0a\x03./a", 7)), "below the table");
+  refused(Fragments(std::string("\x12\x06\x0a\x04"
+                                "a//b",
+                                8)),
+          "below the table");
   refused(Fragments(std::string("\x12\x06\x0a\x01x\x12\x01\x00", 8)), "a column for each");
   refused(Fragments("\x08\x80\x80\x80\x80\x10"), "below 2^32");
   refused(Fragments("\x20\x03\x1a\x02\x20\x04"), "no more deleted, got 3 and 4");
