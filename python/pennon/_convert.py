@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime
 import math
+import operator
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 FLOAT32 = np.dtype(np.float32)
 KEPT_BYTES = 2 << 20  # an append may keep by reference what has so many; see Append in docs/api.md
@@ -88,8 +90,26 @@ def seconds(timeout: float | datetime.timedelta | None) -> float | None:
         return None
     if isinstance(timeout, datetime.timedelta):
         return timeout.total_seconds()
-    number = float(timeout)
-    return None if number == math.inf else number
+    seconds = number("timeout", timeout)
+    return None if seconds == math.inf else seconds
+
+
+def number(name: str, given: Any) -> float:
+    """A number."""
+    if isinstance(given, (str, bytes)) or not hasattr(given, "__float__"):
+        raise TypeError(f"{name}: expected a number, got {type(given).__name__}")
+    return float(given)
+
+
+def whole(name: str, given: Any, bits: int = 63) -> int:
+    """An integer of so many bits, and a sign."""
+    try:
+        number = operator.index(given)
+    except TypeError:
+        raise TypeError(f"{name}: expected an integer, got {type(given).__name__}") from None
+    if not -(1 << bits) <= number < 1 << bits:
+        raise ValueError(f"{name}: expected an integer below 2**{bits}, got {number}")
+    return number
 
 
 def _arrow(given: Any) -> pa.Array | None:
@@ -138,14 +158,17 @@ def _fixed(array: pa.Array, dim: int, name: str) -> pa.Array:
         column = "; pass a column of it" if pa.types.is_struct(kind) else ""
         raise TypeError(f"{name}: expected lists of float32 or float16, or what these can be made of, got {kind}{column}")
     value = pa.float16() if kind.value_type == pa.float16() else pa.float32()
-    if pa.types.is_fixed_size_list(kind):
-        return array.cast(pa.list_(value, kind.list_size))
-    if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
-        array = array.cast(pa.large_list(kind.value_type))
-    lengths = array.value_lengths().drop_null().unique()
-    if len(lengths) > 1 or (len(lengths) == 1 and lengths[0].as_py() != dim):
-        raise ValueError(f"{name}: expected lists of {dim} numbers each, got lists of {sorted(lengths.to_pylist())[:5]}")
-    return array.cast(pa.list_(value, dim))
+    if not pa.types.is_fixed_size_list(kind):
+        lengths = pc.list_value_length(array).drop_null().unique().to_pylist()
+        if lengths and lengths != [dim]:
+            raise ValueError(f"{name}: expected lists of {dim} numbers each, got lists of {sorted(lengths)[:5]}")
+    elif kind.list_size != dim:
+        raise ValueError(f"{name}: expected lists of {dim} numbers each, got lists of {kind.list_size}")
+    found = pa.FixedSizeListArray.from_arrays(array.drop_null().flatten().cast(value), dim)
+    if array.null_count == 0:
+        return found
+    valid = array.is_valid().to_numpy(zero_copy_only=False)
+    return found.take(pa.array(np.cumsum(valid) - 1, mask=~valid))
 
 
 def _floats(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
@@ -156,9 +179,9 @@ def _floats(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
 
 def _matrix(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
     """An array of two dimensions, contiguous, float32 or float16."""
+    dtype = np.float16 if _floats(array, name).dtype == np.float16 else np.float32
     if array.ndim != 2:
         raise ValueError(f"{name}: expected an array of two dimensions, got one of {array.ndim}")
-    dtype = np.float16 if _floats(array, name).dtype == np.float16 else np.float32
     with np.errstate(over="ignore"):  # infinity is refused where all is looked at
         return np.ascontiguousarray(array, dtype=dtype)
 

@@ -176,8 +176,8 @@ class _Searched:
             q = _convert.queries(q, self._dim)
         if timeout is not None:
             timeout = _convert.seconds(timeout)
-        if ef is None:
-            ef = EF
+        k = _convert.whole("k", k)
+        ef = EF if ef is None else _convert.whole("ef", ef)
         if q.__class__ is np.ndarray:
             return self._core.search(q, k, ef, None if filter is None else _filter(filter), timeout, exact)
         filters: list[_core.Filter | None] = []
@@ -185,6 +185,7 @@ class _Searched:
             filters, filter = [_filter(one) for one in filter], None
             if len(filters) != len(q):
                 raise ValueError(f"filter: expected one a query, {len(q)}, got {len(filters)}")
+        threads = _convert.whole("threads", threads, 31)
         return self._core.search_batch(q, k, ef, _filter(filter), filters, timeout, exact, threads)
 
     def range_search(
@@ -215,8 +216,8 @@ class _Searched:
         """
         hits = self._core.search_range(
             _convert.query(q, self._dim),
-            radius,
-            EF if ef is None else ef,
+            _convert.number("radius", radius),
+            EF if ef is None else _convert.whole("ef", ef),
             _filter(filter),
             _convert.seconds(timeout),
             exact,
@@ -302,10 +303,9 @@ class Snapshot(_Searched):
         pyarrow.Table
             As of `search`, of `k` rows; the last may have fewer. Each row comes once.
         """
-        pager = _core.Pager(
-            self._core, _convert.query(q, self._dim), EF if ef is None else ef, _filter(filter), exact
-        )
-        return _pages(pager, k, _convert.seconds(timeout))
+        ef = EF if ef is None else _convert.whole("ef", ef)
+        pager = _core.Pager(self._core, _convert.query(q, self._dim), ef, _filter(filter), exact)
+        return _pages(pager, _convert.whole("k", k), _convert.seconds(timeout))
 
     def to_arrow(self) -> pa.RecordBatch:
         """Give the rows.
@@ -366,8 +366,21 @@ class Index(_Searched):
         memory_limit: int | None = None,
     ) -> None:
         """Make an empty index."""
-        if memory_limit is not None and memory_limit <= 0:
-            raise ValueError(f"memory_limit: expected bytes, 1 or more, or None, got {memory_limit}")
+        dim = _convert.whole("dim", dim, 31)
+        if m is not None:
+            m = _convert.whole("m", m, 31)
+        if ef_construction is not None:
+            ef_construction = _convert.whole("ef_construction", ef_construction, 31)
+        seed = _convert.whole("seed", seed, 64)
+        if seed < 0:
+            raise ValueError(f"seed: expected 0 or more, got {seed}")
+        if memory_limit is not None:
+            memory_limit = _convert.whole("memory_limit", memory_limit)
+            if memory_limit < 1:
+                raise ValueError(f"memory_limit: expected bytes, 1 or more, or None, got {memory_limit}")
+        if not isinstance(metric, str):
+            raise TypeError(f"metric: expected a string, got {type(metric).__name__}")
+        codes = bool(codes)
         self._core = _core.Index(dim, metric, m, ef_construction, codes, seed, memory_limit or 0)
         self._dim = dim
         self._metric = metric
@@ -465,7 +478,7 @@ class Index(_Searched):
         first, last = self._core.append(
             _convert.vectors(vectors, self._dim, copy),
             _convert.row_ids(row_ids),
-            0 if threads is None else threads,
+            0 if threads is None else _convert.whole("threads", threads, 31),
             _convert.seconds(timeout),
         )
         return range(first, last)
