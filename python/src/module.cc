@@ -110,6 +110,7 @@ Deadline MakeDeadline(std::optional<double> timeout) {
 }  // namespace pennon::python
 
 NB_MODULE(_core, module) {
+  nb::set_leak_warnings(false);  // a thread that never ended, say, may hold an index when the interpreter ends
   if (arrow::py::import_pyarrow() != 0) throw nb::python_error();
   pthread_atfork(nullptr, nullptr, [] { ++pennon::python::forks; });
   module.attr("__version__") = nb::str(pennon::Version().data(), pennon::Version().size());
