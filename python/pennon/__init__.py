@@ -11,7 +11,6 @@ range(0, 3)
 """
 
 from pennon import _arrow  # first: it sees to the pyarrow that the extension needs
-
 from pennon._core import Hits, __version__, default_threads
 from pennon._index import Filter, Index, MemoryUsage, Snapshot, Stats, VerifyReport
 from pennon._replay import replay

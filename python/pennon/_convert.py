@@ -6,18 +6,19 @@ import datetime
 import math
 import operator
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+Arrow: TypeAlias = Any  # an array, a chunked array or a scalar: the stubs of pyarrow do not know what is done here
 FLOAT32 = np.dtype(np.float32)
 KEPT_BYTES = 2 << 20  # an append may keep by reference what has so many; see Append in docs/api.md
 
 
-def vectors(given: Any, dim: int, copy: bool) -> pa.Array:
+def vectors(given: Any, dim: int, copy: bool) -> Arrow:
     """Vectors, to be appended, as a FixedSizeListArray of float32 or float16."""
     if isinstance(given, np.ndarray) and given.dtype != object:
         matrix = _matrix(given, "vectors")
@@ -30,7 +31,7 @@ def vectors(given: Any, dim: int, copy: bool) -> pa.Array:
     return _fixed(array, dim, "vectors")
 
 
-def queries(given: Any, dim: int) -> npt.NDArray[np.float32] | pa.Array:
+def queries(given: Any, dim: int) -> npt.NDArray[np.float32] | Arrow:
     """One query as a float32 array of one dimension, or many as a FixedSizeListArray."""
     array = None
     if not isinstance(given, np.ndarray):
@@ -62,12 +63,12 @@ def query(given: Any, dim: int) -> npt.NDArray[np.float32]:
     raise ValueError(f"query: expected one vector, got {len(found)}; only search and search_raw take many")
 
 
-def row_ids(given: Any) -> pa.Array | None:
+def row_ids(given: Any) -> Arrow | None:
     """Row ids as int64 or uint64."""
     return None if given is None else _integers(given, "row_ids")
 
 
-def rows(given: Any) -> pa.Array:
+def rows(given: Any) -> Arrow:
     """What a filter is made of: bool, int64 or uint64."""
     array = _arrow(given)
     if array is None and isinstance(given, (set, frozenset, range)):
@@ -112,7 +113,7 @@ def whole(name: str, given: Any, bits: int = 63) -> int:
     return number
 
 
-def _arrow(given: Any) -> pa.Array | None:
+def _arrow(given: Any) -> Arrow | None:
     """What has Arrow's PyCapsule interface, as one array; None for others."""
     if isinstance(given, pa.Array):
         return _plain(given)
@@ -125,14 +126,13 @@ def _arrow(given: Any) -> pa.Array | None:
     return None
 
 
-def _combined(chunked: pa.ChunkedArray) -> pa.Array:
+def _combined(chunked: Arrow) -> Arrow:
     if chunked.num_chunks == 1:
         return chunked.chunk(0)
-    combined = chunked.combine_chunks()
-    return combined if isinstance(combined, pa.Array) else pa.concat_arrays(combined.chunks)
+    return pa.concat_arrays(chunked.chunks) if chunked.num_chunks else pa.array([], chunked.type)
 
 
-def _plain(array: pa.Array) -> pa.Array:
+def _plain(array: Arrow) -> Arrow:
     return array.storage if isinstance(array, pa.ExtensionArray) else array
 
 
@@ -140,7 +140,7 @@ def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind))
 
 
-def _fixed(array: pa.Array, dim: int, name: str) -> pa.Array:
+def _fixed(array: Arrow, dim: int, name: str) -> Arrow:
     """Lists of numbers as a FixedSizeListArray of float32 or float16; what is wrong with it the library says."""
     kind = array.type
     if pa.types.is_fixed_size_list(kind) and kind.value_type in (pa.float32(), pa.float16()):
@@ -156,24 +156,25 @@ def _fixed(array: pa.Array, dim: int, name: str) -> pa.Array:
     )
     if not lists or not _is_number(kind.value_type):
         column = "; pass a column of it" if pa.types.is_struct(kind) else ""
-        raise TypeError(f"{name}: expected lists of float32 or float16, or what these can be made of, got {kind}{column}")
+        raise TypeError(f"{name}: expected lists of float32 or float16, or what becomes that, got {kind}{column}")
     value = pa.float16() if kind.value_type == pa.float16() else pa.float32()
     if not pa.types.is_fixed_size_list(kind):
-        lengths = pc.list_value_length(array).drop_null().unique().to_pylist()
+        lengths: Any = pc.list_value_length(array).drop_null().unique().to_pylist()
         if lengths and lengths != [dim]:
             raise ValueError(f"{name}: expected lists of {dim} numbers each, got lists of {sorted(lengths)[:5]}")
     elif kind.list_size != dim:
         raise ValueError(f"{name}: expected lists of {dim} numbers each, got lists of {kind.list_size}")
-    found = pa.FixedSizeListArray.from_arrays(array.drop_null().flatten().cast(value), dim)
+    found = pa.FixedSizeListArray.from_arrays(array.drop_null().flatten().cast(value, safe=False), dim)
     if array.null_count == 0:
         return found
     valid = array.is_valid().to_numpy(zero_copy_only=False)
-    return found.take(pa.array(np.cumsum(valid) - 1, mask=~valid))
+    positions: Arrow = pa.array(np.cumsum(valid) - 1, mask=~valid)
+    return found.take(positions)
 
 
 def _floats(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
     if array.dtype.kind not in "fiu":
-        raise TypeError(f"{name}: expected an array of float32, float16, or what these can be made of, got {array.dtype}")
+        raise TypeError(f"{name}: expected float32 or float16, or what these can be made of, got {array.dtype}")
     return array
 
 
@@ -186,14 +187,14 @@ def _matrix(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
         return np.ascontiguousarray(array, dtype=dtype)
 
 
-def _from_matrix(matrix: npt.NDArray[Any]) -> pa.Array:
+def _from_matrix(matrix: npt.NDArray[Any]) -> Arrow:
     rows, dim = matrix.shape
     kind = pa.list_(pa.from_numpy_dtype(matrix.dtype), dim)
-    values = pa.Array.from_buffers(kind.value_type, rows * dim, [None, pa.py_buffer(matrix)])
+    values = pa.Array.from_buffers(kind.value_type, rows * dim, [None, pa.py_buffer(matrix.data)])
     return pa.Array.from_buffers(kind, rows, [None], children=[values])
 
 
-def _from_sequence(given: Any, dim: int, name: str) -> pa.Array:
+def _from_sequence(given: Any, dim: int, name: str) -> Arrow:
     """A sequence of vectors: arrays, lists, or None."""
     found = _to_numpy(given, dim, name)
     if isinstance(found, pa.Array):
@@ -201,7 +202,7 @@ def _from_sequence(given: Any, dim: int, name: str) -> pa.Array:
     return _from_matrix(_matrix(found, name))
 
 
-def _to_numpy(given: Any, dim: int, name: str) -> npt.NDArray[Any] | pa.Array:
+def _to_numpy(given: Any, dim: int, name: str) -> npt.NDArray[Any] | Arrow:
     """An array of numbers, or where there are None or lengths differ, an Arrow array."""
     if isinstance(given, (str, bytes)) or not (hasattr(given, "__array__") or isinstance(given, Iterable)):
         raise TypeError(f"{name}: expected an array, an Arrow array or lists of numbers, got {type(given).__name__}")
@@ -214,13 +215,14 @@ def _to_numpy(given: Any, dim: int, name: str) -> npt.NDArray[Any] | pa.Array:
             array = None
         if array is None or array.dtype == object:
             try:
-                return pa.array([None if item is None else np.asarray(item, np.float32) for item in items])
+                vectors: Any = [None if item is None else np.asarray(item, np.float32) for item in items]
+                return pa.array(vectors)
             except (TypeError, ValueError, pa.ArrowException) as error:
                 raise TypeError(f"{name}: expected vectors of {dim} numbers: {error}") from error
     return array
 
 
-def _scalar_values(scalar: pa.Scalar) -> pa.Array:
+def _scalar_values(scalar: Arrow) -> Arrow:
     if isinstance(scalar, pa.ExtensionScalar):
         scalar = scalar.value
     if not scalar.is_valid:
@@ -231,7 +233,7 @@ def _scalar_values(scalar: pa.Scalar) -> pa.Array:
     return values
 
 
-def _one(values: pa.Array) -> npt.NDArray[np.float32]:
+def _one(values: Arrow) -> npt.NDArray[np.float32]:
     if not _is_number(values.type):
         raise TypeError(f"query: expected numbers, got {values.type}")
     if values.null_count:
@@ -241,7 +243,7 @@ def _one(values: pa.Array) -> npt.NDArray[np.float32]:
         return np.ascontiguousarray(array, dtype=np.float32)
 
 
-def _integers(given: Any, name: str) -> pa.Array:
+def _integers(given: Any, name: str) -> Arrow:
     array = _arrow(given)
     if array is None:
         if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
@@ -251,7 +253,7 @@ def _integers(given: Any, name: str) -> pa.Array:
         if isinstance(given, np.ndarray) and given.ndim != 1:
             raise ValueError(f"{name}: expected an array of one dimension, got one of {given.ndim}")
         try:
-            array = _unsigned(given) if isinstance(given, list) else pa.array(given)
+            array = _from_numbers(given)
         except OverflowError as error:
             raise ValueError(f"{name}: expected integers from 0 to 2**64 - 2: {error}") from error
         except (TypeError, pa.ArrowException) as error:
@@ -264,8 +266,8 @@ def _integers(given: Any, name: str) -> pa.Array:
     return array if array.type == wide else array.cast(wide)
 
 
-def _unsigned(numbers: list[Any]) -> pa.Array:
+def _from_numbers(numbers: Any) -> Arrow:
     try:
         return pa.array(numbers)
-    except OverflowError:
+    except OverflowError:  # of int64
         return pa.array(numbers, pa.uint64())

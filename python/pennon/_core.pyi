@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -9,7 +11,7 @@ simd: str
 def default_threads() -> int: ...
 
 class Filter:
-    def __init__(self, rows: pa.Array, /) -> None: ...
+    def __init__(self, rows: pa.Array[Any], /) -> None: ...
 
 class Hits:
     @property
@@ -35,7 +37,7 @@ class _Searched:
     ) -> Hits: ...
     def search_batch(
         self,
-        queries: pa.Array,
+        queries: pa.Array[Any],
         k: int,
         ef: int,
         filter: Filter | None,
@@ -81,7 +83,9 @@ class Index(_Searched):
         memory_limit: int,
         /,
     ) -> None: ...
-    def append(self, vectors: pa.Array, row_ids: pa.Array | None, threads: int, timeout: float | None, /) -> tuple[int, int]: ...
+    def append(
+        self, vectors: pa.Array[Any], row_ids: pa.Array[Any] | None, threads: int, timeout: float | None, /
+    ) -> tuple[int, int]: ...
     def snapshot(self) -> Snapshot: ...
     def build_params(self) -> tuple[int, int]: ...
     def memory_usage(self) -> tuple[int, int, int, int, int, int, int]: ...

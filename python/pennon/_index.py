@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, NamedTuple, NoReturn, TypeAlias
+from typing import Any, Generic, NamedTuple, NoReturn, TypeAlias, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
-from pennon import _convert, _core
+from pennon import _convert
+from pennon import _core as core
 from pennon._convert import FLOAT32
 from pennon._core import Hits
 
@@ -80,20 +81,23 @@ class Filter:
 
     def __init__(self, rows: Any) -> None:
         """Make a filter."""
-        self._core = _core.Filter(_convert.rows(rows))
+        self._core = core.Filter(_convert.rows(rows))
 
 
-def _filter(given: Any) -> _core.Filter | None:
+def _filter(given: Any) -> core.Filter | None:
     if given is None:
         return None
-    return given._core if isinstance(given, Filter) else _core.Filter(_convert.rows(given))
+    return given._core if isinstance(given, Filter) else core.Filter(_convert.rows(given))
 
 
-class _Searched:
+Core = TypeVar("Core", core.Index, core.Snapshot)
+
+
+class _Searched(Generic[Core]):
     """What an index and a snapshot have alike."""
 
     __slots__ = ("_core", "_dim")
-    _core: _core.Index | _core.Snapshot
+    _core: Core
     _dim: int
 
     def __len__(self) -> int:
@@ -135,7 +139,8 @@ class _Searched:
             Rows that a walk of the graph keeps on the average: more find more of the nearest, and take longer.
             64 by default; max(k, ef) is used.
         filter : Filter, array of bool, or integers, optional
-            Rows that may be returned: see `Filter`. Of many queries also a list of filters, one a query, None for all rows.
+            Rows that may be returned: see `Filter`. Of many queries also a list of filters, one a query, None for all
+            rows.
         timeout : float or datetime.timedelta, optional
             Seconds after which the search gives what it has found.
         threads : int
@@ -180,7 +185,7 @@ class _Searched:
         ef = EF if ef is None else _convert.whole("ef", ef)
         if q.__class__ is np.ndarray:
             return self._core.search(q, k, ef, None if filter is None else _filter(filter), timeout, exact)
-        filters: list[_core.Filter | None] = []
+        filters: list[core.Filter | None] = []
         if _convert.is_many_filters(filter):
             filters, filter = [_filter(one) for one in filter], None
             if len(filters) != len(q):
@@ -235,19 +240,18 @@ class _Searched:
         return VerifyReport(*self._core.verify())
 
 
-class Snapshot(_Searched):
+class Snapshot(_Searched[core.Snapshot]):
     """A version of an index, which gives the same answers for as long as it is held, whatever is appended.
 
-    It is a context manager: memory that it alone needs is free again when it is closed. Made by `Index.snapshot`. It may
-    be used by any number of threads, and outlive its index.
+    It is a context manager: memory that it alone needs is free again when it is closed. Made by `Index.snapshot`. Any
+    number of threads may use it, also when its index is gone.
     """
 
     __slots__ = ("_metric",)
-    _core: _core.Snapshot
 
-    def __init__(self, core: _core.Snapshot, dim: int, metric: str) -> None:
+    def __init__(self, made: core.Snapshot, dim: int, metric: str) -> None:
         """Not for users: `Index.snapshot` makes them."""
-        self._core = core
+        self._core = made
         self._dim = dim
         self._metric = metric
 
@@ -304,7 +308,7 @@ class Snapshot(_Searched):
             As of `search`, of `k` rows; the last may have fewer. Each row comes once.
         """
         ef = EF if ef is None else _convert.whole("ef", ef)
-        pager = _core.Pager(self._core, _convert.query(q, self._dim), ef, _filter(filter), exact)
+        pager = core.Pager(self._core, _convert.query(q, self._dim), ef, _filter(filter), exact)
         return _pages(pager, _convert.whole("k", k), _convert.seconds(timeout))
 
     def to_arrow(self) -> pa.RecordBatch:
@@ -318,7 +322,7 @@ class Snapshot(_Searched):
         return self._core.to_arrow()
 
 
-def _pages(pager: _core.Pager, k: int, timeout: float | None) -> Iterator[pa.Table]:
+def _pages(pager: core.Pager, k: int, timeout: float | None) -> Iterator[pa.Table]:
     while True:
         page = pager.next(k, timeout)
         if len(page) or not page.complete:
@@ -327,11 +331,11 @@ def _pages(pager: _core.Pager, k: int, timeout: float | None) -> Iterator[pa.Tab
             return
 
 
-class Index(_Searched):
+class Index(_Searched[core.Index]):
     """An approximate nearest-neighbour index, in memory, of vectors that arrive in batches.
 
-    What is appended is searchable when `append` returns, whole and at one instant. Any number of threads may search while
-    one appends: the GIL is released by both. Searches of an index see its newest version; see `snapshot`.
+    What is appended is searchable when `append` returns, whole and at one instant. Any number of threads may search
+    while one appends: the GIL is released by both. Searches of an index see its newest version; see `snapshot`.
 
     Parameters
     ----------
@@ -353,7 +357,6 @@ class Index(_Searched):
     """
 
     __slots__ = ("_codes", "_memory_limit", "_metric", "_seed")
-    _core: _core.Index
 
     def __init__(
         self,
@@ -381,7 +384,7 @@ class Index(_Searched):
         if not isinstance(metric, str):
             raise TypeError(f"metric: expected a string, got {type(metric).__name__}")
         codes = bool(codes)
-        self._core = _core.Index(dim, metric, m, ef_construction, codes, seed, memory_limit or 0)
+        self._core = core.Index(dim, metric, m, ef_construction, codes, seed, memory_limit or 0)
         self._dim = dim
         self._metric = metric
         self._codes = codes
@@ -395,7 +398,7 @@ class Index(_Searched):
 
     @property
     def metric(self) -> str:
-        """"l2", "cosine" or "dot"."""
+        """The metric: "l2", "cosine" or "dot"."""
         return self._metric
 
     @property
@@ -449,8 +452,8 @@ class Index(_Searched):
         ----------
         vectors : array_like, shape (rows, dim)
             Finite numbers: an Arrow array of lists, or what has the Arrow PyCapsule interface (pyarrow, polars,
-            nanoarrow); a numpy array; a pandas column or a sequence of arrays. float32 and float16 are kept as they are,
-            other numbers are converted to float32. A null vector is skipped, and keeps its row id to itself.
+            nanoarrow); a numpy array; a pandas column or a sequence of arrays. float32 and float16 are kept as they
+            are, other numbers are converted to float32. A null vector is skipped, and keeps its row id to itself.
         row_ids : array_like of int64 or uint64, shape (rows,), optional
             0 or more; need not be unique. By default they go on from the largest so far.
         threads : int, optional

@@ -69,7 +69,7 @@ def _open(source: Any, batch_rows: int) -> tuple[Iterator[pa.RecordBatch], int |
         if magic[:4] == b"PAR1":
             import pyarrow.parquet as pq
 
-            parquet = pq.ParquetFile(source)
+            parquet = pq.ParquetFile(str(source))
             return parquet.iter_batches(batch_rows), parquet.metadata.num_rows
         if magic == b"ARROW1":
             reader = pa.ipc.open_file(pa.memory_map(str(source)))
@@ -91,7 +91,7 @@ def _vector_column(schema: pa.Schema) -> str:
         and (pa.types.is_floating(field.type.value_type) or pa.types.is_integer(field.type.value_type))
     ]
     if len(names) != 1:
-        raise ValueError(f"vectors: expected the name of a column, as there are {len(names)} with lists of numbers {names}")
+        raise ValueError(f"vectors: expected the name of a column, as those with lists of numbers are {names}")
     return names[0]
 
 

@@ -6,9 +6,10 @@ import pickle
 import re
 
 import numpy as np
-import pennon
 import pyarrow as pa
 import pytest
+
+import pennon
 
 QUERY = pa.field("query", pa.uint32(), nullable=False)
 ROW_ID = pa.field("row_id", pa.uint64(), nullable=False)
@@ -265,9 +266,7 @@ def test_errors_are_pythons(call, error, text):
 
 def test_repr_stats_and_memory():
     index, vectors = make()
-    assert re.fullmatch(
-        r"<pennon\.Index: 100 rows, dim 8, l2, m 16, ef_construction 100, [\d.]+ MB>", repr(index)
-    )
+    assert re.fullmatch(r"<pennon\.Index: 100 rows, dim 8, l2, m 16, ef_construction 100, [\d.]+ MB>", repr(index))
     assert repr(index.snapshot()) == "<pennon.Snapshot: 100 rows, dim 8, l2>"
     usage = index.memory_usage()
     assert usage.total > vectors.nbytes

@@ -3,10 +3,11 @@
 import nanoarrow
 import numpy as np
 import pandas as pd
-import pennon
 import polars as pl
 import pyarrow as pa
 import pytest
+
+import pennon
 
 DIM = 4
 ROWS = np.arange(24, dtype=np.float32).reshape(6, DIM)
@@ -196,6 +197,7 @@ def test_numpy_buffers_may_be_filled_again(dtype):
         (FIXED.cast(pa.list_(pa.float32())).cast(pa.list_(pa.float32(), 4)).flatten(), TypeError, "expected lists"),
         (np.zeros((2, 5), np.float32), ValueError, "5"),
         (np.zeros((2, 2, 2), np.float32), ValueError, "two dimensions, got one of 3"),
+        (np.zeros((2, 0), np.float32), ValueError, "0"),
         (np.zeros((2, 4), complex), TypeError, "complex"),
         (np.full((2, 4), 1e300), ValueError, "finite"),
         (np.zeros((2, 4), "datetime64[s]"), TypeError, "datetime64"),

@@ -1,11 +1,12 @@
 """An index beside a plain list of rows, over random histories."""
 
 import numpy as np
-import pennon
 import pyarrow as pa
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+import pennon
 
 # Few values, so that many distances are equal.
 VALUE = st.integers(-2, 2)
@@ -116,7 +117,7 @@ class Histories(RuleBasedStateMachine):
             return
         if exact or how == "range":
             np.testing.assert_allclose(found["distance"].to_numpy(), [d for d, _ in expected], atol=1e-5)
-        by_row_id = dict()
+        by_row_id = {}
         for d, i in zip(exact_distances, row_ids, strict=True):
             by_row_id.setdefault(i, []).append(d)
         for i, d in zip(found["row_id"].to_pylist(), found["distance"].to_pylist(), strict=True):
