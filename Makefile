@@ -1,4 +1,4 @@
-.PHONY: help build bench bench-quick bench-all bench-micro bench-filters demo fuzz test test-all soak test-aarch64 mutants format format-check tidy setup clean
+.PHONY: help build bench bench-quick bench-all bench-micro bench-filters demo fuzz test test-all soak test-aarch64 test-python wheel mutants format format-check tidy setup clean
 sources = $(shell git ls-files --cached --others --exclude-standard '*.h' '*.cc')
 
 help:          ## this list
@@ -26,6 +26,12 @@ soak: build    ## an hour of random histories in the model test; SOAK_SECONDS=36
 
 test-aarch64:  ## the NEON kernels, built for aarch64 and run under qemu; part of test-all
 	bash tools/test_aarch64.sh
+
+wheel: setup   ## the Python package: build/python/wheels
+	bash tools/wheel.sh
+
+test-python: setup ## the wheel in a fresh environment: its tests, types and style; part of test
+	bash tools/test_python.sh
 
 scenarios = main tens rows ingest sweep
 bench: build   ## Pennon and its peers side by side: build/bench/report.html; DATA=path QUERIES=path, ROUNDS=3
