@@ -1,4 +1,4 @@
-.PHONY: help build bench bench-quick bench-all bench-micro bench-filters demo fuzz test test-all soak test-aarch64 test-python wheel mutants format format-check tidy setup clean
+.PHONY: help build bench bench-quick bench-all bench-micro bench-python bench-filters demo fuzz test test-all soak test-aarch64 test-python wheel mutants format format-check tidy setup clean
 sources = $(shell git ls-files --cached --others --exclude-standard '*.h' '*.cc')
 
 help:          ## this list
@@ -36,6 +36,8 @@ test-python: setup ## the wheel in a fresh environment: its tests, types and sty
 scenarios = main tens rows ingest sweep
 bench: build   ## Pennon and its peers side by side: build/bench/report.html; DATA=path QUERIES=path, ROUNDS=3
 	@bash tools/setup.sh bench
+	bash tools/wheel.sh
+	build/bench/.venv/bin/pip install -q --disable-pip-version-check --force-reinstall --no-deps build/python/wheels/*.whl
 	build/bench/.venv/bin/python -B bench/bench.py --scenario $(scenarios) --rounds $(or $(ROUNDS),3) \
 	  $(if $(DATA),--data $(DATA)) $(if $(QUERIES),--queries $(QUERIES)) $(BENCH_ARGS)
 
@@ -44,6 +46,11 @@ bench-quick:   ## the same in one round, with fewer parameters
 
 bench-all:     ## the same, and other kinds of data and a million rows: hours
 	$(MAKE) bench scenarios="$(scenarios) kinds million"
+
+bench-python: build ## what a call from Python costs beyond C++, and threads that search while one appends
+	bash tools/wheel.sh
+	build/python/.venv/bin/pip install -q --disable-pip-version-check --force-reinstall --no-deps build/python/wheels/*.whl
+	build/python/.venv/bin/python -B python/bench/overhead.py build/release/pennon
 
 bench-micro: setup ## kernels, codes, walks and links by themselves, also to build/bench/micro.json; BENCH_ARGS
 	@bash tools/setup.sh bench-micro

@@ -347,9 +347,9 @@ class Index(_Searched[core.Index]):
         Neighbours that a row keeps in the graph, 2 to 4,096; twice as many on its lowest level. 16 by default.
     ef_construction : int, optional
         Rows that are looked at for them, at least `m`. 100 by default.
-    codes : bool
-        Keep codes of 5 bits a dimension beside the vectors, by which the graph is walked; distances are exact all the
-        same.
+    codes : {8, None}
+        Keep codes beside the vectors, by which the graph is walked: 8 bits a dimension of a query, 5 of a row. Distances
+        are exact all the same. None keeps none.
     seed : int
         Of the graph's levels: the same rows and seed give the same graph, whatever the threads.
     memory_limit : int, optional
@@ -364,7 +364,7 @@ class Index(_Searched[core.Index]):
         metric: str = "l2",
         m: int | None = None,
         ef_construction: int | None = None,
-        codes: bool = True,
+        codes: int | None = 8,
         seed: int = 100,
         memory_limit: int | None = None,
     ) -> None:
@@ -383,8 +383,9 @@ class Index(_Searched[core.Index]):
                 raise ValueError(f"memory_limit: expected bytes, 1 or more, or None, got {memory_limit}")
         if not isinstance(metric, str):
             raise TypeError(f"metric: expected a string, got {type(metric).__name__}")
-        codes = bool(codes)
-        self._core = core.Index(dim, metric, m, ef_construction, codes, seed, memory_limit or 0)
+        if codes is not None and codes != 8:
+            raise ValueError(f"codes: expected 8 or None, got {codes}")
+        self._core = core.Index(dim, metric, m, ef_construction, codes is not None, seed, memory_limit or 0)
         self._dim = dim
         self._metric = metric
         self._codes = codes
@@ -412,8 +413,8 @@ class Index(_Searched[core.Index]):
         return self._core.build_params()[1]
 
     @property
-    def codes(self) -> bool:
-        """Whether codes are kept."""
+    def codes(self) -> int | None:
+        """8, or None where no codes are kept."""
         return self._codes
 
     @property

@@ -74,7 +74,10 @@ def _open(source: Any, batch_rows: int) -> tuple[Iterator[pa.RecordBatch], int |
         if magic == b"ARROW1":
             reader = pa.ipc.open_file(pa.memory_map(str(source)))
             return (reader.get_batch(i) for i in range(reader.num_record_batches)), None
-        return iter(pa.ipc.open_stream(pa.memory_map(str(source)))), None
+        try:
+            return iter(pa.ipc.open_stream(pa.memory_map(str(source)))), None
+        except pa.ArrowException as error:
+            raise ValueError(f"source: expected a Parquet or Arrow IPC file, {source} is none: {error}") from error
     if hasattr(source, "__arrow_c_stream__"):
         return iter(pa.RecordBatchReader.from_stream(source)), getattr(source, "num_rows", None)
     if isinstance(source, Iterable):

@@ -59,11 +59,11 @@ def test_metrics(metric, distance):
 
 
 def test_options_are_what_was_given():
-    index = pennon.Index(8, "dot", m=5, ef_construction=30, codes=False, seed=3, memory_limit=10**6)
+    index = pennon.Index(8, "dot", m=5, ef_construction=30, codes=None, seed=3, memory_limit=10**6)
     assert (index.dim, index.metric, index.m, index.ef_construction) == (8, "dot", 5, 30)
-    assert (index.codes, index.seed, index.memory_limit) == (False, 3, 10**6)
+    assert (index.codes, index.seed, index.memory_limit) == (None, 3, 10**6)
     index = pennon.Index(8)
-    assert (index.m, index.ef_construction, index.codes, index.memory_limit) == (16, 100, True, None)
+    assert (index.m, index.ef_construction, index.codes, index.memory_limit) == (16, 100, 8, None)
 
 
 def test_many_queries_give_a_query_column():
@@ -237,6 +237,7 @@ def test_memory_limit():
         (lambda: make()[0].search([float("nan")] * 8), ValueError, "finite"),
         (lambda: make()[0].search([1] * 8, k=-1), ValueError, "k"),
         (lambda: pennon.Index(2**40), ValueError, r"dim: expected an integer below 2\*\*31"),
+        (lambda: pennon.Index(8, codes=5), ValueError, "codes: expected 8 or None, got 5"),
         (lambda: pennon.Index(8, seed=-1), ValueError, "seed: expected 0 or more"),
         (lambda: pennon.Index(8, metric=2), TypeError, "metric: expected a string"),
         (lambda: make()[0].search([1] * 8, k=2**70), ValueError, "k: expected an integer below"),

@@ -165,7 +165,7 @@ def test_numpy_buffers_may_be_filled_again(dtype):
     """Also those so large that an append without a copy keeps them."""
     buffer = np.zeros((3 << 18, DIM), dtype)  # 6 MiB or more
     buffer[0] = 1
-    index = pennon.Index(DIM, m=2, ef_construction=2, codes=False)
+    index = pennon.Index(DIM, m=2, ef_construction=2, codes=None)
     index.append(buffer[: 1 << 10])
     assert index.memory_usage().caller_bytes == 0
     large = pennon.Index(buffer.size // 2)

@@ -27,7 +27,10 @@ class Histories(RuleBasedStateMachine):
     """Scans give what brute force gives; walks of so few rows too, as k is more than half of them or they find all."""
 
     @initialize(
-        dim=st.integers(1, 5), metric=st.sampled_from(["l2", "cosine", "dot"]), codes=st.booleans(), m=st.integers(2, 8)
+        dim=st.integers(1, 5),
+        metric=st.sampled_from(["l2", "cosine", "dot"]),
+        codes=st.sampled_from([8, None]),
+        m=st.integers(2, 8),
     )
     def make(self, dim, metric, codes, m):
         self.dim, self.metric = dim, metric
