@@ -1,8 +1,8 @@
 """What Python adds to a search and to an append, and how threads get on: `overhead.py build/release/pennon`.
 
-A search of one query is held against a search of many at once, whose calls are all in C++. An append is held against the
-program's, on the same file, in turns; the best of each counts, as others use this machine too. The goals are 5 us a search
-and 3 % of an append.
+A search of one query is held against a search of many at once, whose calls are all in C++. An append is held against
+the program's, on the same file, in turns; the best of each counts, as others use this machine too. The goals are 5 us a
+search and 3 % of an append.
 """
 
 import argparse
@@ -47,6 +47,14 @@ def searches(vectors):
             print(f"{rows:>6} rows  {name:<22} {us:6.2f} us a call, {inside:6.2f} in C++: {us - inside:+5.2f}")
 
 
+def empty_appends(vectors):
+    """What an append costs before and after C++: a thread, beside which signals are looked for, and conversions."""
+    index = pennon.Index(vectors.shape[1])
+    index.append(vectors[:1000])
+    none = vectors[:0]
+    print(f"an append of nothing takes {best(lambda: index.append(none), 20, 50):.1f} us")
+
+
 def append_seconds(vectors, batch, threads):
     index = pennon.Index(vectors.shape[1])
     seconds = 0.0
@@ -58,11 +66,11 @@ def append_seconds(vectors, batch, threads):
     return seconds
 
 
-def program_seconds(program, path, batch, threads):
+def program_seconds(program, path, queries, batch, threads):
     with tempfile.NamedTemporaryFile() as lines:
-        options = ["--batch", batch, "--threads", threads, "--no-exact", "--json", lines.name]
-        command = [program, "replay", path, *options]
-        subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
+        options = ["--readers", 0, "--queries", queries, "--no-exact", "--json", lines.name]
+        command = [program, "replay", path, "--batch", batch, "--threads", threads, *options]
+        subprocess.run([str(word) for word in command], check=True, capture_output=True)
         for line in map(json.loads, lines.read().splitlines()):
             if line["what"] == "insert":
                 return line["seconds"]
@@ -71,11 +79,12 @@ def program_seconds(program, path, batch, threads):
 
 def appends(program, vectors, rounds):
     with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder, "vectors.npy")
+        path, queries = pathlib.Path(folder, "vectors.npy"), pathlib.Path(folder, "queries.npy")
         np.save(path, vectors)
+        np.save(queries, vectors[:10])
         for batch, threads in ((1000, 2), (1000, 1), (100, 1)):
             turns = [
-                (append_seconds(vectors, batch, threads), program_seconds(program, path, batch, threads))
+                (append_seconds(vectors, batch, threads), program_seconds(program, path, queries, batch, threads))
                 for _ in range(rounds)
             ]
             ours, its = (min(seconds) for seconds in zip(*turns, strict=True))
@@ -113,6 +122,7 @@ def main():
 
     vectors = np.stack(pq.read_table(SAMPLE)["embedding"].to_numpy()).astype(np.float32)
     searches(vectors)
+    empty_appends(vectors)
     if args.program:
         appends(args.program, vectors, args.rounds)
     threads(vectors)

@@ -1,12 +1,13 @@
 # %% [markdown]
 # # Which package does that?
-# Ten thousand summaries of packages, as vectors, arrive batch by batch; each is searchable as soon as it is in. Run this
-# file cell by cell in an editor that knows `# %%`, or whole: `python python/examples/packages.py`.
+# Ten thousand summaries of packages, as vectors, arrive batch by batch; each is searchable as soon as it is in. Run
+# this file cell by cell in an editor that knows `# %%`, or whole: `python python/examples/packages.py`.
 
 # %%
 import pathlib
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 import pennon
@@ -29,11 +30,13 @@ print(index)
 # ## Search
 # What is found is Arrow, and joins the table that the vectors came from.
 
-
 # %%
+summaries = packages.select(["registry", "name", "summary"]).append_column("row_id", packages["id"].cast(pa.uint64()))
+
+
 def ask(number, **how):
     hits = index.search(questions["embedding"][number], k=3, **how)
-    found = hits.join(packages.select(["id", "registry", "name", "summary"]), "row_id", "id").sort_by("distance")
+    found = hits.join(summaries, "row_id").sort_by("distance")
     print(questions["question"][number])
     for row in found.to_pylist():
         print(f"  {row['distance']:.3f}  {row['registry']:<5} {row['name']}: {row['summary'][:70]}")

@@ -348,8 +348,8 @@ class Index(_Searched[core.Index]):
     ef_construction : int, optional
         Rows that are looked at for them, at least `m`. 100 by default.
     codes : {8, None}
-        Keep codes beside the vectors, by which the graph is walked: 8 bits a dimension of a query, 5 of a row. Distances
-        are exact all the same. None keeps none.
+        Keep codes beside the vectors, by which the graph is walked: 8 bits a dimension of a query, 5 of a row.
+        Distances are exact all the same. None keeps none.
     seed : int
         Of the graph's levels: the same rows and seed give the same graph, whatever the threads.
     memory_limit : int, optional

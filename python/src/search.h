@@ -38,8 +38,8 @@ class Query {
   Py_buffer view_;
 };
 
-template <typename Searched>
-Hits Search(const Held<Searched>& self, nb::handle query, int64_t k, int64_t ef, const RowFilter* filter,
+template <typename Object>
+Hits Search(const Object& self, nb::handle query, int64_t k, int64_t ef, const RowFilter* filter,
             std::optional<double> timeout, bool exact) {
   auto searched = self.Get();
   Query vector(query);
@@ -55,8 +55,8 @@ Hits Search(const Held<Searched>& self, nb::handle query, int64_t k, int64_t ef,
   return hits;
 }
 
-template <typename Searched>
-Hits SearchBatch(const Held<Searched>& self, nb::handle queries, int64_t k, int64_t ef, const RowFilter* filter,
+template <typename Object>
+Hits SearchBatch(const Object& self, nb::handle queries, int64_t k, int64_t ef, const RowFilter* filter,
                  std::vector<const RowFilter*> filters, std::optional<double> timeout, bool exact, int threads) {
   auto searched = self.Get();
   auto vectors = Check(arrow::py::unwrap_array(queries.ptr()));
@@ -72,8 +72,8 @@ Hits SearchBatch(const Held<Searched>& self, nb::handle queries, int64_t k, int6
   return {.answers = Check(std::move(*answers)), .many = true};
 }
 
-template <typename Searched>
-Hits SearchRange(const Held<Searched>& self, nb::handle query, float radius, int64_t ef, const RowFilter* filter,
+template <typename Object>
+Hits SearchRange(const Object& self, nb::handle query, float radius, int64_t ef, const RowFilter* filter,
                  std::optional<double> timeout, bool exact) {
   auto searched = self.Get();
   Query vector(query);
@@ -89,8 +89,8 @@ Hits SearchRange(const Held<Searched>& self, nb::handle query, float radius, int
   return hits;
 }
 
-template <typename Searched>
-nb::tuple Verify(const Held<Searched>& self) {
+template <typename Object>
+nb::tuple Verify(const Object& self) {
   auto searched = self.Get();
   std::optional<arrow::Result<VerifyReport>> result;
   {
@@ -101,15 +101,15 @@ nb::tuple Verify(const Held<Searched>& self) {
   return nb::make_tuple(report.rows, report.unreachable, report.ok, report.problem);
 }
 
-template <typename Searched>
-void BindSearches(nb::class_<Held<Searched>>& searched) {
-  searched.def("__len__", [](const Held<Searched>& self) { return self.Get()->size(); })
-      .def("search", &Search<Searched>, nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(), nb::arg())
-      .def("search_batch", &SearchBatch<Searched>, nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg(),
+template <typename Object>
+void BindSearches(nb::class_<Object>& searched) {
+  searched.def("__len__", [](const Object& self) { return self.Get()->size(); })
+      .def("search", &Search<Object>, nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(), nb::arg())
+      .def("search_batch", &SearchBatch<Object>, nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg(),
            nb::arg().none(), nb::arg(), nb::arg())
-      .def("search_range", &SearchRange<Searched>, nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(),
+      .def("search_range", &SearchRange<Object>, nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(),
            nb::arg())
-      .def("verify", &Verify<Searched>);
+      .def("verify", &Verify<Object>);
 }
 
 }  // namespace pennon::python
