@@ -1,4 +1,4 @@
-.PHONY: help build bench bench-quick bench-all bench-micro bench-python bench-filters demo fuzz test test-all soak test-aarch64 test-python wheel mutants format format-check tidy setup clean
+.PHONY: help build bench bench-quick bench-all bench-micro bench-python bench-filters bench-export demo fuzz test test-all soak test-aarch64 test-python wheel mutants format format-check tidy setup clean
 sources = $(shell git ls-files --cached --others --exclude-standard '*.h' '*.cc')
 
 help:          ## this list
@@ -65,6 +65,13 @@ bench-filters: build ## filtered searches beside hnswlib's and faiss'; DATA, QUE
 	cmake --build --preset release --target pennon_filtered
 	build/bench/.venv/bin/python -B bench/bench.py --scenario filters --rounds $(or $(ROUNDS),3) \
 	  $(if $(DATA),--data $(DATA)) $(if $(QUERIES),--queries $(QUERIES)) $(BENCH_ARGS)
+
+bench-export: setup ## exports to Lance beside writing the same bytes: build/bench/export.jsonl; DATA=path, ROUNDS=5
+	cmake --preset release >/dev/null
+	cmake --build --preset release --target pennon_export
+	@mkdir -p build/bench
+	build/release/pennon_export --data $(or $(DATA),data/packages-10k.parquet) --out build/bench/export \
+	  --rounds $(or $(ROUNDS),5) $(BENCH_ARGS) | tee build/bench/export.jsonl
 
 fuzz: setup    ## hostile input to all that reads any, a minute each; SECONDS=60, TARGETS="npy_fuzz options_fuzz"
 	@bash tools/setup.sh fuzz

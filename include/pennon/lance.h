@@ -5,13 +5,16 @@
 // that fails or is killed leaves the table as it was, and files that no version names.
 //
 // Threads: a Dataset is used by one at a time. Others may write to the table meanwhile, with Lance or with another
-// Dataset: of two that make the same version one gets AlreadyExists.
+// Dataset: what both did is in the table, if it goes together, or the later one gets AlreadyExists. See docs/lance.md.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include <arrow/memory_pool.h>
 #include <arrow/record_batch.h>
@@ -19,30 +22,79 @@
 #include <arrow/type.h>
 
 #include "pennon/export.h"
+#include "pennon/live_index.h"
 #include "pennon/version.h"
 
 namespace pennon::inline PENNON_ABI {
 
-class Snapshot;
-
 namespace lance {
 
+// Of data and index files. 2.2, what Lance 14 writes by default, has null structs and reads a string in one read.
+enum class FileVersion { k2_0, k2_2 };
+
 struct WriteOptions {
+  FileVersion file_version = FileVersion::k2_2;
   uint64_t rows_a_fragment = 1 << 20;  // of one data file; 1 to 2^32 - 1
   int64_t page_bytes = 8 << 20;        // that a column gathers before they are written; 1 to 2^30
   arrow::MemoryPool* pool = nullptr;   // null: arrow::default_memory_pool(); outlives the dataset
 };
 
+struct OpenOptions {
+  std::optional<uint64_t> version = {};  // the newest by default; others may only be read
+  WriteOptions write = {};
+};
+
 // What an index holds beside the graph: the vectors, or codes of 8 bits a dimension of one range for all, which rank
-// roughly, so that a query wants a refine_factor.
-enum class IndexType { kHnswFlat, kHnswSq };
+// roughly, so that a query wants a refine_factor. kAuto: what a look at some rows' neighbours says; see docs/lance.md.
+enum class IndexType { kHnswFlat, kHnswSq, kAuto };
 
 struct IndexOptions {
   std::string column = {};  // of the vectors; empty: the only one of type FixedSizeList of float32 or float16
   std::string name = {};    // of the index; empty: that of the column and "_idx"
   IndexType type = IndexType::kHnswFlat;
-  // Where each row of the snapshot is in the table, by id; empty: the id is the position.
+  // Where each row of the snapshot is in the table, by id; empty: where it was among all that were appended to the
+  // index, those with null vectors among them.
   std::span<const uint64_t> positions = {};
+  int threads = 0;  // 0: as many as this process may use
+};
+
+struct IndexSummary {
+  IndexType type = IndexType::kHnswFlat;  // never kAuto
+  std::string reason = {};                // for what kAuto chose, in words
+};
+
+struct CleanupOptions {
+  std::chrono::seconds older_than = std::chrono::hours(7 * 24);  // since a file was written last
+  bool dry_run = false;                                          // removes nothing
+};
+
+struct CleanupResult {
+  std::vector<std::string> files = {};  // removed, or to be; by path from the table's directory
+  uint64_t bytes = 0;
+};
+
+struct ScanOptions {
+  std::vector<std::string> columns = {};  // by name; empty: all
+  int64_t batch_rows = 8192;              // at most, at least 1; a batch has fewer where it would pass 16 MiB or so
+  bool row_ids = false;                   // a column _rowid, uint64, after the others
+};
+
+struct IndexInfo {
+  std::string name = {};
+  std::string type = {};  // as Lance calls it: IVF_HNSW_FLAT
+  std::string column = {};
+  std::optional<Metric> metric = {};  // of a vector index
+  std::optional<uint64_t> rows = {};  // in it; of a vector index
+};
+
+struct LoadOptions {
+  std::string name = {};  // of the index; empty: the only one of vectors
+  Codes codes = Codes::kQuantized;
+  uint64_t max_rows = 0xFFFFFFFFu;
+  int64_t memory_limit = 0;
+  int threads = 0;                    // 0: as many as this process may use
+  arrow::MemoryPool* pool = nullptr;  // null: arrow::default_memory_pool(); outlives the index
+  Logger logger = {};                 // told once how many edges changed
 };
 
 class PENNON_EXPORT Dataset {
@@ -53,15 +105,42 @@ class PENNON_EXPORT Dataset {
   // type that is not in docs/lance.md.
   static arrow::Result<Dataset> Create(const std::string& path, const std::shared_ptr<arrow::Schema>& schema,
                                        const WriteOptions& options = {});
+  // A table, of Lance's or of Pennon's. IOError if there is none, or not that version; Invalid if its manifest is
+  // damaged; NotImplemented for a type that is not in docs/lance.md and for what a table says that readers must know.
+  static arrow::Result<Dataset> Open(const std::string& path, const OpenOptions& options = {});
+  // Removes files that no version names and that are so old that no writer is about to commit them: what failed, killed
+  // and outrun writers have left, and what versions held that Lance has removed. Versions stay.
+  static arrow::Result<CleanupResult> Cleanup(const std::string& path, const CleanupOptions& options = {});
   Dataset(Dataset&&) noexcept;
   Dataset& operator=(Dataset&&) noexcept;
   ~Dataset();
 
-  // Makes the next version, with these rows at the end. Rows that an index does not know are scanned by searches.
-  arrow::Status Append(arrow::RecordBatchReader& rows);
+  // Makes a version with these rows at the end, and returns the position of the first of them: rows that others have
+  // appended meanwhile come before. Rows that an index does not know are scanned by searches.
+  arrow::Result<uint64_t> Append(arrow::RecordBatchReader& rows);
 
-  uint64_t version() const;  // the newest of this Dataset, from 1; 0: none yet
-  uint64_t rows() const;     // in it
+  uint64_t version() const;  // that this Dataset is at, from 1; 0: none yet
+  uint64_t rows() const;     // in it, without those that are deleted
+  uint64_t fragments() const;
+  const std::string& file_version() const;  // of its data files, as "2.2"
+  const std::shared_ptr<arrow::Schema>& schema() const;
+
+  // What follows reads this version, whatever others make of the table meanwhile. What cannot be read is
+  // NotImplemented, with the column and what it is, what is damaged is Invalid.
+  //
+  // All rows, in order; goes on after the dataset.
+  arrow::Result<std::shared_ptr<arrow::RecordBatchReader>> Scan(const ScanOptions& options = {}) const;
+  // Rows in the order asked for, each as often, by row id or by position in a scan; empty columns: all. Few reads, of
+  // the bytes of these rows. Invalid for what no row is.
+  arrow::Result<std::shared_ptr<arrow::RecordBatch>> Take(std::span<const uint64_t> row_ids,
+                                                          const std::vector<std::string>& columns = {}) const;
+  arrow::Result<std::shared_ptr<arrow::RecordBatch>> TakePositions(std::span<const uint64_t> positions,
+                                                                   const std::vector<std::string>& columns = {}) const;
+  arrow::Result<std::vector<IndexInfo>> Indices() const;
+  // The index as it was when it was written, with the table's row ids: it answers at once, and grows by appends. Its
+  // distances are of the vectors themselves, whatever the index holds of them. Of IVF_HNSW_FLAT and IVF_HNSW_SQ with
+  // one partition.
+  arrow::Result<LiveIndex> LoadIndex(const LoadOptions& options = {}) const;
 
   struct Impl;  // not for users
 

@@ -37,6 +37,7 @@ namespace pennon::inline PENNON_ABI {
 namespace lance {
 class Dataset;
 struct IndexOptions;
+struct IndexSummary;
 }  // namespace lance
 
 // Called by Append, with no lock held: with why it failed (warning), that codes were made, whether walks go by them
@@ -237,7 +238,7 @@ class PENNON_EXPORT Snapshot {
   arrow::Result<std::shared_ptr<arrow::RecordBatch>> ToRecordBatch(
       std::optional<uint64_t> reverse_row_ids_of = std::nullopt) const;
   // Makes the table's next version, with an index of these rows. They must be in the table; see pennon/lance.h.
-  arrow::Status ToLance(lance::Dataset& dataset, const lance::IndexOptions& options) const;
+  arrow::Result<lance::IndexSummary> ToLance(lance::Dataset& dataset, const lance::IndexOptions& options) const;
   arrow::Result<VerifyReport> Verify() const;
 
  private:
@@ -288,6 +289,9 @@ class PENNON_EXPORT LiveIndex {
   struct Impl;  // not for users
 
  private:
+  friend class lance::Dataset;
+  struct Parts;
+  static arrow::Result<LiveIndex> Assemble(const Parts& parts);
   explicit LiveIndex(std::shared_ptr<Impl> impl);
   std::shared_ptr<Impl> impl_;
 };

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include <arrow/status.h>
+#include <CLI/App.hpp>
 
 #include "cli/ingest.h"
 
@@ -36,10 +38,15 @@ struct ReplayOptions {
   std::string export_graph;
   std::string export_lance;
   std::string lance_index = "flat";
+  std::string lance_version = "2.2";
+  int64_t export_at = 0;
   bool verify = false;
   std::string json;
   std::string answers;
 };
+
+// Adds `pennon lance` and the commands below it. What it returns runs the one that was given.
+std::function<arrow::Status()> AddLance(CLI::App& app);
 
 arrow::Status Replay(const ReplayOptions& options);
 arrow::Status Demo(const std::string& data, const std::string& questions);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include <arrow/builder.h>
@@ -12,6 +13,7 @@
 #include <parquet/arrow/reader.h>
 
 #include "cli/vector_files.h"
+#include "pennon/lance.h"
 
 namespace pennon::cli {
 
@@ -55,11 +57,43 @@ arrow::MemoryPool* BatchPool() {
   return arrow::jemalloc_memory_pool(&pool).ok() ? pool : arrow::default_memory_pool();
 }
 
+bool IsTable(const std::string& path) {
+  std::error_code error;
+  return std::filesystem::is_directory(path, error);
+}
+
+Result<std::shared_ptr<arrow::RecordBatchReader>> ScanTable(const std::string& path) {
+  ARROW_ASSIGN_OR_RAISE(const auto dataset, lance::Dataset::Open(path));
+  return dataset.Scan({.batch_rows = kBatchRows});
+}
+
+// The batches of an Arrow IPC file, each read and found sound when it is asked for.
+class IpcBatches : public arrow::RecordBatchReader {
+ public:
+  explicit IpcBatches(std::shared_ptr<arrow::ipc::RecordBatchFileReader> file) : file_(std::move(file)) {}
+  std::shared_ptr<arrow::Schema> schema() const override { return file_->schema(); }
+  Status ReadNext(std::shared_ptr<arrow::RecordBatch>* batch) override {
+    *batch = nullptr;
+    if (next_ == file_->num_record_batches()) return Status::OK();
+    ARROW_ASSIGN_OR_RAISE(*batch, file_->ReadRecordBatch(next_++));
+    return (*batch)->ValidateFull();
+  }
+
+ private:
+  const std::shared_ptr<arrow::ipc::RecordBatchFileReader> file_;
+  int next_ = 0;
+};
+
 // What the reader gives, and the reader as long as that is needed.
 Result<std::shared_ptr<arrow::RecordBatchReader>> OpenBatches(const std::string& path) {
+  if (IsTable(path)) return ScanTable(path);
   ARROW_ASSIGN_OR_RAISE(auto file, arrow::io::ReadableFile::Open(path));
-  ARROW_ASSIGN_OR_RAISE(auto head, file->ReadAt(0, 4));
-  if (head->ToString() != "PAR1") {
+  ARROW_ASSIGN_OR_RAISE(auto head, file->ReadAt(0, 6));
+  if (head->ToString() == "ARROW1") {
+    ARROW_ASSIGN_OR_RAISE(auto ipc, arrow::ipc::RecordBatchFileReader::Open(file));
+    return std::make_shared<IpcBatches>(std::move(ipc));
+  }
+  if (!head->ToString().starts_with("PAR1")) {
     ARROW_ASSIGN_OR_RAISE(auto table, ReadSound(file, path));
     auto batches = std::make_shared<arrow::TableBatchReader>(table);
     batches->set_chunksize(kBatchRows);
@@ -83,6 +117,14 @@ Status Named(const std::string& path, const Status& status) {
 }  // namespace
 
 Result<DataFile> DataFile::Read(const std::string& path) {
+  if (IsTable(path)) {
+    ARROW_ASSIGN_OR_RAISE(const auto rows, ScanTable(path));
+    ARROW_ASSIGN_OR_RAISE(const auto table, rows->ToTable());
+    DataFile data;
+    data.path_ = path;
+    ARROW_ASSIGN_OR_RAISE(data.table_, table->CombineChunks());
+    return data;
+  }
   ARROW_ASSIGN_OR_RAISE(auto file, arrow::io::ReadableFile::Open(path));
   return Read(std::move(file), path);
 }

@@ -1,5 +1,5 @@
-// A file as a table, and its columns by name: Parquet or Arrow IPC, or what vector_files.h reads. Errors name the file
-// and list its columns.
+// A file as a table, and its columns by name: Parquet or Arrow IPC, the directory of a Lance table, or what
+// vector_files.h reads. Errors name the file and list its columns.
 #pragma once
 
 #include <memory>
@@ -35,8 +35,8 @@ class DataFile {
   std::shared_ptr<arrow::Table> table_;
 };
 
-// The file's rows in order, no more than `limit`, which is 0 or more; of Parquet a piece of a row group at a time, so
-// that memory does not grow with the file.
+// The file's rows in order, no more than `limit`, which is 0 or more; of Parquet a piece of a row group at a time, of
+// Arrow IPC and Lance a batch, so that memory does not grow with the file.
 arrow::Result<std::shared_ptr<arrow::RecordBatchReader>> ReadBatches(const std::string& path, int64_t limit);
 
 // Queries decoded once, so that timing a search leaves decoding out. Null vectors are no queries.

@@ -70,7 +70,8 @@ void SleepUntil(Clock::time_point end) {
 }  // namespace
 
 arrow::Result<Ingest> RunIngest(LiveIndex& index, const arrow::Array& vectors, const arrow::Array* row_ids,
-                                const Queries& queries, const IngestOptions& options) {
+                                const Queries& queries, const IngestOptions& options,
+                                const std::function<Status(int64_t rows)>& after_batch) {
   Ingest ingest;
   std::atomic<bool> done{false};
   std::atomic<int64_t> visible{0};
@@ -114,6 +115,8 @@ arrow::Result<Ingest> RunIngest(LiveIndex& index, const arrow::Array& vectors, c
     first += rows;
     ingest.rows = first;
     visible.store(first, std::memory_order_relaxed);
+    if (after_batch) status = after_batch(first);
+    if (!status.ok()) break;
     progress.Show(first, searches.load());
     if (options.rate > 0) {
       SleepUntil(start + std::chrono::duration_cast<Clock::duration>(

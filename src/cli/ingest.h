@@ -3,6 +3,7 @@
 
 #include <csignal>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -49,9 +50,11 @@ struct Ingest {
   std::vector<double> LastTenthSearchTimes() const;
 };
 
-// row_ids: null for positions. Searches stay out if there are no queries.
+// row_ids: null for positions. Searches stay out if there are no queries. after_batch: called with how many rows were
+// appended so far; its failure ends the ingest.
 arrow::Result<Ingest> RunIngest(LiveIndex& index, const arrow::Array& vectors, const arrow::Array* row_ids,
-                                const Queries& queries, const IngestOptions& options);
+                                const Queries& queries, const IngestOptions& options,
+                                const std::function<arrow::Status(int64_t rows)>& after_batch = {});
 
 // Queries asked on one thread, several times over.
 struct Asked {

@@ -29,7 +29,8 @@ const CLI::Validator kNumber(
 
 void AddReplay(CLI::App& app, pennon::cli::ReplayOptions& options) {
   CLI::App* replay = app.add_subcommand("replay", "Stream a file of vectors into a live index while readers search it");
-  replay->add_option("DATA", options.data, "Parquet, Arrow IPC, .npy, .fvecs, .bvecs or .csv file")->required();
+  replay->add_option("DATA", options.data, "Parquet, Arrow IPC, .npy, .fvecs, .bvecs or .csv file, or a Lance table")
+      ->required();
 
   const auto add = [replay](const char* group, const char* name, auto& value, const char* help) {
     return replay->add_option(name, value, help)->group(group);
@@ -100,10 +101,20 @@ void AddReplay(CLI::App& app, pennon::cli::ReplayOptions& options) {
           "write the rows that were inserted, with all columns of DATA, and the index to this new Lance "
           "table");
   add("Output", "--lance-index", options.lance_index,
-      "what that index keeps: flat, the vectors; sq, codes of 8 bits a dimension, which want a refine_factor")
+      "what that index keeps: flat, the vectors; sq, codes of 8 bits a dimension, which want a refine_factor; auto, "
+      "sq where codes lose little")
       ->capture_default_str()
       ->needs(lance)
-      ->check(CLI::IsMember({"flat", "sq"}));
+      ->check(CLI::IsMember({"flat", "sq", "auto"}));
+  add("Output", "--export-at", options.export_at,
+      "write the first version of at least so many vectors, while the ingest goes on; 0: the last one, after it")
+      ->capture_default_str()
+      ->needs(lance)
+      ->check(CLI::NonNegativeNumber);
+  add("Output", "--lance-version", options.lance_version, "of the table's files")
+      ->capture_default_str()
+      ->needs(lance)
+      ->check(CLI::IsMember({"2.0", "2.2"}));
   add("Output", "--json", options.json, "write the figures to this file, a JSON object a line");
   add("Output", "--chunk", options.chunk, "rows that each JSON line of the ingest's series is for; 0: a twentieth")
       ->capture_default_str()
@@ -118,6 +129,7 @@ int Run(int argc, char** argv) {
   app.require_subcommand(1);
   pennon::cli::ReplayOptions replay;
   AddReplay(app, replay);
+  const auto lance = pennon::cli::AddLance(app);
 
   std::string data = "data/packages-10k.parquet";
   std::string questions = "data/questions-50.parquet";
@@ -130,7 +142,9 @@ int Run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
-  const arrow::Status status = *demo ? pennon::cli::Demo(data, questions) : pennon::cli::Replay(replay);
+  const arrow::Status status = *demo                         ? pennon::cli::Demo(data, questions)
+                               : app.got_subcommand("lance") ? lance()
+                                                             : pennon::cli::Replay(replay);
   if (std::fflush(stdout) != 0) throw std::system_error(errno, std::generic_category(), "standard output");
   if (status.IsCancelled()) return 130;
   if (status.ok()) return 0;

@@ -1,6 +1,7 @@
 // `pennon replay`: anybody's file through a live index.
 #include <algorithm>
 #include <chrono>
+#include <future>
 #include <memory>
 #include <optional>
 #include <random>
@@ -40,18 +41,31 @@ Status Export(const LiveIndex& index, const std::shared_ptr<arrow::io::OutputStr
   return file->Close();
 }
 
-// A Lance table of the rows that were inserted, and of those that were skipped among them.
+// A Lance table of the rows of a version, and of those that were skipped among them.
 class LanceExport {
  public:
-  // Before the ingest: a place that cannot be written to, or a type that Lance has not, should not cost it.
-  static Result<std::optional<LanceExport>> Open(const ReplayOptions& options);
-  Status Write(const LiveIndex& index, const Ingest& ingest, const arrow::Array& vectors, JsonLines& json);
+  // Before the ingest: a place that cannot be written to, or a type that Lance has not, should not cost it. Null: none
+  // is wanted.
+  static Result<std::unique_ptr<LanceExport>> Open(const ReplayOptions& options, const arrow::Array& vectors);
+
+  // Called after each batch: begins with the first version that is wanted, on a thread of its own.
+  Status AfterBatch(const LiveIndex& index, int64_t rows);
+  // After the ingest of so many rows of the file: of the last version, if none was wanted before.
+  Status Finish(const LiveIndex& index, int64_t rows, JsonLines& json);
 
  private:
   LanceExport(const ReplayOptions& options, lance::Dataset dataset) : options_(options), dataset_(std::move(dataset)) {}
 
+  Status Write(const Snapshot& snapshot, int64_t rows);
+
   const ReplayOptions& options_;
   lance::Dataset dataset_;
+  std::future<Status> writing_;
+  int64_t begun_at_ = 0;
+  uint32_t indexed_ = 0;
+  double rows_seconds_ = 0;
+  double index_seconds_ = 0;
+  lance::IndexSummary summary_;
 };
 
 // What to insert, what to ask, and what to print of both.
@@ -118,40 +132,75 @@ std::vector<uint64_t> PositionsOf(const arrow::Array& vectors) {
   return positions;
 }
 
-Result<std::optional<LanceExport>> LanceExport::Open(const ReplayOptions& options) {
-  if (options.export_lance.empty()) return std::nullopt;
+Result<std::unique_ptr<LanceExport>> LanceExport::Open(const ReplayOptions& options, const arrow::Array& vectors) {
+  if (options.export_lance.empty()) return nullptr;
+  if (options.export_at > vectors.length() - vectors.null_count()) {
+    return Status::Invalid("--export-at: expected at most the ", vectors.length() - vectors.null_count(),
+                           " vectors that are inserted, got ", options.export_at);
+  }
   ARROW_ASSIGN_OR_RAISE(const auto rows, ReadBatches(options.data, 0));
-  auto dataset = lance::Dataset::Create(options.export_lance, rows->schema());
+  auto dataset = lance::Dataset::Create(
+      options.export_lance, rows->schema(),
+      {.file_version = options.lance_version == "2.0" ? lance::FileVersion::k2_0 : lance::FileVersion::k2_2});
   if (!dataset.ok()) return NameFile(options.export_lance, dataset.status());
-  return LanceExport(options, *std::move(dataset));
+  return std::unique_ptr<LanceExport>(new LanceExport(options, *std::move(dataset)));
 }
 
-Status LanceExport::Write(const LiveIndex& index, const Ingest& ingest, const arrow::Array& vectors, JsonLines& json) {
+Status LanceExport::AfterBatch(const LiveIndex& index, int64_t rows) {
+  if (options_.export_at == 0 || writing_.valid()) return Status::OK();
+  ARROW_ASSIGN_OR_RAISE(auto snapshot, index.GetSnapshot());
+  if (snapshot.size() < options_.export_at) return Status::OK();
+  begun_at_ = rows;
+  writing_ =
+      std::async(std::launch::async, [this, snapshot = std::move(snapshot), rows] { return Write(snapshot, rows); });
+  return Status::OK();
+}
+
+Status LanceExport::Write(const Snapshot& snapshot, int64_t rows) {
   using Clock = std::chrono::steady_clock;
+  const auto seconds_since = [](Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+  };
   const auto start = Clock::now();
-  ARROW_ASSIGN_OR_RAISE(const auto snapshot, index.GetSnapshot());
-  ARROW_ASSIGN_OR_RAISE(const auto rows, ReadBatches(options_.data, ingest.rows));
-  ARROW_RETURN_NOT_OK(dataset_.Append(*rows));
-  const auto written = Clock::now();
-  if (snapshot.size() > 0) {
-    const std::vector<uint64_t> positions = PositionsOf(vectors);
-    ARROW_RETURN_NOT_OK(snapshot.ToLance(
-        dataset_, {.column = options_.vector,
-                   .type = options_.lance_index == "sq" ? lance::IndexType::kHnswSq : lance::IndexType::kHnswFlat,
-                   .positions = positions}));
+  ARROW_ASSIGN_OR_RAISE(const auto batches, ReadBatches(options_.data, rows));
+  ARROW_RETURN_NOT_OK(dataset_.Append(*batches));
+  rows_seconds_ = seconds_since(start);
+  indexed_ = snapshot.size();
+  if (indexed_ == 0) return Status::OK();
+  const auto type = options_.lance_index == "sq"     ? lance::IndexType::kHnswSq
+                    : options_.lance_index == "auto" ? lance::IndexType::kAuto
+                                                     : lance::IndexType::kHnswFlat;
+  ARROW_ASSIGN_OR_RAISE(summary_, snapshot.ToLance(dataset_, {.column = options_.vector, .type = type}));
+  index_seconds_ = seconds_since(start) - rows_seconds_;
+  return Status::OK();
+}
+
+Status LanceExport::Finish(const LiveIndex& index, int64_t rows, JsonLines& json) {
+  if (writing_.valid()) {
+    ARROW_RETURN_NOT_OK(writing_.get());
+  } else if (options_.export_at > 0) {
+    return Status::Invalid("--export-at: no version had ", options_.export_at, " vectors, the last one has ",
+                           index.size());
+  } else {
+    begun_at_ = rows;
+    ARROW_ASSIGN_OR_RAISE(const auto snapshot, index.GetSnapshot());
+    ARROW_RETURN_NOT_OK(Write(snapshot, rows));
   }
-  const std::chrono::duration<double> table = written - start;
-  const std::chrono::duration<double> graph = Clock::now() - written;
+  const std::string type = summary_.type == lance::IndexType::kHnswSq ? "sq" : "flat";
   fmt::print("{}: version {}, {} rows in {:.2f} s, {} of them in its index ({}) in {:.2f} s\n", options_.export_lance,
-             dataset_.version(), Grouped(static_cast<double>(dataset_.rows())), table.count(),
-             Grouped(static_cast<double>(snapshot.size())), options_.lance_index, graph.count());
+             dataset_.version(), Grouped(static_cast<double>(dataset_.rows())), rows_seconds_,
+             Grouped(static_cast<double>(indexed_)), type, index_seconds_);
+  if (!summary_.reason.empty()) fmt::print("{}\n", summary_.reason);
   return json.Write({{"what", "export_lance"},
                      {"version", dataset_.version()},
                      {"rows", dataset_.rows()},
-                     {"indexed", snapshot.size()},
-                     {"index", options_.lance_index},
-                     {"rows_seconds", table.count()},
-                     {"index_seconds", graph.count()}});
+                     {"begun_at", begun_at_},
+                     {"indexed", indexed_},
+                     {"index", type},
+                     {"reason", summary_.reason},
+                     {"file_version", options_.lance_version},
+                     {"rows_seconds", rows_seconds_},
+                     {"index_seconds", index_seconds_}});
 }
 
 // The first queries' results in words.
@@ -276,7 +325,7 @@ Status Replay(const ReplayOptions& given) {
   if (!options.export_graph.empty()) {
     ARROW_ASSIGN_OR_RAISE(graph_file, arrow::io::FileOutputStream::Open(options.export_graph));
   }
-  ARROW_ASSIGN_OR_RAISE(auto lance_export, LanceExport::Open(options));
+  ARROW_ASSIGN_OR_RAISE(const auto lance_export, LanceExport::Open(options, *input.vectors));
 
   fmt::print("{}: {} vectors of dimension {}, metric {}, codes {}, m {}, ef_construction {}, kernels {}\n",
              options.data, Grouped(static_cast<double>(input.vectors->length())), index.options().dim, options.metric,
@@ -294,8 +343,10 @@ Status Replay(const ReplayOptions& given) {
                                   {"type", input.vectors->value_type()->ToString()},
                                   {"rows", input.vectors->length()}}));
   const ResidentSet before = ResidentSet::Restart();
-  ARROW_ASSIGN_OR_RAISE(auto ingest,
-                        RunIngest(index, *input.vectors, input.row_ids.get(), input.queries, options.ingest));
+  ARROW_ASSIGN_OR_RAISE(
+      auto ingest,
+      RunIngest(index, *input.vectors, input.row_ids.get(), input.queries, options.ingest,
+                [&](int64_t rows) { return lance_export ? lance_export->AfterBatch(index, rows) : Status::OK(); }));
   ARROW_RETURN_NOT_OK(ReportInsert(ingest, options.ingest, json));
   ARROW_RETURN_NOT_OK(ReportMemory(index, before, json));
   const int64_t chunk = options.chunk > 0 ? options.chunk : (ingest.rows + 19) / 20;
@@ -307,7 +358,7 @@ Status Replay(const ReplayOptions& given) {
   if (options.verify && interrupted == 0) ARROW_RETURN_NOT_OK(ReportGraph(index, json));
   if (graph_file && interrupted == 0) ARROW_RETURN_NOT_OK(NameFile(options.export_graph, Export(index, graph_file)));
   if (lance_export && interrupted == 0) {
-    ARROW_RETURN_NOT_OK(NameFile(options.export_lance, lance_export->Write(index, ingest, *input.vectors, json)));
+    ARROW_RETURN_NOT_OK(NameFile(options.export_lance, lance_export->Finish(index, ingest.rows, json)));
   }
   ARROW_RETURN_NOT_OK(json.Close());
   return interrupted != 0 ? Status::Cancelled("interrupted") : ingest.refused;

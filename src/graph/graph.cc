@@ -88,8 +88,12 @@ Outcome Graph::Import(uint32_t rows, const uint8_t* levels, uint32_t entry,
   batch_.version->entry = entry;
   batch_.version->levels = levels[entry] + 1;
   linked_.store(rows, std::memory_order_release);
-  Publish();
   return Outcome::kOk;
+}
+
+void Graph::SetSurvey(const Survey& survey, float largest_norm) noexcept {
+  batch_.version->survey = survey;
+  batch_.version->largest_norm = largest_norm;
 }
 
 Record* Graph::TakeNew(uint32_t row, int32_t level) noexcept {

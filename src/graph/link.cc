@@ -96,6 +96,7 @@ class Graph::Linker {
   }
 
   Outcome Run(const Scorer& scorer, size_t threads, const std::function<bool()>& stopped) noexcept;
+  bool TakeSurvey(const Scorer& scorer, size_t threads) noexcept;
   void Release() noexcept {
     for (Scratch* worker : workers_) worker->Release();
     plans_.Release();
@@ -146,6 +147,13 @@ Outcome Graph::Link(uint32_t rows, const Scorer& scorer, size_t threads,
   if (!pool_.SetThreads(threads)) return Outcome::kNoThreads;
   if (!Begin(rows)) return Outcome::kOutOfMemory;
   const Outcome outcome = linker_->Run(scorer, threads, stopped);
+  if (outcome != Outcome::kOk) Abort();
+  return outcome;
+}
+
+Outcome Graph::TakeSurvey(const Scorer& scorer, size_t threads) noexcept {
+  Outcome outcome = pool_.SetThreads(threads) ? Outcome::kOk : Outcome::kNoThreads;
+  if (outcome == Outcome::kOk && !linker_->TakeSurvey(scorer, threads)) outcome = Outcome::kOutOfMemory;
   if (outcome != Outcome::kOk) Abort();
   return outcome;
 }
@@ -220,6 +228,12 @@ Outcome Graph::Linker::Run(const Scorer& scorer, size_t threads, const std::func
     graph_.linked_.store(first, std::memory_order_release);
   }
   return Outcome::kOk;
+}
+
+bool Graph::Linker::TakeSurvey(const Scorer& scorer, size_t threads) noexcept {
+  scorer_ = scorer;
+  version().largest_norm = scorer.largest_norm;
+  return Prepare(threads) && graph_.TakeSurvey(scorer, {workers_.data(), threads}, version(), version().rows);
 }
 
 bool Graph::Linker::Prepare(size_t threads) {

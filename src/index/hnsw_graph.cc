@@ -121,6 +121,7 @@ Result<HnswGraph> HnswGraph::FromLanceHnswBatch(const arrow::RecordBatch& batch,
       return CapacityError("rows: the limit is ", options.capacity, ", the batch has ", lance.rows);
     }
     ARROW_RETURN_NOT_OK(ImportLanceHnsw(lance, graph.impl_->graph));
+    if (lance.rows > 0) graph.impl_->graph.Publish();
     return graph;
   });
 }

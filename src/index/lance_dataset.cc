@@ -1,6 +1,7 @@
 #include "index/lance_dataset.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <memory>
 #include <set>
@@ -11,8 +12,11 @@
 #include <arrow/type.h>
 
 #include "index/adapters.h"
+#include "index/lance_choice.h"
 #include "io/file_system.h"
+#include "lance/cleanup.h"
 #include "lance/hnsw_index.h"
+#include "lance/roaring.h"
 
 namespace pennon {
 namespace {
@@ -48,10 +52,6 @@ Result<int> FindColumn(const arrow::Schema& schema, const std::string& name, int
 }
 
 Status CheckPositions(std::span<const uint64_t> positions, uint32_t rows, uint64_t table_rows) {
-  if (positions.empty()) {
-    if (rows <= table_rows) return Status::OK();
-    return Invalid("table: expected the snapshot's ", rows, " rows, got ", table_rows);
-  }
   if (positions.size() < rows) {
     return Invalid("positions: expected one for each of ", rows, " rows, got ", positions.size());
   }
@@ -86,25 +86,39 @@ lance_format::Distance DistanceOf(Metric metric) {
 
 }  // namespace
 
-Status AddLanceIndex(Table& table, const lance::IndexOptions& options, const LiveIndexOptions& index,
-                     const RowStore& store, uint32_t rows,
-                     const std::function<Result<std::shared_ptr<arrow::RecordBatch>>()>& make_graph) {
+Result<lance::IndexSummary> AddLanceIndex(Table& table, const lance::IndexOptions& options,
+                                          const LanceSnapshot& snapshot) {
+  const uint32_t rows = snapshot.rows;
+  const LiveIndexOptions& index = snapshot.options;
   if (rows == 0) return Invalid("snapshot: expected at least one row, got 0");
+  ARROW_RETURN_NOT_OK(table.CheckWritable());
+  if (table.has_deletions()) {
+    return Status::NotImplemented("table: expected one without deleted rows, got one with some");
+  }
+  if (options.threads < 0) return Invalid("threads: expected 0 or more, got ", options.threads);
   ARROW_ASSIGN_OR_RAISE(const int column, FindColumn(table.schema(), options.column, index.dim));
-  ARROW_RETURN_NOT_OK(CheckPositions(options.positions, rows, table.rows()));
+  std::span<const uint64_t> positions = options.positions;
+  if (positions.empty()) {
+    positions = snapshot.places;
+    const uint64_t appended = positions.empty() ? rows : positions.back() + 1;
+    if (appended > table.rows()) {
+      return Invalid("table: expected the ", appended, " rows that were appended up to the snapshot, got ",
+                     table.rows());
+    }
+  } else {
+    ARROW_RETURN_NOT_OK(CheckPositions(positions, rows, table.rows()));
+  }
   const arrow::Field& field = *table.schema().field(column);
   const std::string name = options.name.empty() ? field.name() + "_idx" : options.name;
   if (table.HasIndex(name)) return Status::AlreadyExists("name: there is an index ", name);
-  const auto row_id = [&](uint32_t row) {
-    return table.RowId(options.positions.empty() ? row : options.positions[row]);
-  };
+  const auto row_id = [&](uint32_t row) { return table.RowId(positions.empty() ? row : positions[row]); };
   // What is in none of these, Lance scans.
   std::set<uint32_t> fragments;
   for (uint32_t row = 0; row < rows; ++row) fragments.insert(static_cast<uint32_t>(row_id(row) >> 32));
-  ARROW_ASSIGN_OR_RAISE(const auto graph, make_graph());
+  ARROW_ASSIGN_OR_RAISE(const auto graph, snapshot.make_graph());
   const auto& type = static_cast<const arrow::FixedSizeListType&>(*field.type());
   std::vector<float> scratch(static_cast<size_t>(index.dim));
-  const lance_format::HnswIndex hnsw{
+  lance_format::HnswIndex hnsw{
       .distance = DistanceOf(index.metric),
       .storage = options.type == lance::IndexType::kHnswSq ? lance_format::Storage::kSq : lance_format::Storage::kFlat,
       .graph = *graph,
@@ -115,23 +129,38 @@ Status AddLanceIndex(Table& table, const lance::IndexOptions& options, const Liv
       .dim = index.dim,
       .half = type.value_type()->id() == arrow::Type::HALF_FLOAT,
       .read =
-          [&](uint32_t row, float* vector) {
-            const ScoredVector from = store.Load(row, scratch.data());
-            index.metric == Metric::kCosine ? CopyUnit(from, index.dim, vector)
-                                            : static_cast<void>(std::copy_n(from.values, index.dim, vector));
+          [&](uint32_t row, float* own) {
+            const ScoredVector from = snapshot.store.Load(row, scratch.data());
+            if (index.metric != Metric::kCosine) return from.values;
+            CopyUnit(from, index.dim, own);
+            return static_cast<const float*>(own);
           },
       .row_id = row_id,
+      .in_parallel = ThreadsOf(options.threads) > 1,
   };
+  lance::IndexSummary summary;
+  if (options.type == lance::IndexType::kAuto) {
+    std::vector<float> buffer(scratch.size());
+    ARROW_ASSIGN_OR_RAISE(const LanceChoice choice, ChooseLanceIndex(hnsw, [&](uint32_t row, int64_t k) {
+                            const ScoredVector vector = snapshot.store.Load(row, buffer.data());
+                            return snapshot.nearest({vector.values, buffer.size()}, k);
+                          }));
+    hnsw.storage = choice.storage;
+    summary.reason = choice.reason;
+  }
+  summary.type = hnsw.storage == lance_format::Storage::kSq ? lance::IndexType::kHnswSq : lance::IndexType::kHnswFlat;
   const auto uuid = lance_format::Uuid::Random();
   ARROW_ASSIGN_OR_RAISE(const std::string directory, table.MakeIndexDirectory(uuid));
   ARROW_ASSIGN_OR_RAISE(auto files,
                         lance_format::WriteHnswIndex(table.files(), directory, hnsw, table.options().pages));
-  return table.AddIndex({.uuid = uuid,
-                         .field_id = table.FieldId(column),
-                         .name = name,
-                         .fragments = {fragments.begin(), fragments.end()},
-                         .details = lance_format::HnswIndexDetails(hnsw),
-                         .files = std::move(files)});
+  ARROW_RETURN_NOT_OK(table.AddIndex({.uuid = uuid,
+                                      .field_ids = {table.FieldId(column)},
+                                      .name = name,
+                                      .fragments = lance_format::RoaringBitmap({fragments.begin(), fragments.end()}),
+                                      .details = lance_format::HnswIndexDetails(hnsw),
+                                      .version = 1,
+                                      .files = std::move(files)}));
+  return summary;
 }
 
 }  // namespace pennon
@@ -140,6 +169,29 @@ namespace pennon::inline PENNON_ABI::lance {
 
 using arrow::Result;
 using arrow::Status;
+
+namespace {
+
+Result<lance_format::TableOptions> CheckOptions(const std::string& path, const WriteOptions& options) {
+  if (path.find("://") != std::string::npos) {
+    return Invalid("path: expected one of a local file system, got ", path);
+  }
+  if (options.rows_a_fragment < 1 || options.rows_a_fragment > 0xFFFFFFFFu) {
+    return Invalid("rows_a_fragment: expected 1 to 2^32 - 1, got ", options.rows_a_fragment);
+  }
+  if (options.page_bytes < 1 || options.page_bytes > 1 << 30) {
+    return Invalid("page_bytes: expected 1 to 2^30, got ", options.page_bytes);
+  }
+  arrow::MemoryPool* pool = options.pool != nullptr ? options.pool : arrow::default_memory_pool();
+  return lance_format::TableOptions{
+      .rows_a_fragment = options.rows_a_fragment,
+      .pages = {.version = options.file_version == FileVersion::k2_0 ? lance_format::FileVersion::k2_0
+                                                                     : lance_format::FileVersion::k2_2,
+                .budget = options.page_bytes,
+                .pool = pool}};
+}
+
+}  // namespace
 
 Dataset::Dataset(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Dataset::Dataset(Dataset&&) noexcept = default;
@@ -150,29 +202,51 @@ Result<Dataset> Dataset::Create(const std::string& path, const std::shared_ptr<a
                                 const WriteOptions& options) {
   return Guard([&]() -> Result<Dataset> {
     if (schema == nullptr) return Invalid("schema: expected one, got null");
-    if (path.find("://") != std::string::npos) {
-      return Invalid("path: expected one of a local file system, got ", path);
-    }
-    if (options.rows_a_fragment < 1 || options.rows_a_fragment > 0xFFFFFFFFu) {
-      return Invalid("rows_a_fragment: expected 1 to 2^32 - 1, got ", options.rows_a_fragment);
-    }
-    if (options.page_bytes < 1 || options.page_bytes > 1 << 30) {
-      return Invalid("page_bytes: expected 1 to 2^30, got ", options.page_bytes);
-    }
-    arrow::MemoryPool* pool = options.pool != nullptr ? options.pool : arrow::default_memory_pool();
-    ARROW_ASSIGN_OR_RAISE(auto table,
-                          lance_format::Table::Create(io::LocalFileSystem(), path, schema,
-                                                      {.rows_a_fragment = options.rows_a_fragment,
-                                                       .pages = {.budget = options.page_bytes, .pool = pool}}));
-    return Dataset(std::make_unique<Impl>(Impl{std::move(table)}));
+    ARROW_ASSIGN_OR_RAISE(const auto table_options, CheckOptions(path, options));
+    ARROW_ASSIGN_OR_RAISE(auto table, lance_format::Table::Create(io::LocalFileSystem(), path, schema, table_options));
+    return Dataset(std::make_unique<Impl>(Impl{std::move(table), {}, 0}));
   });
 }
 
-Status Dataset::Append(arrow::RecordBatchReader& rows) {
+Result<Dataset> Dataset::Open(const std::string& path, const OpenOptions& options) {
+  return Guard([&]() -> Result<Dataset> {
+    ARROW_ASSIGN_OR_RAISE(const auto table_options, CheckOptions(path, options.write));
+    ARROW_ASSIGN_OR_RAISE(auto table,
+                          lance_format::Table::Open(io::LocalFileSystem(), path, options.version, table_options));
+    return Dataset(std::make_unique<Impl>(Impl{std::move(table), {}, 0}));
+  });
+}
+
+Result<CleanupResult> Dataset::Cleanup(const std::string& path, const CleanupOptions& options) {
+  return Guard([&]() -> Result<CleanupResult> {
+    ARROW_RETURN_NOT_OK(CheckOptions(path, {}).status());
+    using std::chrono::nanoseconds;
+    const auto now =
+        std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch());
+    if (options.older_than.count() < 0 || options.older_than > now) {
+      return Invalid("older_than: expected 0 to the seconds since 1970, got ", options.older_than.count());
+    }
+    io::FileSystem& files = io::LocalFileSystem();
+    ARROW_ASSIGN_OR_RAISE(const auto orphans,
+                          lance_format::FindOrphans(files, path, nanoseconds(now - options.older_than).count()));
+    if (!options.dry_run) ARROW_RETURN_NOT_OK(lance_format::RemoveFiles(files, path, orphans));
+    CleanupResult result;
+    for (const io::FileInfo& orphan : orphans) {
+      result.files.push_back(orphan.path);
+      result.bytes += orphan.size;
+    }
+    return result;
+  });
+}
+
+Result<uint64_t> Dataset::Append(arrow::RecordBatchReader& rows) {
   return Guard([&] { return impl_->table.Append(rows); });
 }
 
 uint64_t Dataset::version() const { return impl_->table.version(); }
 uint64_t Dataset::rows() const { return impl_->table.rows(); }
+uint64_t Dataset::fragments() const { return impl_->table.manifest().fragments.size(); }
+const std::string& Dataset::file_version() const { return impl_->table.manifest().file_version; }
+const std::shared_ptr<arrow::Schema>& Dataset::schema() const { return impl_->table.shared_schema(); }
 
 }  // namespace pennon::inline PENNON_ABI::lance

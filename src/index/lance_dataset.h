@@ -2,13 +2,17 @@
 #pragma once
 
 #include <cstdint>
-
 #include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
 
 #include <arrow/record_batch.h>
 #include <arrow/status.h>
 
 #include "lance/table.h"
+#include "lance/table_reader.h"
 #include "pennon/lance.h"
 #include "pennon/live_index.h"
 #include "vectors/row_store.h"
@@ -16,12 +20,28 @@
 namespace pennon {
 
 struct [[gnu::visibility("hidden")]] lance::Dataset::Impl {
+  // Of the version that the table is at.
+  lance_format::TableReader& Reader();
+  arrow::MemoryPool* pool() const { return table.options().pages.pool; }
+
   lance_format::Table table;
+  std::optional<lance_format::TableReader> reader;
+  uint64_t reader_version = 0;
 };
 
-// make_graph gives the Lance batch of the snapshot, of so many rows of the store.
-arrow::Status AddLanceIndex(lance_format::Table& table, const lance::IndexOptions& options,
-                            const LiveIndexOptions& index, const RowStore& store, uint32_t rows,
-                            const std::function<arrow::Result<std::shared_ptr<arrow::RecordBatch>>()>& make_graph);
+// A snapshot of an index, on its way into a table.
+struct LanceSnapshot {
+  const LiveIndexOptions& options;
+  const RowStore& store;
+  uint32_t rows;                        // of the store
+  const std::vector<uint64_t>& places;  // of each row in the table, if the caller names none; empty: its id
+  // The Lance batch.
+  std::function<arrow::Result<std::shared_ptr<arrow::RecordBatch>>()> make_graph;
+  // Ids of the nearest rows, by distance.
+  std::function<arrow::Result<std::vector<uint32_t>>(std::span<const float> vector, int64_t k)> nearest;
+};
+
+arrow::Result<lance::IndexSummary> AddLanceIndex(lance_format::Table& table, const lance::IndexOptions& options,
+                                                 const LanceSnapshot& snapshot);
 
 }  // namespace pennon

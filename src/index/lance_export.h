@@ -19,6 +19,6 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> ToLanceHnswBatch(const graph:
                                                                     const graph::Graph::Reader& reader,
                                                                     const graph::Scorer& scorer,
                                                                     const BuildParams& params, arrow::MemoryPool* pool,
-                                                                    graph::Mode mode = {});
+                                                                    graph::Mode mode = {}, size_t threads = 1);
 
 }  // namespace pennon

@@ -204,8 +204,9 @@ Result<LanceHnsw> ReadLanceHnswBatch(const arrow::RecordBatch& batch) {
   return lance;
 }
 
-Status ImportLanceHnsw(const LanceHnsw& lance, graph::Graph& graph) {
-  if (lance.rows == 0) return Status::OK();
+Result<LaidTree> ImportLanceHnsw(const LanceHnsw& lance, graph::Graph& graph) {
+  LaidTree laid;
+  if (lance.rows == 0) return laid;
   const uint32_t most_children = graph.params().most_children();
   std::vector<uint32_t> parents(lance.rows, 0);
   std::vector<uint32_t> children(lance.rows, 0);
@@ -260,18 +261,23 @@ Status ImportLanceHnsw(const LanceHnsw& lance, graph::Graph& graph) {
         }
         SortedKeys(lance, level == 0 ? row : list_of(row, level), keys);
         const uint32_t capacity = graph.params().capacity(level);
+        const auto pinned_count = draft.count;
+        size_t listed = 0;  // of the pinned ones
         for (uint64_t key : keys) {
           const uint32_t id = graph::KeyId(key);
-          if (draft.count == capacity) break;
           if (level == 0 &&
               ((row != 0 && id == parents[row]) || std::binary_search(pinned.begin(), pinned.end(), id))) {
-            continue;
+            ++listed;
+          } else if (draft.count < capacity) {
+            push(id);
+          } else {
+            ++laid.dropped;
           }
-          push(id);
         }
+        laid.added += pinned_count - listed;
       });
   if (outcome != graph::Outcome::kOk) return Status::OutOfMemory("import: no memory for ", Plain(lance.rows), " rows");
-  return Status::OK();
+  return laid;
 }
 
 }  // namespace pennon

@@ -29,9 +29,15 @@ struct LanceHnsw {
 
 arrow::Result<LanceHnsw> ReadLanceHnswBatch(const arrow::RecordBatch& batch);
 
-// Into an empty graph of the same parameters. Each row gets a parent with a smaller id: its nearest neighbour with room
-// that also lists it, else its nearest with room, else the first row with room; where a list is full, the farthest
-// edge that is not pinned gives way.
-arrow::Status ImportLanceHnsw(const LanceHnsw& lance, graph::Graph& graph);
+// What laying the tree over a graph took.
+struct LaidTree {
+  uint64_t added = 0;    // edges of level 0 that were not there
+  uint64_t dropped = 0;  // that gave way
+};
+
+// Into an empty graph of the same parameters, which it leaves to be published if there are rows. Each row gets a parent
+// with a smaller id: its nearest neighbour with room that also lists it, else its nearest with room, else the first row
+// with room; where a list is full, the farthest edge that is not pinned gives way.
+arrow::Result<LaidTree> ImportLanceHnsw(const LanceHnsw& lance, graph::Graph& graph);
 
 }  // namespace pennon

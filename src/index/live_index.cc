@@ -11,6 +11,7 @@
 
 #include <arrow/builder.h>
 #include <arrow/type.h>
+#include <arrow/util/key_value_metadata.h>
 
 #include "graph/graph.h"
 #include "graph/thread_pool.h"
@@ -18,6 +19,8 @@
 #include "index/ending.h"
 #include "index/lance_dataset.h"
 #include "index/lance_export.h"
+#include "index/live_index_parts.h"
+#include "index/places.h"
 #include "index/pool_allocator.h"
 #include "index/rows_export.h"
 #include "index/search.h"
@@ -42,6 +45,7 @@ struct [[gnu::visibility("hidden")]] LiveIndex::Impl {
         scratch_memory(pool, totals),
         rows(o.dim, KindOf(o.metric), rows_memory),
         codes(o.dim, KindOf(o.metric), codes_memory),
+        places(rows_memory),
         coded_rows{rows, o.codes == Codes::kNone || o.dim > CodeStore::kMaxDim ? nullptr : &codes},
         exact_rows{rows, nullptr},
         graph(GraphParams(o.build), graph_memory, scratch_memory) {}
@@ -52,6 +56,9 @@ struct [[gnu::visibility("hidden")]] LiveIndex::Impl {
     std::optional<bool> by_codes;  // how walks go, if it is new
   };
   Result<IdRange> Append(const std::shared_ptr<arrow::Array>& vectors, const AppendOptions& append, News& news);
+  // Codes of the rows that have none yet, if there are enough. `before` each piece is asked whether to go on.
+  Status AppendCodes(const Halt& before);
+  Status Assemble(const Parts& parts);
   Result<IdRange> AppendWithinLimit(const std::shared_ptr<arrow::Array>& vectors, const AppendOptions& append,
                                     const Ending& ending, News& news);
   // append(news), guarded, counted and logged.
@@ -78,6 +85,7 @@ struct [[gnu::visibility("hidden")]] LiveIndex::Impl {
   mutable PoolAllocator scratch_memory;
   RowStore rows;
   CodeStore codes;
+  Places places;
   const Rows coded_rows;
   const Rows exact_rows;
   graph::Graph graph;
@@ -196,28 +204,29 @@ Result<LiveIndex::IdRange> LiveIndex::Impl::AppendWithinLimit(const std::shared_
       next = std::max(next_row_id, largest + (largest == UINT64_MAX ? 0 : 1));
     }
   }
+  // Whoever sees the rows finds their places.
+  const Places::Mark places_before = places.GetMark();
+  if (!places.Append(vectors, first)) return Status::OutOfMemory("append: no memory for the places of rows");
   if (added == 0) {
     next_row_id = next;
     return IdRange{first, first};
   }
   const RowStore::Mark mark = rows.GetMark();
-  ARROW_RETURN_NOT_OK(rows.Append(vectors, row_id, halt));
+  const Status copied = rows.Append(vectors, row_id, halt);
+  if (!copied.ok()) {
+    places.Restore(places_before);
+    return copied;
+  }
   const uint32_t codes_before = codes.size();
   const bool by_codes = coded(rows.size());
   const auto undo = [&]() noexcept {
     codes.Restore(codes_before);
     rows.Restore(mark);
+    places.Restore(places_before);
   };
-  for (uint32_t end = codes_before; by_codes && end < rows.size();) {
-    if (ending.due()) {
-      undo();
-      return Cancelled(ending);
-    }
-    end = std::max(end + std::min(kEncoded, rows.size() - end), CodeStore::kFrom);
-    if (!codes.Append(rows, end)) {
-      undo();
-      return Status::OutOfMemory("append: no memory for the codes of ", Plain(added), " rows");
-    }
+  if (const Status encoded = AppendCodes(halt); !encoded.ok()) {
+    undo();
+    return encoded;
   }
   const size_t threads = ThreadsOf(append.threads);
   graph::Scorer scorer = MakeScorer(by_codes ? coded_rows : exact_rows);
@@ -247,6 +256,65 @@ Result<LiveIndex::IdRange> LiveIndex::Impl::AppendWithinLimit(const std::shared_
     news.by_codes = now.mode.coded;
   }
   return IdRange{first, first + static_cast<uint32_t>(added)};
+}
+
+Status LiveIndex::Impl::AppendCodes(const Halt& before) {
+  for (uint32_t end = codes.size(); coded(rows.size()) && end < rows.size();) {
+    ARROW_RETURN_NOT_OK(before());
+    end = std::max(end + std::min(kEncoded, rows.size() - end), CodeStore::kFrom);
+    if (!codes.Append(rows, end)) {
+      return Status::OutOfMemory("append: no memory for the codes of ", Plain(rows.size()), " rows");
+    }
+  }
+  return Status::OK();
+}
+
+Status LiveIndex::Impl::Assemble(const Parts& parts) {
+  while (true) {
+    ARROW_ASSIGN_OR_RAISE(const auto batch, parts.rows.Next());
+    if (!batch) break;
+    ARROW_RETURN_NOT_OK(rows.Check(*batch->column(1), "vectors"));
+    if (batch->column(1)->null_count() > 0) return Invalid("vectors: expected no nulls, got one");
+    const auto& vectors = static_cast<const arrow::FixedSizeListArray&>(*batch->column(1));
+    if (uint64_t{rows.size()} + static_cast<uint64_t>(vectors.length()) > parts.graph.rows) {
+      return Invalid("vectors: expected the graph's ", parts.graph.rows, ", got more");
+    }
+    ARROW_RETURN_NOT_OK(CheckRowIds(*batch->column(0)));
+    const uint64_t* ids = RowIdValues(*batch->column(0));
+    const uint32_t first = rows.size();
+    ARROW_RETURN_NOT_OK(rows.Append(vectors, [&](int64_t i) { return ids[i]; }));
+    for (int64_t i = 0; i < vectors.length(); ++i) {
+      ARROW_ASSIGN_OR_RAISE(const uint64_t place, parts.position(ids[i]));
+      if (!places.Append(first + static_cast<uint32_t>(i), place)) {
+        return Status::OutOfMemory("append: no memory for the places of rows");
+      }
+      next_row_id = std::max(next_row_id, ids[i] + (ids[i] == UINT64_MAX ? 0 : 1));
+    }
+  }
+  if (rows.size() != parts.graph.rows) {
+    return Invalid("vectors: expected the graph's ", parts.graph.rows, ", got ", rows.size());
+  }
+  ARROW_RETURN_NOT_OK(AppendCodes([] { return Status::OK(); }));
+  ARROW_ASSIGN_OR_RAISE(const LaidTree laid, ImportLanceHnsw(parts.graph, graph));
+  if (rows.size() > 0) {
+    const bool by_codes = coded(rows.size());
+    if (parts.survey && parts.survey->codes == by_codes) {
+      graph.SetSurvey(parts.survey->survey, parts.survey->largest_norm);
+    } else {
+      graph::Scorer scorer = MakeScorer(by_codes ? coded_rows : exact_rows);
+      scorer.largest_norm = rows.largest_norm();
+      const size_t threads = ThreadsOf(parts.threads);
+      ARROW_RETURN_NOT_OK(ToStatus(graph.TakeSurvey(scorer, threads), threads));
+    }
+    graph.Publish();
+    ++versions_published;
+  }
+  if (options.logger) {
+    options.logger(LogLevel::kInfo, "loaded " + Plain(rows.size()) + " rows; the tree of pinned edges added " +
+                                        Plain(laid.added) + " of them to the graph, for which " + Plain(laid.dropped) +
+                                        " gave way");
+  }
+  return Status::OK();
 }
 
 Result<Answer> LiveIndex::Impl::Search(const graph::Graph::Reader& reader, std::span<const float> query,
@@ -406,8 +474,8 @@ Result<std::shared_ptr<arrow::RecordBatch>> Snapshot::ToRecordBatch(std::optiona
   return Guard([&] { return RowsToRecordBatch(impl_->index->rows, size(), reverse_row_ids_of, impl_->index->pool); });
 }
 
-Status Snapshot::ToLance(lance::Dataset& dataset, const lance::IndexOptions& options) const {
-  return Guard([&]() -> Status {
+Result<lance::IndexSummary> Snapshot::ToLance(lance::Dataset& dataset, const lance::IndexOptions& options) const {
+  return Guard([&]() -> Result<lance::IndexSummary> {
     const LiveIndex::Impl& index = *impl_->index;
     // A reader while the graph is copied, and not while files are written: it keeps all that the writer gives up.
     const auto graph = [&]() -> Result<std::shared_ptr<arrow::RecordBatch>> {
@@ -416,9 +484,32 @@ Status Snapshot::ToLance(lance::Dataset& dataset, const lance::IndexOptions& opt
       // Lance does not read distances of edges; those of codes are a quarter of the work.
       const bool coded = index.coded(size());
       const graph::Scorer scorer = MakeScorer(coded ? index.coded_rows : index.exact_rows);
-      return pennon::ToLanceHnswBatch(index.graph, reader, scorer, index.options.build, index.pool, {.coded = coded});
+      ARROW_ASSIGN_OR_RAISE(const auto batch,
+                            pennon::ToLanceHnswBatch(index.graph, reader, scorer, index.options.build, index.pool,
+                                                     {.coded = coded}, ThreadsOf(options.threads)));
+      const graph::Version& version = reader.version();
+      const StoredSurvey survey = {.survey = version.survey,
+                                   .largest_norm = version.largest_norm,
+                                   .codes = coded,
+                                   .seed = index.options.build.seed};
+      const auto metadata = batch->schema()->metadata()->Copy();
+      metadata->Append(kSurveyKey, survey.ToJson());
+      return batch->ReplaceSchemaMetadata(metadata);
     };
-    return AddLanceIndex(dataset.impl_->table, options, index.options, index.rows, size(), graph);
+    const auto nearest = [&](std::span<const float> vector, int64_t k) -> Result<std::vector<uint32_t>> {
+      ARROW_ASSIGN_OR_RAISE(const Answer answer, index.Search(impl_->Read(), vector, {.k = k}));
+      std::vector<uint32_t> ids;
+      for (const SearchResult& row : answer.rows) ids.push_back(row.id);
+      return ids;
+    };
+    const std::vector<uint64_t> places = index.places.Of(size());
+    return AddLanceIndex(dataset.impl_->table, options,
+                         {.options = index.options,
+                          .store = index.rows,
+                          .rows = size(),
+                          .places = places,
+                          .make_graph = graph,
+                          .nearest = nearest});
   });
 }
 
@@ -443,6 +534,22 @@ Result<LiveIndex> LiveIndex::Make(const LiveIndexOptions& options) {
     }
     return LiveIndex(std::move(impl));
   });
+}
+
+Result<LiveIndex> LiveIndex::Assemble(const Parts& parts) {
+  ARROW_ASSIGN_OR_RAISE(LiveIndex index, Make(parts.options));
+  Impl& impl = *index.impl_;
+  if (parts.graph.rows > impl.options.max_rows) {
+    return CapacityError("rows: the limit is ", impl.options.max_rows, ", the index has ", parts.graph.rows);
+  }
+  const std::lock_guard lock(impl.writer);
+  const Status status = impl.Assemble(parts);
+  if (status.IsOutOfMemory() && impl.totals.refused > 0) {
+    return CapacityError("memory: the limit is ", impl.totals.limit, " bytes, the index takes at least ",
+                         impl.totals.refused.load());
+  }
+  ARROW_RETURN_NOT_OK(status);
+  return index;
 }
 
 Result<LiveIndex::IdRange> LiveIndex::Append(const std::shared_ptr<arrow::Array>& vectors,

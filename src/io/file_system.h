@@ -1,9 +1,10 @@
-// Files as a writer of Lance tables needs them: written once, from start to end, and put in place whole. Paths are
+// Files as Lance tables need them: written once, from start to end, and put in place whole; read anywhere. Paths are
 // joined by '/'. Errors are IOError with the path, what was tried and why it failed; AlreadyExists where said.
 //
-// Threads: a FileSystem may be used from any thread, a file from one at a time.
+// Threads: a FileSystem and an InputFile may be used from any thread, an OutputFile from one at a time.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -23,6 +24,25 @@ class OutputFile {
   virtual arrow::Status Close() = 0;
 };
 
+// One that nobody writes to any more.
+class InputFile {
+ public:
+  virtual ~InputFile() = default;
+  virtual const std::string& path() const = 0;
+  virtual uint64_t size() const = 0;
+  // All of the bytes from there, or an error that names both.
+  virtual arrow::Status ReadAt(uint64_t offset, uint64_t length, void* to) = 0;
+};
+
+// An IOError unless the file has these bytes.
+arrow::Status CheckRange(const InputFile& file, uint64_t offset, uint64_t length);
+
+struct FileInfo {
+  std::string path = {};    // below the directory that was listed
+  uint64_t size = 0;        // bytes
+  int64_t modified_ns = 0;  // since the epoch
+};
+
 class FileSystem {
  public:
   virtual ~FileSystem() = default;
@@ -36,7 +56,13 @@ class FileSystem {
   virtual arrow::Status MakeDirectory(const std::string& path) = 0;
   // Names in a directory, sorted; none if there is no such directory.
   virtual arrow::Result<std::vector<std::string>> List(const std::string& path) = 0;
-  virtual arrow::Result<std::string> Read(const std::string& path) = 0;
+  // Files in a directory and below it, sorted by path.
+  virtual arrow::Result<std::vector<FileInfo>> ListFiles(const std::string& path) = 0;
+  // A file or an empty directory, which may come back if the machine fails; fine if it is not there.
+  virtual arrow::Status Remove(const std::string& path) = 0;
+  virtual arrow::Result<std::unique_ptr<InputFile>> Open(const std::string& path) = 0;
+  // A whole small file.
+  arrow::Result<std::string> Read(const std::string& path);
 };
 
 // The machine's. Lives for ever.

@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -101,10 +102,40 @@ class LocalFile : public OutputFile {
   off_t begun_ = 0;  // what the disk was told to write
 };
 
+class LocalInput : public InputFile {
+ public:
+  LocalInput(std::string path, Descriptor file, uint64_t size)
+      : path_(std::move(path)), file_(std::move(file)), size_(size) {}
+
+  const std::string& path() const override { return path_; }
+  uint64_t size() const override { return size_; }
+  Status ReadAt(uint64_t offset, uint64_t length, void* to) override {
+    ARROW_RETURN_NOT_OK(CheckRange(*this, offset, length));
+    for (uint64_t done = 0; done < length;) {
+      const ssize_t got =
+          pread(file_.get(), static_cast<char*>(to) + done, length - done, static_cast<off_t>(offset + done));
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0)
+        return Failed(("read " + std::to_string(length) + " bytes at " + std::to_string(offset) + " of").c_str(),
+                      path_);
+      if (got == 0)
+        return Status::IOError("cannot read ", std::to_string(length), " bytes at ", std::to_string(offset), " of ",
+                               path_, ": it has become shorter");
+      done += static_cast<uint64_t>(got);
+    }
+    return Status::OK();
+  }
+
+ private:
+  const std::string path_;
+  const Descriptor file_;
+  const uint64_t size_;
+};
+
 class Local : public FileSystem {
  public:
   Result<std::unique_ptr<OutputFile>> Create(const std::string& path) override {
-    ARROW_ASSIGN_OR_RAISE(auto file, Open(path));
+    ARROW_ASSIGN_OR_RAISE(auto file, Make(path));
     return std::unique_ptr<OutputFile>(std::move(file));
   }
 
@@ -115,7 +146,7 @@ class Local : public FileSystem {
     ARROW_RETURN_NOT_OK(parent.Check());
     std::random_device random;  // processes of other machines may write here
     const std::string temporary = path + "." + std::to_string(uint64_t{random()} << 32 | random()) + ".tmp";
-    ARROW_ASSIGN_OR_RAISE(auto file, Open(temporary));
+    ARROW_ASSIGN_OR_RAISE(auto file, Make(temporary));
     Status status = file->Write(bytes);
     if (status.ok()) status = file->Sync();
     if (status.ok() && link(temporary.c_str(), path.c_str()) != 0) status = Failed("create", path);
@@ -147,21 +178,43 @@ class Local : public FileSystem {
     return names;
   }
 
-  Result<std::string> Read(const std::string& path) override {
-    const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    if (file.get() < 0) return Failed("open", path);
-    std::string bytes;
-    for (char piece[1 << 16];;) {
-      const ssize_t got = read(file.get(), piece, sizeof(piece));
-      if (got < 0 && errno == EINTR) continue;
-      if (got < 0) return Failed("read", path);
-      if (got == 0) return bytes;
-      bytes.append(piece, static_cast<size_t>(got));
+  Result<std::vector<FileInfo>> ListFiles(const std::string& path) override {
+    std::vector<FileInfo> files;
+    std::error_code error;
+    std::filesystem::recursive_directory_iterator entry(path, error);
+    if (error == std::errc::no_such_file_or_directory) return files;
+    for (; !error && entry != std::filesystem::recursive_directory_iterator(); entry.increment(error)) {
+      struct stat found;
+      if (lstat(entry->path().c_str(), &found) != 0) {
+        if (errno == ENOENT) continue;  // others work here
+        return Failed("look at", entry->path().string());
+      }
+      if (!S_ISREG(found.st_mode)) continue;
+      files.push_back({entry->path().lexically_relative(path).string(), static_cast<uint64_t>(found.st_size),
+                       int64_t{found.st_mtim.tv_sec} * 1000000000 + found.st_mtim.tv_nsec});
     }
+    if (error) return Failed("list", path, error.value());
+    std::sort(files.begin(), files.end(), [](const FileInfo& a, const FileInfo& b) { return a.path < b.path; });
+    return files;
+  }
+
+  Status Remove(const std::string& path) override {
+    std::error_code error;
+    std::filesystem::remove(path, error);
+    return error ? Failed("remove", path, error.value()) : Status::OK();
+  }
+
+  Result<std::unique_ptr<InputFile>> Open(const std::string& path) override {
+    Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (file.get() < 0) return Failed("open", path);
+    struct stat found;
+    if (fstat(file.get(), &found) != 0) return Failed("open", path);
+    if (!S_ISREG(found.st_mode)) return Failed("open", path, S_ISDIR(found.st_mode) ? EISDIR : EINVAL);
+    return std::make_unique<LocalInput>(path, std::move(file), static_cast<uint64_t>(found.st_size));
   }
 
  private:
-  static Result<std::unique_ptr<LocalFile>> Open(const std::string& path) {
+  static Result<std::unique_ptr<LocalFile>> Make(const std::string& path) {
     Descriptor file(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
     if (file.get() < 0) return Failed("create", path);
     return std::make_unique<LocalFile>(path, std::move(file));

@@ -7,6 +7,7 @@
 #include <arrow/util/bit_util.h>
 
 #include "lance/array_encoding.h"
+#include "lance/full_zip_encoder.h"
 
 namespace pennon::lance_format {
 namespace {
@@ -46,12 +47,9 @@ class ColumnEncoder : public Encoder {
       : options_(options), sink_(sink), column_(column) {}
 
   uint64_t rows() const { return rows_; }
-  void AddRows(uint64_t count, uint64_t first) {
-    if (rows_ == 0) first_row_ = first;
-    rows_ += count;
-  }
+  void AddRows(uint64_t count) { rows_ += count; }
   Status Emit(std::vector<std::string_view> buffers, std::string encoding) {
-    return sink_({column_, std::move(buffers), std::move(encoding), std::exchange(rows_, 0), first_row_});
+    return sink_({column_, std::move(buffers), std::move(encoding), std::exchange(rows_, 0)});
   }
 
   const PageOptions options_;
@@ -60,7 +58,6 @@ class ColumnEncoder : public Encoder {
   const PageSink& sink_;
   const int32_t column_;
   uint64_t rows_ = 0;
-  uint64_t first_row_ = 0;
 };
 
 // Values of so many bits, or lists of `dimension` of them.
@@ -76,7 +73,7 @@ class FixedWidthEncoder : public ColumnEncoder {
         values_(options.pool),
         bools_(options.pool) {}
 
-  Status Append(const arrow::Array& array, uint64_t row) override {
+  Status Append(const arrow::Array& array) override {
     for (int64_t from = 0; from < array.length();) {
       const int64_t count = std::min(array.length() - from, rows_a_page_ - static_cast<int64_t>(rows()));
       ARROW_RETURN_NOT_OK(validity_.Append(array, from, count));
@@ -88,7 +85,7 @@ class FixedWidthEncoder : public ColumnEncoder {
       } else {
         ARROW_RETURN_NOT_OK(AppendValues(array, from, count));
       }
-      AddRows(static_cast<uint64_t>(count), row + static_cast<uint64_t>(from));
+      AddRows(static_cast<uint64_t>(count));
       from += count;
       if (static_cast<int64_t>(rows()) == rows_a_page_) ARROW_RETURN_NOT_OK(Flush());
     }
@@ -189,7 +186,7 @@ class BinaryEncoder : public ColumnEncoder {
   BinaryEncoder(int32_t column, const PageSink& sink, const PageOptions& options)
       : ColumnEncoder(column, sink, options), ends_(options.pool), bytes_(options.pool) {}
 
-  Status Append(const arrow::Array& array, uint64_t row) override {
+  Status Append(const arrow::Array& array) override {
     const auto& strings = static_cast<const ArrayType&>(array);
     for (int64_t i = 0; i < strings.length(); ++i) {
       const std::string_view value = strings.IsValid(i) ? strings.GetView(i) : std::string_view();
@@ -199,7 +196,7 @@ class BinaryEncoder : public ColumnEncoder {
         ARROW_RETURN_NOT_OK(bytes_.Append(value.data(), static_cast<int64_t>(value.size())));
       }
       ARROW_RETURN_NOT_OK(strings.IsValid(i) ? ends_.Append(value.size()) : ends_.AppendNull());
-      AddRows(1, row + static_cast<uint64_t>(i));
+      AddRows(1);
     }
     return Status::OK();
   }
@@ -225,13 +222,12 @@ class ListEncoder : public ColumnEncoder {
   ListEncoder(std::unique_ptr<Encoder> items, int32_t column, const PageSink& sink, const PageOptions& options)
       : ColumnEncoder(column, sink, options), items_(std::move(items)), ends_(options.pool) {}
 
-  Status Append(const arrow::Array& array, uint64_t row) override {
+  Status Append(const arrow::Array& array) override {
     const auto& lists = static_cast<const ArrayType&>(array);
     int64_t begin = 0;  // the items of the rows so far that follow each other
     int64_t end = 0;
-    uint64_t first = row;
     const auto take = [&] {
-      return end == begin ? Status::OK() : items_->Append(*lists.values()->Slice(begin, end - begin), first);
+      return end == begin ? Status::OK() : items_->Append(*lists.values()->Slice(begin, end - begin));
     };
     for (int64_t i = 0; i < lists.length(); ++i) {
       if (ends_.bytes() + 8 > options_.budget) ARROW_RETURN_NOT_OK(FlushEnds());
@@ -241,12 +237,11 @@ class ListEncoder : public ColumnEncoder {
         if (lists.value_offset(i) != end) {
           ARROW_RETURN_NOT_OK(take());
           begin = lists.value_offset(i);
-          first = row + static_cast<uint64_t>(i);
         }
         end = lists.value_offset(i) + lists.value_length(i);
         ARROW_RETURN_NOT_OK(ends_.Append(static_cast<uint64_t>(lists.value_length(i))));
       }
-      AddRows(1, row + static_cast<uint64_t>(i));
+      AddRows(1);
     }
     return take();
   }
@@ -277,16 +272,16 @@ class StructEncoder : public ColumnEncoder {
                 const PageOptions& options)
       : ColumnEncoder(column, sink, options), fields_(std::move(fields)) {}
 
-  Status Append(const arrow::Array& array, uint64_t row) override {
+  Status Append(const arrow::Array& array) override {
     if (array.null_count() > 0) {
-      return Status::NotImplemented("expected no null structs, which Lance 2.0 cannot hold, got ",
+      return Status::NotImplemented("expected no null structs, which file version 2.0 cannot hold (2.2 can), got ",
                                     std::to_string(array.null_count()), " of type ", array.type()->ToString());
     }
     const auto& structs = static_cast<const arrow::StructArray&>(array);
     for (size_t i = 0; i < fields_.size(); ++i) {
-      ARROW_RETURN_NOT_OK(fields_[i]->Append(*structs.field(static_cast<int>(i)), row));
+      ARROW_RETURN_NOT_OK(fields_[i]->Append(*structs.field(static_cast<int>(i))));
     }
-    AddRows(static_cast<uint64_t>(array.length()), row);
+    AddRows(static_cast<uint64_t>(array.length()));
     return Status::OK();
   }
 
@@ -305,6 +300,7 @@ class StructEncoder : public ColumnEncoder {
 std::unique_ptr<Encoder> MakeEncoder(const arrow::DataType& type, int32_t& column, const PageSink& sink,
                                      const PageOptions& options) {
   using arrow::Type;
+  if (options.version == FileVersion::k2_2) return MakeFullZipEncoder(type, column, sink, options);
   const int32_t own = column++;
   const auto child = [&] { return MakeEncoder(*type.field(0)->type(), column, sink, options); };
   switch (type.id()) {

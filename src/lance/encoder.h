@@ -1,5 +1,5 @@
-// Arrow arrays of one field to pages of its physical columns, in the encodings of file version 2.0. A page is given
-// away as soon as its buffers reach a budget, so that memory does not grow with the rows.
+// Arrow arrays of one field to pages of its physical columns. A page is given away before its buffers pass a budget, so
+// that memory does not grow with the rows.
 #pragma once
 
 #include <cstdint>
@@ -16,16 +16,18 @@
 
 namespace pennon::lance_format {
 
+enum class FileVersion { k2_0, k2_2 };
+
 struct Page {
   int32_t column = 0;
   std::vector<std::string_view> buffers;  // valid during the call that brings the page
-  std::string encoding;                   // an ArrayEncoding
-  uint64_t rows = 0;                      // of the column: items, where it is a list's
-  uint64_t first_row = 0;                 // of the table
+  std::string encoding;                   // 2.0: an ArrayEncoding; 2.2: a PageLayout
+  uint64_t rows = 0;                      // of the column: in 2.0 items, where it is a list's
 };
 using PageSink = std::function<arrow::Status(const Page&)>;
 
 struct PageOptions {
+  FileVersion version = FileVersion::k2_2;
   int64_t budget = 8 << 20;  // bytes of a column's page; a larger row has a page of its own
   arrow::MemoryPool* pool = nullptr;
 };
@@ -33,14 +35,14 @@ struct PageOptions {
 class Encoder {
  public:
   virtual ~Encoder() = default;
-  // Takes a copy. row: of the table, that the first value belongs to.
-  virtual arrow::Status Append(const arrow::Array& array, uint64_t row) = 0;
+  // Keeps nothing of the array.
+  virtual arrow::Status Append(const arrow::Array& array) = 0;
   // Gives away what is there, as shorter pages.
   virtual arrow::Status Flush() = 0;
 };
 
-// For a field of a type that MakeFields takes. Its columns are numbered from `column` on, which is moved behind them.
-// The sink outlives the encoder.
+// For a field of a type that MakeFields takes; 2.2 has no structs without fields. Its columns are numbered from
+// `column` on, which is moved behind them. The sink outlives the encoder.
 std::unique_ptr<Encoder> MakeEncoder(const arrow::DataType& type, int32_t& column, const PageSink& sink,
                                      const PageOptions& options);
 

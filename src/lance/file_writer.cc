@@ -1,10 +1,12 @@
 #include "lance/file_writer.h"
 
+#include <algorithm>
 #include <array>
 
 #include "lance/array_encoding.h"
 #include "lance/little_endian.h"
 #include "lance/message.h"
+#include "lance/required_fields.h"
 
 namespace pennon::lance_format {
 namespace {
@@ -12,9 +14,6 @@ namespace {
 using arrow::Result;
 using arrow::Status;
 
-// Footers of files of version 2.0 say 0.3.
-constexpr uint16_t kMajor = 0;
-constexpr uint16_t kMinor = 3;
 constexpr uint64_t kAlignment = 64;
 
 // file2.proto.
@@ -41,6 +40,15 @@ std::string FileDescriptor(const std::vector<Field>& fields, const Metadata& met
   });
 }
 
+// A struct without fields has no column to say where it is null.
+Status CheckStructs(const arrow::DataType& type, const std::string& path) {
+  if (type.id() == arrow::Type::STRUCT && type.num_fields() == 0) {
+    return Status::NotImplemented("column ", path, ": expected a struct of at least one field, got ", type.ToString());
+  }
+  for (const auto& field : type.fields()) ARROW_RETURN_NOT_OK(CheckStructs(*field->type(), path + "." + field->name()));
+  return Status::OK();
+}
+
 }  // namespace
 
 FileWriter::FileWriter(std::unique_ptr<io::OutputFile> file, std::shared_ptr<arrow::Schema> schema,
@@ -48,20 +56,29 @@ FileWriter::FileWriter(std::unique_ptr<io::OutputFile> file, std::shared_ptr<arr
     : file_(std::move(file)),
       schema_(std::move(schema)),
       fields_(std::move(fields)),
+      version_(options.version),
       sink_([this](const Page& page) { return WritePage(page); }) {
   int32_t columns = 0;
   PageOptions pages = options;
   if (pages.pool == nullptr) pages.pool = arrow::default_memory_pool();
   for (const auto& field : schema_->fields()) encoders_.push_back(MakeEncoder(*field->type(), columns, sink_, pages));
-  columns_.resize(static_cast<size_t>(columns), Message<ColumnMetadataTag>([](auto& column) {
-                    column.add_message(ColumnMetadataTag::kEncoding, ColumnEncoding());
-                  }));
+  const std::string empty = Message<ColumnMetadataTag>(
+      [](auto& column) { column.add_message(ColumnMetadataTag::kEncoding, ColumnEncoding()); });
+  columns_.resize(static_cast<size_t>(columns), {.metadata = empty});
+  for (const Field& field : fields_) {
+    const bool parent =
+        std::any_of(fields_.begin(), fields_.end(), [&](const Field& f) { return f.parent == field.id; });
+    if (version_ == FileVersion::k2_0 || !parent) column_fields_.push_back(field.id);
+  }
 }
 
 Result<std::unique_ptr<FileWriter>> FileWriter::Make(std::unique_ptr<io::OutputFile> file,
                                                      const std::shared_ptr<arrow::Schema>& schema,
                                                      const PageOptions& options) {
   ARROW_ASSIGN_OR_RAISE(auto fields, MakeFields(*schema));
+  if (options.version == FileVersion::k2_2) {
+    for (const auto& field : schema->fields()) ARROW_RETURN_NOT_OK(CheckStructs(*field->type(), field->name()));
+  }
   return std::unique_ptr<FileWriter>(new FileWriter(std::move(file), schema, std::move(fields), options));
 }
 
@@ -70,13 +87,10 @@ Status FileWriter::Write(const arrow::RecordBatch& batch) {
     return Status::Invalid("batch: expected the schema ", schema_->ToString(), ", got ", batch.schema()->ToString());
   }
   for (int i = 0; i < batch.num_columns(); ++i) {
-    if (!schema_->field(i)->nullable() && batch.column(i)->null_count() > 0) {
-      return Status::Invalid("column ", batch.column_name(i), ": expected no nulls, as its field says, got ",
-                             std::to_string(batch.column(i)->null_count()));
-    }
+    ARROW_RETURN_NOT_OK(CheckRequired(*schema_->field(i), *batch.column(i)));
   }
   for (int i = 0; i < batch.num_columns(); ++i) {
-    const Status status = encoders_[static_cast<size_t>(i)]->Append(*batch.column(i), rows_);
+    const Status status = encoders_[static_cast<size_t>(i)]->Append(*batch.column(i));
     if (!status.ok()) return status.WithMessage("column ", batch.column_name(i), ": ", status.message());
   }
   rows_ += static_cast<uint64_t>(batch.num_rows());
@@ -101,14 +115,19 @@ Status FileWriter::WritePage(const Page& page) {
     offsets.push_back(place.position);
     sizes.push_back(place.size);
   }
-  protozero::pbf_builder<ColumnMetadataTag> column(columns_[static_cast<size_t>(page.column)]);
+  Column& into = columns_[static_cast<size_t>(page.column)];
+  const bool layout = version_ == FileVersion::k2_2;
+  protozero::pbf_builder<ColumnMetadataTag> column(into.metadata);
   column.add_message(ColumnMetadataTag::kPages, Message<PageTag>([&](auto& message) {
                        message.add_packed_uint64(PageTag::kOffsets, offsets.begin(), offsets.end());
                        message.add_packed_uint64(PageTag::kSizes, sizes.begin(), sizes.end());
                        message.add_uint64(PageTag::kLength, page.rows);
-                       message.add_message(PageTag::kEncoding, PageEncoding(page.encoding));
-                       message.add_uint64(PageTag::kPriority, page.first_row);
+                       message.add_message(PageTag::kEncoding,
+                                           layout ? LayoutEncoding(page.encoding) : PageEncoding(page.encoding));
+                       // The table's row at which it begins; Lance leaves it out of 2.0.
+                       message.add_uint64(PageTag::kPriority, layout ? into.rows : 0);
                      }));
+  into.rows += page.rows;
   return Status::OK();
 }
 
@@ -123,10 +142,10 @@ Result<uint64_t> FileWriter::Close(const Metadata& metadata) {
   ARROW_ASSIGN_OR_RAISE(const Place schema, WriteAligned(FileDescriptor(fields_, metadata, rows_)));
   std::string tail;
   std::string places;
-  for (const std::string& column : columns_) {
+  for (const Column& column : columns_) {
     Put(places, position_ + tail.size());
-    Put(places, uint64_t{column.size()});
-    tail += column;
+    Put(places, uint64_t{column.metadata.size()});
+    tail += column.metadata;
   }
   const uint64_t columns_at = position_;
   const uint64_t places_at = position_ + tail.size();
@@ -142,8 +161,10 @@ Result<uint64_t> FileWriter::Close(const Metadata& metadata) {
   Put(tail, buffers_at);
   Put(tail, static_cast<uint32_t>(global_buffers_.size()));
   Put(tail, static_cast<uint32_t>(columns_.size()));
-  Put(tail, kMajor);
-  Put(tail, kMinor);
+  // Footers of files of version 2.0 say 0.3.
+  const bool old = version_ == FileVersion::k2_0;
+  Put(tail, static_cast<uint16_t>(old ? 0 : 2));
+  Put(tail, static_cast<uint16_t>(old ? 3 : 2));
   tail += "LANC";
   ARROW_RETURN_NOT_OK(file_->Write(tail));
   ARROW_RETURN_NOT_OK(file_->Close());

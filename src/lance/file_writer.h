@@ -1,5 +1,5 @@
-// A Lance file of version 2.0: pages as they fill, then the schema, the columns' metadata, tables of their places and a
-// footer. Data files and index files alike.
+// A Lance file of version 2.0 or 2.2: pages as they fill, then the schema, the columns' metadata, tables of their
+// places and a footer. Data files and index files alike.
 #pragma once
 
 #include <cstdint>
@@ -23,12 +23,14 @@ using Metadata = std::vector<std::pair<std::string, std::string>>;
 
 class FileWriter {
  public:
-  // NotImplemented for a type that the format here does not have.
+  // NotImplemented for a type that the format here does not have in that version.
   static arrow::Result<std::unique_ptr<FileWriter>> Make(std::unique_ptr<io::OutputFile> file,
                                                          const std::shared_ptr<arrow::Schema>& schema,
                                                          const PageOptions& options = {});
 
   const std::vector<Field>& fields() const { return fields_; }
+  // Of each physical column. In 2.0 every field has one; in 2.2, those that have no fields below.
+  const std::vector<int32_t>& column_fields() const { return column_fields_; }
   uint64_t rows() const { return rows_; }
 
   // A batch of the schema given.
@@ -39,6 +41,10 @@ class FileWriter {
   arrow::Result<uint64_t> Close(const Metadata& metadata = {});
 
  private:
+  struct Column {
+    std::string metadata;  // ColumnMetadata
+    uint64_t rows = 0;
+  };
   struct Place {
     uint64_t position;
     uint64_t size;
@@ -53,9 +59,11 @@ class FileWriter {
   const std::unique_ptr<io::OutputFile> file_;
   const std::shared_ptr<arrow::Schema> schema_;
   const std::vector<Field> fields_;
+  const FileVersion version_;
   const PageSink sink_;
   std::vector<std::unique_ptr<Encoder>> encoders_;  // one a column of the schema
-  std::vector<std::string> columns_;                // ColumnMetadata of each physical column
+  std::vector<Column> columns_;
+  std::vector<int32_t> column_fields_;
   std::vector<Place> global_buffers_;
   uint64_t position_ = 0;
   uint64_t rows_ = 0;

@@ -1,8 +1,10 @@
 #include "lance/hnsw_index.h"
 
 #include <algorithm>
+#include <future>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include <arrow/array.h>
@@ -30,31 +32,10 @@ enum class DetailsTag : Tag { kMetric = 1, kHnsw = 3, kSq = 5, kFlat = 8 };
 enum class HnswTag : Tag { kM = 1, kEfConstruction = 2, kMaxLevel = 3 };
 enum class SqTag : Tag { kBits = 1 };
 
-constexpr uint32_t kRowsABatch = 128;
+constexpr int64_t kBytesABatch = 1 << 20;  // enough for a page
 
 std::string Name(Distance distance) {
   return distance == Distance::kCosine ? "cosine" : distance == Distance::kDot ? "dot" : "l2";
-}
-
-// The values that codes are spread over.
-struct Range {
-  double low = 0;
-  double high = 0;
-};
-
-Range Look(const HnswIndex& index) {
-  constexpr float kInfinity = std::numeric_limits<float>::infinity();
-  std::vector<float> low(static_cast<size_t>(index.dim), kInfinity);
-  std::vector<float> high(low.size(), -kInfinity);
-  std::vector<float> vector(low.size());
-  for (uint32_t row = 0; row < index.rows; ++row) {
-    index.read(row, vector.data());
-    for (size_t i = 0; i < vector.size(); ++i) {
-      low[i] = std::min(low[i], vector[i]);
-      high[i] = std::max(high[i], vector[i]);
-    }
-  }
-  return {*std::min_element(low.begin(), low.end()), *std::max_element(high.begin(), high.end())};
 }
 
 // One partition that is all there is: so many rows of the file, and a centroid that every query is nearest to.
@@ -82,71 +63,102 @@ std::string Ivf(uint64_t rows, const std::vector<float>* centroid, bool half) {
 std::string OfPartition(const std::string& json) { return ordered_json::array({json}).dump(); }
 
 Result<IndexFile> WriteGraph(io::FileSystem& files, const std::string& directory, const HnswIndex& index,
-                             const std::vector<float>& centroid, const PageOptions& options) {
+                             const std::function<Result<std::vector<float>>()>& centroid, const PageOptions& options) {
   const auto& metadata = index.graph.schema()->metadata();
   if (!metadata) return Status::Invalid("graph: expected metadata lance:hnsw, got none");
-  ARROW_ASSIGN_OR_RAISE(const std::string hnsw, metadata->Get("lance:hnsw"));
+  ARROW_ASSIGN_OR_RAISE(const std::string hnsw, metadata->Get(kHnswKey));
   ARROW_ASSIGN_OR_RAISE(auto file, files.Create(directory + "/index.idx"));
   ARROW_ASSIGN_OR_RAISE(auto writer, FileWriter::Make(std::move(file), index.graph.schema(), options));
   ARROW_RETURN_NOT_OK(writer->Write(index.graph));
-  ARROW_RETURN_NOT_OK(
-      writer->AddGlobalBuffer(Ivf(static_cast<uint64_t>(index.graph.num_rows()), &centroid, index.half)));
+  ARROW_ASSIGN_OR_RAISE(const std::vector<float> mean, centroid());
+  ARROW_RETURN_NOT_OK(writer->AddGlobalBuffer(Ivf(static_cast<uint64_t>(index.graph.num_rows()), &mean, index.half)));
   const ordered_json type = {{"type", index.storage == Storage::kSq ? "IVF_HNSW_SQ" : "IVF_HNSW_FLAT"},
                              {"distance_type", Name(index.distance)}};
-  ARROW_ASSIGN_OR_RAISE(
-      const uint64_t size,
-      writer->Close({{"lance:index", type.dump()}, {"lance:ivf", "1"}, {"lance:hnsw", OfPartition(hnsw)}}));
+  Metadata of_file = {{"lance:index", type.dump()}, {"lance:ivf", "1"}, {kHnswKey, OfPartition(hnsw)}};
+  for (int64_t i = 0; i < metadata->size(); ++i) {
+    if (metadata->key(i) != kHnswKey) of_file.emplace_back(metadata->key(i), metadata->value(i));
+  }
+  ARROW_ASSIGN_OR_RAISE(const uint64_t size, writer->Close(of_file));
   return IndexFile{"index.idx", size};
 }
 
-uint8_t ScalarCode(float value, const Range& range) {
-  if (range.high <= range.low) return 0;
-  return static_cast<uint8_t>(std::clamp((value - range.low) * 255 / (range.high - range.low), 0.0, 255.0));
-}
+// What `flat` or `__sq_code` holds of each row, made in the same buffers again and again. Sums up the vectors.
+class VectorsReader {
+ public:
+  VectorsReader(const HnswIndex& index, const CodeRange& range, std::vector<double>& sums)
+      : index_(index), range_(range), sums_(sums), scratch_(sums.size()) {}
 
-// The vectors of some rows as the column that the storage wants. Adds them to the sums.
-Result<std::shared_ptr<arrow::Array>> Vectors(const HnswIndex& index, const Range& range, uint32_t first, uint32_t last,
-                                              std::vector<double>& sums, arrow::MemoryPool* pool) {
-  const bool sq = index.storage == Storage::kSq;
-  const auto type = sq ? arrow::uint8() : index.half ? arrow::float16() : arrow::float32();
-  const int64_t count = int64_t{last - first} * index.dim;
-  ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> buffer, arrow::AllocateBuffer(count * type->byte_width(), pool));
-  uint8_t* to = buffer->mutable_data();
-  std::vector<float> vector(sums.size());
-  for (uint32_t row = first; row < last; ++row, to += index.dim * type->byte_width()) {
-    index.read(row, vector.data());
-    for (size_t i = 0; i < vector.size(); ++i) sums[i] += vector[i];
-    if (sq) {
-      std::transform(vector.begin(), vector.end(), to, [&](float value) { return ScalarCode(value, range); });
-    } else if (index.half) {
+  const std::shared_ptr<arrow::DataType>& type() const { return type_; }
+  uint32_t rows_a_batch() const { return rows_a_batch_; }
+
+  Status Init(arrow::MemoryPool* pool) {
+    const int64_t width = int64_t{index_.dim} * type_->byte_width();
+    rows_a_batch_ = static_cast<uint32_t>((kBytesABatch + width - 1) / width);
+    ARROW_ASSIGN_OR_RAISE(values_, arrow::AllocateBuffer(rows_a_batch_ * width, pool));
+    ARROW_ASSIGN_OR_RAISE(row_ids_,
+                          arrow::AllocateBuffer(rows_a_batch_ * static_cast<int64_t>(sizeof(uint64_t)), pool));
+    return Status::OK();
+  }
+
+  // Valid until the next call.
+  Result<std::shared_ptr<arrow::RecordBatch>> Read(const std::shared_ptr<arrow::Schema>& schema, uint32_t first,
+                                                   uint32_t count) {
+    uint8_t* to = values_->mutable_data();
+    auto* row_id = reinterpret_cast<uint64_t*>(row_ids_->mutable_data());
+    const int64_t width = int64_t{index_.dim} * type_->byte_width();
+    for (uint32_t row = first; row < first + count; ++row, to += width) {
+      *row_id++ = index_.row_id(row);
+      const std::span<const float> vector(index_.read(row, scratch_.data()), scratch_.size());
+      for (size_t i = 0; i < vector.size(); ++i) sums_[i] += vector[i];
+      Put(vector, to);
+    }
+    const auto numbers = std::make_shared<arrow::UInt64Array>(count, row_ids_);
+    const auto values =
+        arrow::MakeArray(arrow::ArrayData::Make(type_, int64_t{count} * index_.dim, {nullptr, values_}, 0));
+    ARROW_ASSIGN_OR_RAISE(auto vectors, arrow::FixedSizeListArray::FromArrays(values, index_.dim));
+    return arrow::RecordBatch::Make(schema, count, {numbers, std::move(vectors)});
+  }
+
+ private:
+  void Put(std::span<const float> vector, uint8_t* to) const {
+    if (index_.storage == Storage::kSq) {
+      ScalarCodes(vector, range_, to);
+    } else if (index_.half) {
       std::transform(vector.begin(), vector.end(), reinterpret_cast<uint16_t*>(to),
                      [](float value) { return arrow::util::Float16::FromFloat(value).bits(); });
     } else {
       std::copy(vector.begin(), vector.end(), reinterpret_cast<float*>(to));
     }
   }
-  const auto values = arrow::MakeArray(arrow::ArrayData::Make(type, count, {nullptr, buffer}, 0));
-  return arrow::FixedSizeListArray::FromArrays(values, index.dim);
-}
+
+  const HnswIndex& index_;
+  const CodeRange& range_;
+  std::vector<double>& sums_;
+  const std::shared_ptr<arrow::DataType> type_ = index_.storage == Storage::kSq ? arrow::uint8()
+                                                 : index_.half                  ? arrow::float16()
+                                                                                : arrow::float32();
+  std::vector<float> scratch_;
+  uint32_t rows_a_batch_ = 0;
+  std::shared_ptr<arrow::Buffer> values_;
+  std::shared_ptr<arrow::Buffer> row_ids_;
+};
 
 Result<IndexFile> WriteVectors(io::FileSystem& files, const std::string& directory, const HnswIndex& index,
                                std::vector<double>& sums, const PageOptions& options) {
   const bool sq = index.storage == Storage::kSq;
-  const auto value = sq ? arrow::uint8() : index.half ? arrow::float16() : arrow::float32();
+  const CodeRange range = sq ? RangeOf(index) : CodeRange();
+  VectorsReader vectors(index, range, sums);
+  ARROW_RETURN_NOT_OK(vectors.Init(options.pool));
   const auto schema =
       arrow::schema({arrow::field("_rowid", arrow::uint64()),
-                     arrow::field(sq ? "__sq_code" : "flat", arrow::fixed_size_list(value, index.dim))});
-  const Range range = sq ? Look(index) : Range();
+                     arrow::field(sq ? "__sq_code" : "flat", arrow::fixed_size_list(vectors.type(), index.dim))});
   ARROW_ASSIGN_OR_RAISE(auto file, files.Create(directory + "/auxiliary.idx"));
   ARROW_ASSIGN_OR_RAISE(auto writer, FileWriter::Make(std::move(file), schema, options));
   for (uint32_t first = 0; first < index.rows;) {
-    const uint32_t last = first + std::min(kRowsABatch, index.rows - first);
-    arrow::UInt64Builder row_ids(options.pool);
-    for (uint32_t row = first; row < last; ++row) ARROW_RETURN_NOT_OK(row_ids.Append(index.row_id(row)));
-    ARROW_ASSIGN_OR_RAISE(auto ids, row_ids.Finish());
-    ARROW_ASSIGN_OR_RAISE(auto vectors, Vectors(index, range, first, last, sums, options.pool));
-    ARROW_RETURN_NOT_OK(writer->Write(*arrow::RecordBatch::Make(schema, last - first, {ids, vectors})));
-    first = last;
+    const uint32_t count = std::min(vectors.rows_a_batch(), index.rows - first);
+    ARROW_ASSIGN_OR_RAISE(const auto batch, vectors.Read(schema, first, count));
+    ARROW_RETURN_NOT_OK(writer->Write(*batch));
+    first += count;
   }
   ARROW_RETURN_NOT_OK(writer->AddGlobalBuffer(Ivf(index.rows, nullptr, false)));
   ordered_json storage = {{"dim", index.dim}};
@@ -162,15 +174,44 @@ Result<IndexFile> WriteVectors(io::FileSystem& files, const std::string& directo
 
 }  // namespace
 
+CodeRange RangeOf(const HnswIndex& index) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  std::vector<float> low(static_cast<size_t>(index.dim), kInfinity);
+  std::vector<float> high(low.size(), -kInfinity);
+  std::vector<float> scratch(low.size());
+  for (uint32_t row = 0; row < index.rows; ++row) {
+    const float* const vector = index.read(row, scratch.data());
+    for (size_t i = 0; i < scratch.size(); ++i) {
+      low[i] = std::min(low[i], vector[i]);
+      high[i] = std::max(high[i], vector[i]);
+    }
+  }
+  return {*std::min_element(low.begin(), low.end()), *std::max_element(high.begin(), high.end())};
+}
+
+void ScalarCodes(std::span<const float> vector, const CodeRange& range, uint8_t* codes) {
+  const double width = range.high - range.low;
+  const double scale = width > 0 ? 255 / width : 0;
+  for (size_t i = 0; i < vector.size(); ++i) {
+    codes[i] = static_cast<uint8_t>(static_cast<int>(std::clamp((vector[i] - range.low) * scale, 0.0, 255.0)));
+  }
+}
+
 Result<std::vector<IndexFile>> WriteHnswIndex(io::FileSystem& files, const std::string& directory,
                                               const HnswIndex& index, const PageOptions& options) {
   std::vector<double> sums(static_cast<size_t>(index.dim));
-  ARROW_ASSIGN_OR_RAISE(auto vectors, WriteVectors(files, directory, index, sums, options));
-  std::vector<float> mean(sums.size());
-  std::transform(sums.begin(), sums.end(), mean.begin(),
-                 [&](double sum) { return static_cast<float>(sum / index.rows); });
-  ARROW_ASSIGN_OR_RAISE(auto graph, WriteGraph(files, directory, index, mean, options));
-  return std::vector{std::move(graph), std::move(vectors)};
+  auto vectors = std::async(index.in_parallel ? std::launch::async : std::launch::deferred,
+                            [&] { return WriteVectors(files, directory, index, sums, options); });
+  std::optional<IndexFile> vectors_file;
+  const auto centroid = [&]() -> Result<std::vector<float>> {
+    ARROW_ASSIGN_OR_RAISE(vectors_file, vectors.get());
+    std::vector<float> mean(sums.size());
+    std::transform(sums.begin(), sums.end(), mean.begin(),
+                   [&](double sum) { return static_cast<float>(sum / index.rows); });
+    return mean;
+  };
+  ARROW_ASSIGN_OR_RAISE(auto graph, WriteGraph(files, directory, index, centroid, options));
+  return std::vector{std::move(graph), *std::move(vectors_file)};
 }
 
 std::string HnswIndexDetails(const HnswIndex& index) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -19,10 +20,13 @@ namespace pennon::lance_format {
 enum class Distance { kL2 = 0, kCosine = 1, kDot = 2 };  // Lance's numbers
 enum class Storage { kFlat, kSq };
 
+inline constexpr char kHnswKey[] = "lance:hnsw";  // of a schema's metadata
+
 struct HnswIndex {
   Distance distance = Distance::kL2;
   Storage storage = Storage::kFlat;
-  // Columns __vector_id, __neighbors, _distance, and metadata lance:hnsw, as Lance's sub-index has them.
+  // Columns __vector_id, __neighbors, _distance, and metadata lance:hnsw, as Lance's sub-index has them. Other metadata
+  // goes into the file as it is.
   const arrow::RecordBatch& graph;
   int32_t m = 0;
   int32_t ef_construction = 0;
@@ -30,11 +34,21 @@ struct HnswIndex {
   uint32_t rows = 0;  // of level 0, at least 1
   int32_t dim = 0;
   bool half = false;  // what `flat` holds: float16, else float32
-  // A row's dim values; under cosine Lance wants them of unit length.
-  std::function<void(uint32_t row, float* vector)> read;
+  // A row's dim values, in the scratch of as many or where they are; under cosine Lance wants them of unit length.
+  std::function<const float*(uint32_t row, float* scratch)> read;
   // And its id in the table.
   std::function<uint64_t(uint32_t row)> row_id;
+  bool in_parallel = false;  // the two files are written at the same time, one of them by a thread that calls both
 };
+
+// The values that codes of 8 bits are spread over: one range for all dimensions.
+struct CodeRange {
+  double low = 0;
+  double high = 0;
+};
+CodeRange RangeOf(const HnswIndex& index);
+// A code a value: floor(255 (value - low) / (high - low)).
+void ScalarCodes(std::span<const float> vector, const CodeRange& range, uint8_t* codes);
 
 // Returns the two files.
 arrow::Result<std::vector<IndexFile>> WriteHnswIndex(io::FileSystem& files, const std::string& directory,

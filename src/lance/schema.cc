@@ -1,5 +1,12 @@
 #include "lance/schema.h"
 
+#include <algorithm>
+#include <charconv>
+#include <map>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
 #include <arrow/type_traits.h>
 
 #include "lance/message.h"
@@ -10,6 +17,10 @@ namespace {
 using arrow::DataType;
 using arrow::Result;
 using arrow::Status;
+
+enum class FieldTag : Tag { kName = 2, kId = 3, kParentId = 4, kLogicalType = 5, kNullable = 6 };
+
+constexpr size_t kDeepest = 64;  // of parents, which others walk by recursion
 
 const char* Unit(const DataType& type) {
   const auto unit = type.id() == arrow::Type::TIMESTAMP  ? static_cast<const arrow::TimestampType&>(type).unit()
@@ -93,6 +104,106 @@ Status AddField(const arrow::Field& field, int32_t parent, const std::string& pa
   return Status::OK();
 }
 
+// The types that a name alone tells.
+const arrow::DataTypeVector& PlainTypes() {
+  using arrow::TimeUnit;
+  static const arrow::DataTypeVector types = {
+      arrow::boolean(),
+      arrow::int8(),
+      arrow::int16(),
+      arrow::int32(),
+      arrow::int64(),
+      arrow::uint8(),
+      arrow::uint16(),
+      arrow::uint32(),
+      arrow::uint64(),
+      arrow::float16(),
+      arrow::float32(),
+      arrow::float64(),
+      arrow::utf8(),
+      arrow::large_utf8(),
+      arrow::binary(),
+      arrow::large_binary(),
+      arrow::date32(),
+      arrow::date64(),
+      arrow::time32(TimeUnit::SECOND),
+      arrow::time32(TimeUnit::MILLI),
+      arrow::time64(TimeUnit::MICRO),
+      arrow::time64(TimeUnit::NANO),
+      arrow::duration(TimeUnit::SECOND),
+      arrow::duration(TimeUnit::MILLI),
+      arrow::duration(TimeUnit::MICRO),
+      arrow::duration(TimeUnit::NANO),
+  };
+  return types;
+}
+
+// 1 to 2^31 - 1; 0 if it is none of these.
+int32_t Number(std::string_view digits) {
+  int32_t number = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
+  return error == std::errc() && end == digits.data() + digits.size() ? std::max(number, 0) : 0;
+}
+
+// What follows a prefix, which is taken off.
+bool TakePrefix(std::string_view& text, std::string_view prefix) {
+  if (!text.starts_with(prefix)) return false;
+  text.remove_prefix(prefix.size());
+  return true;
+}
+
+// Of a name, or null. What it takes that is not quite such a name, LogicalType tells.
+std::shared_ptr<DataType> LeafType(std::string_view name) {
+  for (const auto& type : PlainTypes()) {
+    if (LogicalType(*type) == name) return type;
+  }
+  const size_t colon = name.rfind(':');
+  if (colon == std::string_view::npos) return nullptr;
+  const std::string_view last = name.substr(colon + 1);
+  if (TakePrefix(name, "timestamp:")) {
+    constexpr std::pair<std::string_view, arrow::TimeUnit::type> kUnits[] = {{"s:", arrow::TimeUnit::SECOND},
+                                                                             {"ms:", arrow::TimeUnit::MILLI},
+                                                                             {"us:", arrow::TimeUnit::MICRO},
+                                                                             {"ns:", arrow::TimeUnit::NANO}};
+    for (const auto& [unit_name, unit] : kUnits) {
+      if (TakePrefix(name, unit_name)) return arrow::timestamp(unit, name == "-" ? "" : std::string(name));
+    }
+    return nullptr;
+  }
+  if (TakePrefix(name, "decimal:128:")) {
+    const size_t digits = std::min(name.find(':'), name.size());
+    int32_t scale = 0;
+    std::from_chars(last.data(), last.data() + last.size(), scale);
+    return arrow::Decimal128Type::Make(Number(name.substr(0, digits)), scale).ValueOr(nullptr);
+  }
+  const int32_t size = Number(last);
+  if (size == 0) return nullptr;
+  if (TakePrefix(name, "fixed_size_binary:")) return arrow::fixed_size_binary(size);
+  if (TakePrefix(name, "fixed_size_list:")) {
+    const std::string_view item = name.substr(0, name.size() - last.size() - 1);
+    for (const auto& type : PlainTypes()) {
+      if (LogicalType(*type) == item) return arrow::fixed_size_list(type, size);
+    }
+  }
+  return nullptr;
+}
+
+Result<std::shared_ptr<DataType>> TypeOf(const Field& field, const arrow::FieldVector& children) {
+  const std::string_view name = field.logical_type;
+  const bool list = name == "list" || name == "list.struct";
+  const bool large_list = name == "large_list" || name == "large_list.struct";
+  if (name == "struct") return arrow::struct_(children);
+  if ((list || large_list) && children.size() == 1) {
+    return list ? arrow::list(children[0]) : arrow::large_list(children[0]);
+  }
+  if (children.empty() && !list && !large_list) {
+    const auto type = LeafType(name);
+    if (type != nullptr && LogicalType(*type) == name) return type;
+  }
+  return Status::NotImplemented("column ", field.name, ": expected a type that is known here, got \"", name, "\" with ",
+                                children.size(), " fields");
+}
+
 }  // namespace
 
 Result<std::vector<Field>> MakeFields(const arrow::Schema& schema) {
@@ -110,15 +221,59 @@ Result<std::vector<Field>> MakeFields(const arrow::Schema& schema) {
   return fields;
 }
 
+Result<std::shared_ptr<arrow::Schema>> MakeSchema(const std::vector<Field>& fields) {
+  // From the last on, so that the children of each are there.
+  std::map<int32_t, size_t> places;
+  std::vector<size_t> depths;
+  for (size_t i = 0; i < fields.size(); ++i) {
+    const auto parent = places.find(fields[i].parent);
+    if (fields[i].parent != -1 && parent == places.end()) {
+      return Status::Invalid("column ", fields[i].name, ": expected its parent before it, got id ", fields[i].parent);
+    }
+    depths.push_back(fields[i].parent == -1 ? 0 : depths[parent->second] + 1);
+    if (depths.back() > kDeepest) {
+      return Status::NotImplemented("column ", fields[i].name, ": expected at most ", kDeepest, " parents");
+    }
+    if (fields[i].id < 0 || !places.emplace(fields[i].id, i).second) {
+      return Status::Invalid("column ", fields[i].name, ": expected an id of its own, got ", fields[i].id);
+    }
+  }
+  std::vector<arrow::FieldVector> children(fields.size());  // last first
+  arrow::FieldVector columns;
+  for (size_t i = fields.size(); i-- > 0;) {
+    std::reverse(children[i].begin(), children[i].end());
+    ARROW_ASSIGN_OR_RAISE(auto type, TypeOf(fields[i], children[i]));
+    auto& siblings = fields[i].parent == -1 ? columns : children[places[fields[i].parent]];
+    siblings.push_back(arrow::field(fields[i].name, std::move(type), fields[i].nullable));
+  }
+  std::reverse(columns.begin(), columns.end());
+  return arrow::schema(std::move(columns));
+}
+
 std::string ToMessage(const Field& field) {
-  enum class FieldTag : Tag { kName = 2, kId = 3, kParentId = 4, kLogicalType = 5, kNullable = 6 };
   return Message<FieldTag>([&](auto& message) {
-    message.add_string(FieldTag::kName, field.name);
-    message.add_int32(FieldTag::kId, field.id);
-    message.add_int32(FieldTag::kParentId, field.parent);
-    message.add_string(FieldTag::kLogicalType, field.logical_type);
-    message.add_bool(FieldTag::kNullable, field.nullable);
+           message.add_string(FieldTag::kName, field.name);
+           message.add_int32(FieldTag::kId, field.id);
+           message.add_int32(FieldTag::kParentId, field.parent);
+           message.add_string(FieldTag::kLogicalType, field.logical_type);
+           message.add_bool(FieldTag::kNullable, field.nullable);
+         }) +
+         field.others;
+}
+
+Field ReadField(std::string_view bytes) {
+  Field field{.parent = 0, .nullable = false};  // what a message without them means
+  field.others = ReadMessage(bytes, [&](protozero::pbf_reader& reader) {
+    switch (reader.tag_and_type()) {
+      case Bytes(FieldTag::kName): return field.name = reader.get_string(), true;
+      case Varint(FieldTag::kId): return field.id = reader.get_int32(), true;
+      case Varint(FieldTag::kParentId): return field.parent = reader.get_int32(), true;
+      case Bytes(FieldTag::kLogicalType): return field.logical_type = reader.get_string(), true;
+      case Varint(FieldTag::kNullable): return field.nullable = reader.get_bool(), true;
+      default: return false;
+    }
   });
+  return field;
 }
 
 }  // namespace pennon::lance_format

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <limits>
 #include <numeric>
 #include <utility>
 
@@ -14,10 +13,46 @@ namespace {
 using arrow::Result;
 using arrow::Status;
 
-// Newest first in a listing.
-std::string ManifestName(uint64_t version) {
-  std::string digits = std::to_string(std::numeric_limits<uint64_t>::max() - version);
-  return std::string(20 - digits.size(), '0') + digits + ".manifest";
+// Of a commit. Each that fails is another writer's success.
+constexpr int kMostTries = 100;
+
+uint64_t NextFragmentId(const Manifest& manifest) {
+  uint64_t next = manifest.max_fragment_id ? uint64_t{*manifest.max_fragment_id} + 1 : 0;
+  for (const Fragment& fragment : manifest.fragments) next = std::max(next, fragment.id + 1);
+  return next;
+}
+
+bool SameColumn(const Field& a, const Field& b) {
+  return a.name == b.name && a.id == b.id && a.parent == b.parent && a.logical_type == b.logical_type &&
+         a.nullable == b.nullable;
+}
+
+bool SameColumns(const std::vector<Field>& a, const std::vector<Field>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), SameColumn);
+}
+
+// A file's writer numbers the fields as they come in the schema, and so must the table, whatever the numbers.
+Status CheckPreorder(const std::vector<Field>& fields, const arrow::Schema& schema) {
+  ARROW_ASSIGN_OR_RAISE(const auto written, MakeFields(schema));
+  for (size_t i = 0; i < fields.size(); ++i) {
+    const int32_t parent = written[i].parent;
+    if (fields[i].logical_type != written[i].logical_type ||
+        fields[i].parent != (parent == -1 ? -1 : fields[static_cast<size_t>(parent)].id)) {
+      return Status::NotImplemented("column ", fields[i].name, ": expected the fields of a column to follow it");
+    }
+  }
+  return Status::OK();
+}
+
+const Field* FindField(const Manifest& manifest, int32_t id) {
+  const auto field = std::find_if(manifest.fields.begin(), manifest.fields.end(),
+                                  [&](const Field& candidate) { return candidate.id == id; });
+  return field == manifest.fields.end() ? nullptr : &*field;
+}
+
+bool HasIndexOf(const Manifest& manifest, const std::string& name) {
+  return std::any_of(manifest.indices.begin(), manifest.indices.end(),
+                     [&](const Index& index) { return index.name == name; });
 }
 
 int64_t NowNanos() {
@@ -33,34 +68,92 @@ Result<Table> Table::Create(io::FileSystem& files, const std::string& directory,
   if (options.rows_a_fragment == 0) return Status::Invalid("rows_a_fragment: expected at least 1, got 0");
   Table table(files, directory, schema, options);
   ARROW_ASSIGN_OR_RAISE(table.manifest_.fields, MakeFields(*schema));
-  ARROW_ASSIGN_OR_RAISE(const auto versions, files.List(directory + "/_versions"));
-  const auto is_version = [](const std::string& name) { return name.ends_with(".manifest"); };
-  if (std::any_of(versions.begin(), versions.end(), is_version))
-    return Status::AlreadyExists(directory, ": expected no table, found one");
+  table.manifest_.file_version = options.pages.version == FileVersion::k2_0 ? "2.0" : "2.2";
+  ARROW_ASSIGN_OR_RAISE(const auto versions, ListVersions(files, directory));
+  if (!versions.empty()) return Status::AlreadyExists(directory, ": expected no table, found one");
   for (const char* below : {"/data", "/_versions", "/_transactions"}) {
     ARROW_RETURN_NOT_OK(files.MakeDirectory(directory + below));
   }
   return table;
 }
 
-Status Table::Append(arrow::RecordBatchReader& rows) {
-  ARROW_ASSIGN_OR_RAISE(auto fragments, WriteFragments(rows));
-  Manifest next = manifest_;
-  std::vector<uint64_t> first_rows = first_rows_;
-  for (Fragment& fragment : fragments) {
-    fragment.id = next.fragments.size();
-    first_rows.push_back(first_rows.back() + fragment.rows);
-    next.fragments.push_back(fragment);
+Result<Table> Table::Open(io::FileSystem& files, const std::string& directory, std::optional<uint64_t> version,
+                          const TableOptions& options) {
+  if (directory.empty()) return Status::Invalid("path: expected the name of a directory, got an empty one");
+  ARROW_ASSIGN_OR_RAISE(const auto versions, ListVersions(files, directory));
+  if (versions.empty()) return Status::IOError(directory, ": expected a Lance table, found none");
+  const auto found = std::find_if(versions.rbegin(), versions.rend(), [&](const VersionName& name) {
+    return name.version == version.value_or(name.version);
+  });
+  if (found == versions.rend()) {
+    return Status::IOError(directory, ": expected version ", *version, ", found ", versions.front().version, " to ",
+                           versions.back().version);
   }
-  ARROW_RETURN_NOT_OK(Commit(next, [&](const Uuid& uuid) {
-    return next.version == 0 ? OverwriteTransaction(uuid, next) : AppendTransaction(next.version, uuid, fragments);
-  }));
-  first_rows_ = std::move(first_rows);
+  Table table(files, directory, nullptr, options);
+  table.newest_ = found->version == versions.back().version;
+  ARROW_ASSIGN_OR_RAISE(auto manifest, ReadVersion(files, directory, *found));
+  ARROW_ASSIGN_OR_RAISE(table.schema_, MakeSchema(manifest.fields));
+  table.SetManifest(std::move(manifest));
+  return table;
+}
+
+void Table::SetManifest(Manifest manifest) {
+  manifest_ = std::move(manifest);
+  first_rows_ = {0};
+  rows_ = 0;
+  for (const Fragment& fragment : manifest_.fragments) {
+    first_rows_.push_back(first_rows_.back() + fragment.rows);
+    rows_ += fragment.live_rows();
+  }
+}
+
+Status Table::CheckWritable() const {
+  if (!newest_) {
+    return Status::Invalid(directory_, ": expected the newest version to write after, got version ", manifest_.version);
+  }
+  ARROW_RETURN_NOT_OK(lance_format::CheckWritable(manifest_));
   return Status::OK();
+}
+
+Result<uint64_t> Table::Append(arrow::RecordBatchReader& rows) {
+  ARROW_RETURN_NOT_OK(CheckWritable());
+  if (manifest_.file_version != "2.0" && manifest_.file_version != "2.2") {
+    return Status::NotImplemented(directory_, ": expected a table of file version 2.0 or 2.2, got ",
+                                  manifest_.file_version);
+  }
+  ARROW_RETURN_NOT_OK(CheckPreorder(manifest_.fields, *schema_));
+  ARROW_ASSIGN_OR_RAISE(const auto fragments, WriteFragments(rows));
+  const auto apply = [&](Manifest& next) -> Status {
+    if (!SameColumns(next.fields, manifest_.fields)) {
+      return Status::AlreadyExists("an append does not fit after another writer has changed the columns");
+    }
+    uint64_t id = NextFragmentId(next);
+    for (Fragment fragment : fragments) {
+      if (id >> 32 != 0) return Status::CapacityError("expected a number left for a fragment, got none");
+      next.max_fragment_id = static_cast<uint32_t>(id);
+      fragment.id = id++;
+      next.fragments.push_back(std::move(fragment));
+    }
+    return Status::OK();
+  };
+  Change change{.check = CheckAppendFits, .apply = apply};
+  if (version() == 0) {
+    Manifest first = manifest_;
+    ARROW_RETURN_NOT_OK(apply(first));
+    change.transaction = OverwriteTransaction(change.uuid, first);
+  } else {
+    change.transaction = AppendTransaction(version(), change.uuid, fragments);
+  }
+  ARROW_RETURN_NOT_OK(Commit(change));
+  uint64_t appended = 0;
+  for (const Fragment& fragment : fragments) appended += fragment.rows;
+  return rows_ - appended;
 }
 
 Result<std::vector<Fragment>> Table::WriteFragments(arrow::RecordBatchReader& rows) {
   std::vector<Fragment> fragments;
+  PageOptions pages = options_.pages;
+  pages.version = manifest_.file_version == "2.0" ? FileVersion::k2_0 : FileVersion::k2_2;
   std::unique_ptr<FileWriter> writer;
   DataFile file;
   const auto close = [&]() -> Status {
@@ -76,10 +169,14 @@ Result<std::vector<Fragment>> Table::WriteFragments(arrow::RecordBatchReader& ro
       if (!writer) {
         file = {.path = Uuid::Random().ToString() + ".lance"};
         ARROW_ASSIGN_OR_RAISE(auto output, files_->Create(directory_ + "/data/" + file.path));
-        ARROW_ASSIGN_OR_RAISE(writer, FileWriter::Make(std::move(output), schema_, options_.pages));
-        file.field_ids.resize(writer->fields().size());
-        std::iota(file.field_ids.begin(), file.field_ids.end(), 0);
-        file.columns = file.field_ids;  // a 2.0 file has a column for each field
+        ARROW_ASSIGN_OR_RAISE(writer, FileWriter::Make(std::move(output), schema_, pages));
+        file.minor_version = pages.version == FileVersion::k2_0 ? 0 : 2;
+        // The writer numbers fields as they come in the schema.
+        for (const int32_t field : writer->column_fields()) {
+          file.field_ids.push_back(manifest_.fields[static_cast<size_t>(field)].id);
+        }
+        file.columns.resize(file.field_ids.size());
+        std::iota(file.columns.begin(), file.columns.end(), 0);
       }
       const auto room = static_cast<int64_t>(options_.rows_a_fragment - writer->rows());
       const int64_t count = std::min(batch->num_rows() - from, room);
@@ -92,34 +189,68 @@ Result<std::vector<Fragment>> Table::WriteFragments(arrow::RecordBatchReader& ro
   return fragments;
 }
 
-Status Table::Commit(Manifest manifest, const MakeTransaction& transaction) {
-  const uint64_t read_version = manifest.version++;
-  const Uuid uuid = Uuid::Random();
-  manifest.created_at_ns = NowNanos();
-  manifest.transaction_file = std::to_string(read_version) + "-" + uuid.ToString() + ".txn";
-  ARROW_ASSIGN_OR_RAISE(auto file, files_->Create(directory_ + "/_transactions/" + manifest.transaction_file));
-  ARROW_RETURN_NOT_OK(file->Write(transaction(uuid)));
+Status Table::Commit(const Change& change) {
+  const std::string transaction_file = std::to_string(version()) + "-" + change.uuid.ToString() + ".txn";
+  ARROW_RETURN_NOT_OK(files_->MakeDirectory(directory_ + "/_transactions"));
+  ARROW_ASSIGN_OR_RAISE(auto file, files_->Create(directory_ + "/_transactions/" + transaction_file));
+  ARROW_RETURN_NOT_OK(file->Write(change.transaction));
   ARROW_RETURN_NOT_OK(file->Close());
-  const Status status =
-      files_->PutIfAbsent(directory_ + "/_versions/" + ManifestName(manifest.version), ManifestFile(manifest));
-  if (status.IsAlreadyExists()) {
-    return Status::AlreadyExists(directory_, ": expected to commit version ", std::to_string(manifest.version),
-                                 ", but another writer has");
+  Manifest base = manifest_;
+  for (int tries = 0; tries < kMostTries; ++tries) {
+    // By name alone a version would seem free that others have made and removed.
+    ARROW_ASSIGN_OR_RAISE(const auto versions, ListVersions(*files_, directory_));
+    ARROW_ASSIGN_OR_RAISE(base, Rebase(change, std::move(base), versions));
+    Manifest next = base;
+    const Status applied = change.apply(next);
+    if (!applied.ok()) return applied.WithMessage(directory_, ": ", applied.message());
+    ++next.version;
+    next.created_at_ns = NowNanos();
+    next.transaction_file = transaction_file;
+    const VersionName name{next.version, versions.empty() ? ManifestNaming::kDescending : versions.back().naming};
+    const Status status = files_->PutIfAbsent(name.Path(directory_), ManifestFile(next));
+    if (status.IsAlreadyExists()) continue;
+    ARROW_RETURN_NOT_OK(status);
+    SetManifest(std::move(next));
+    return Status::OK();
   }
-  ARROW_RETURN_NOT_OK(status);
-  manifest_ = std::move(manifest);
-  return Status::OK();
+  return Status::AlreadyExists(directory_, ": expected to commit a version, but other writers were faster ",
+                               std::to_string(kMostTries), " times");
+}
+
+Result<Manifest> Table::Rebase(const Change& change, Manifest base, const std::vector<VersionName>& versions) {
+  if (base.version != 0 && (versions.empty() || versions.back().version < base.version)) {
+    return Status::IOError(directory_, ": expected version ", base.version, " or later, found another table");
+  }
+  for (const VersionName& name : versions) {
+    if (name.version <= base.version) continue;
+    if (base.version == 0) {
+      return Status::AlreadyExists(directory_, ": expected to make a table, but another writer has");
+    }
+    if (name.version != base.version + 1) {
+      return Status::AlreadyExists(directory_, ": expected version ", base.version + 1,
+                                   ", to see what another writer did, but it has been removed");
+    }
+    ARROW_ASSIGN_OR_RAISE(base, ReadVersion(*files_, directory_, name));
+    std::string bytes = base.inline_transaction;
+    if (bytes.empty() && !base.transaction_file.empty()) {
+      ARROW_ASSIGN_OR_RAISE(bytes, files_->Read(directory_ + "/_transactions/" + base.transaction_file));
+    }
+    auto transaction = ReadTransaction(bytes);
+    const Status status = transaction.ok() ? change.check(*transaction) : transaction.status();
+    if (!status.ok()) {
+      return status.WithMessage(directory_, ", version ", name.version, ": ", status.message());
+    }
+  }
+  ARROW_RETURN_NOT_OK(lance_format::CheckWritable(base));
+  return base;
 }
 
 uint64_t Table::RowId(uint64_t position) const {
   const auto fragment = std::upper_bound(first_rows_.begin(), first_rows_.end(), position) - 1;
-  return static_cast<uint64_t>(fragment - first_rows_.begin()) << 32 | (position - *fragment);
+  return manifest_.fragments[static_cast<size_t>(fragment - first_rows_.begin())].id << 32 | (position - *fragment);
 }
 
-bool Table::HasIndex(const std::string& name) const {
-  return std::any_of(manifest_.indices.begin(), manifest_.indices.end(),
-                     [&](const Index& index) { return index.name == name; });
-}
+bool Table::HasIndex(const std::string& name) const { return HasIndexOf(manifest_, name); }
 
 int32_t Table::FieldId(int column) const {
   const auto is_top = [&](const Field& field) { return field.parent == -1 && column-- == 0; };
@@ -133,13 +264,21 @@ Result<std::string> Table::MakeIndexDirectory(const Uuid& uuid) {
 }
 
 Status Table::AddIndex(Index index) {
-  Manifest next = manifest_;
-  if (HasIndex(index.name)) return Status::AlreadyExists(directory_, ": there is an index ", index.name);
-  index.dataset_version = manifest_.version;
-  index.created_at_ms = NowNanos() / 1000000;
-  next.indices.push_back(index);
-  return Commit(std::move(next),
-                [&](const Uuid& uuid) { return CreateIndexTransaction(manifest_.version, uuid, index); });
+  index.dataset_version = version();
+  index.created_at_ms = static_cast<uint64_t>(NowNanos() / 1000000);
+  Change change{.check = [&](const Transaction& other) { return CheckIndexFits(other, index); },
+                .apply = [&](Manifest& next) -> Status {
+                  if (HasIndexOf(next, index.name)) return Status::AlreadyExists("there is an index ", index.name);
+                  const Field* field = FindField(next, index.field_ids[0]);
+                  if (field == nullptr || field->logical_type != FindField(manifest_, field->id)->logical_type) {
+                    return Status::AlreadyExists("index ", index.name,
+                                                 " does not fit after another writer has changed its column");
+                  }
+                  next.indices.push_back(index);
+                  return Status::OK();
+                }};
+  change.transaction = CreateIndexTransaction(version(), change.uuid, index);
+  return Commit(change);
 }
 
 }  // namespace pennon::lance_format

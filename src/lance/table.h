@@ -1,10 +1,12 @@
-// A Lance table on its way to disk: data files, then versions, each committed by one manifest that must not exist
-// before. What fails leaves files that no manifest names.
+// A Lance table: a version of it, and its way to the next ones: data files, then a version, committed by one manifest
+// that must not exist before. Of two that commit the same version the loser looks at what the winner did, and commits
+// the next one if that goes with its own change. What fails leaves files that no manifest names.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,6 +16,8 @@
 #include "io/file_system.h"
 #include "lance/encoder.h"
 #include "lance/manifest.h"
+#include "lance/transaction.h"
+#include "lance/versions.h"
 
 namespace pennon::lance_format {
 
@@ -29,23 +33,34 @@ class Table {
   static arrow::Result<Table> Create(io::FileSystem& files, const std::string& directory,
                                      const std::shared_ptr<arrow::Schema>& schema, const TableOptions& options = {});
 
+  // A version, which may only be read if it is not the newest; by default that. Files must outlive the table.
+  static arrow::Result<Table> Open(io::FileSystem& files, const std::string& directory,
+                                   std::optional<uint64_t> version = {}, const TableOptions& options = {});
+
+  const std::string& directory() const { return directory_; }
+  const Manifest& manifest() const { return manifest_; }
   uint64_t version() const { return manifest_.version; }
-  uint64_t rows() const { return first_rows_.back(); }
+  uint64_t rows() const { return rows_; }  // without those that are deleted
+  bool has_deletions() const { return rows_ != first_rows_.back(); }
   const arrow::Schema& schema() const { return *schema_; }
+  const std::shared_ptr<arrow::Schema>& shared_schema() const { return schema_; }
   const TableOptions& options() const { return options_; }
-  // Of a row by its position, which there is: its fragment << 32 and the offset in that.
+  // Of a row by its position, which there is, in a table without deletions: its fragment << 32 and the offset in that.
   uint64_t RowId(uint64_t position) const;
   bool HasIndex(const std::string& name) const;
   // Of a column of the schema.
   int32_t FieldId(int column) const;
 
-  // Writes rows of the schema and commits the next version with them.
-  arrow::Status Append(arrow::RecordBatchReader& rows);
+  // NotImplemented or Invalid if this version is none that may be written after.
+  arrow::Status CheckWritable() const;
+  // Writes rows of the schema and commits a version with them at the end. Returns the position of the first of them:
+  // other writers' rows may have come before.
+  arrow::Result<uint64_t> Append(arrow::RecordBatchReader& rows);
 
   // Where an index's files go: a directory of its own, which is made.
   arrow::Result<std::string> MakeIndexDirectory(const Uuid& uuid);
-  // Commits the next version, with an index of index.fragments whose files are there. AlreadyExists, and the table is
-  // as it was, if there is an index of that name, or another writer has committed that version.
+  // Commits a version with an index of index.fragments whose files are there. AlreadyExists if there is an index of
+  // that name.
   arrow::Status AddIndex(Index index);
 
   io::FileSystem& files() const { return *files_; }
@@ -55,17 +70,31 @@ class Table {
         const TableOptions& options)
       : files_(&files), directory_(std::move(directory)), schema_(std::move(schema)), options_(options) {}
 
-  using MakeTransaction = std::function<std::string(const Uuid& uuid)>;
+  // What is to be done to the newest version, whichever that is by then.
+  struct Change {
+    Uuid uuid = Uuid::Random();
+    std::string transaction = {};  // its bytes
+    // AlreadyExists if it does not fit after what another writer did.
+    std::function<arrow::Status(const Transaction& other)> check = {};
+    std::function<arrow::Status(Manifest& next)> apply = {};
+  };
+
+  void SetManifest(Manifest manifest);
   arrow::Result<std::vector<Fragment>> WriteFragments(arrow::RecordBatchReader& rows);
-  // Transaction first, so that there is no version without one.
-  arrow::Status Commit(Manifest manifest, const MakeTransaction& transaction);
+  // Transaction first, so that there is no version without one. AlreadyExists, and the table is as it was, if the
+  // change does not fit after what other writers have committed since this version.
+  arrow::Status Commit(const Change& change);
+  // The newest version, if the change fits after all from `base`, which is this one, to that.
+  arrow::Result<Manifest> Rebase(const Change& change, Manifest base, const std::vector<VersionName>& versions);
 
   io::FileSystem* files_;
   std::string directory_;
   std::shared_ptr<arrow::Schema> schema_;
   TableOptions options_;
-  Manifest manifest_;                       // of the newest version that is ours
-  std::vector<uint64_t> first_rows_ = {0};  // position of each fragment's first row, and how many rows there are
+  bool newest_ = true;  // when it was opened
+  Manifest manifest_;
+  std::vector<uint64_t> first_rows_ = {0};  // place of each fragment's first row, and how many rows there are in all
+  uint64_t rows_ = 0;
 };
 
 }  // namespace pennon::lance_format

@@ -12,6 +12,7 @@ import unittest
 
 import pyarrow
 import pyarrow.compute
+import pyarrow.csv
 import pyarrow.ipc
 import pyarrow.parquet
 
@@ -119,6 +120,19 @@ class Errors(Case):
         self.fails(1, "found one", "replay", *small, self.path("x.lance"))
         maps = self.write("maps.parquet", v=vectors([[1, 2]]), a=pyarrow.array([[("k", 1)]], pyarrow.map_(pyarrow.utf8(), pyarrow.int32())))
         self.fails(1, "column a: expected a type", "replay", maps, "--export-lance", self.path("y.lance"))
+
+    def test_lance_cleanup(self):
+        self.fails(1, "expected a Lance table, found none", "lance", "cleanup", self.folder.name)
+        self.fails(1, "s3://bucket", "lance", "cleanup", "s3://bucket/x.lance")
+        self.fails(2, "--older-than", "lance", "cleanup", self.folder.name, "--older-than", "7 years")
+        self.fails(2, "PATH", "lance", "cleanup")
+        self.fails(2, "subcommand", "lance")
+        self.fails(1, "older_than: expected", "lance", "cleanup", self.folder.name, "--older-than", "9999w")
+        self.replay(DATA, "--limit", "100", "--holdout", "0", "--export-lance", self.path("x.lance"))
+        self.write_bytes("x.lance/data/lost.lance", b"12345")
+        for age, words in (("1h", "removed 0 files, 0 bytes\n"), ("0s", "data/lost.lance\nremoved 1 files, 5 bytes\n")):
+            run = pennon("lance", "cleanup", self.path("x.lance"), "--older-than", age)
+            self.assertEqual((run.returncode, run.stdout), (0, words))
 
     def test_demo_elsewhere(self):
         self.fails(1, "--data", "demo", cwd=self.folder.name)
@@ -266,6 +280,117 @@ class Replay(Case):
         offsets = json.loads(batch.schema.metadata[b"lance:hnsw"])["level_offsets"]
         self.assertEqual(offsets[:2], [0, 500])
         self.assertEqual(offsets[-1], batch.num_rows)
+
+
+class Lance(Case):
+    def run_lance(self, *args):
+        run = pennon("lance", *args)
+        self.assertEqual(run.returncode, 0, run.stderr)
+        return run.stdout
+
+    def table(self, *args, rows=1200):
+        path = self.path(f"{len(args)}-{rows}.lance")
+        self.replay(DATA, "--limit", str(rows), "--holdout", "0", "--export-lance", path, *args)
+        return path
+
+    def test_info(self):
+        for kind, version in (("flat", "2.2"), ("sq", "2.0")):
+            path = self.path(kind + ".lance")
+            self.replay(DATA, "--limit", "300", "--holdout", "0", "--metric", "cosine", "--export-lance", path,
+                        "--lance-index", kind, "--lance-version", version)
+            info = json.loads(self.run_lance("info", path, "--json"))
+            index = {"name": "embedding_idx", "type": "IVF_HNSW_" + kind.upper(), "column": "embedding",
+                     "metric": "cosine", "rows": 300}
+            self.assertEqual(info, {"version": 2, "rows": 300, "fragments": 1, "file_version": version, "indices": [index]})
+            self.assertIn("cosine, 300 rows", self.run_lance("info", path))
+            self.assertEqual(json.loads(self.run_lance("info", path, "--json", "--at", "1"))["indices"], [])
+            self.assertEqual(self.run_lance("count", path), "300\n")
+            self.assertIn("embedding: fixed_size_list<item: halffloat>[384]", self.run_lance("schema", path))
+
+    def test_scan_and_take(self):
+        path = self.table()
+        data = pyarrow.parquet.read_table(DATA)[:1200]
+        words = [json.loads(line) for line in self.run_lance("scan", path, "--columns", "name,id").splitlines()]
+        self.assertEqual(words, data.select(["name", "id"]).to_pylist())
+        taken = [json.loads(line) for line in self.run_lance("take", path, "--rows", "5,17,5").splitlines()]
+        wanted = data.take([5, 17, 5]).to_pylist()
+        self.assertEqual([row["summary"] for row in taken], [row["summary"] for row in wanted])
+        for row, want in zip(taken, wanted):
+            self.assertEqual([struct.pack("e", x) for x in row["embedding"]], [struct.pack("e", x) for x in want["embedding"]])
+        for name, read in (("x.parquet", pyarrow.parquet.read_table),
+                           ("x.arrow", lambda p: pyarrow.ipc.open_file(p).read_all())):
+            self.assertEqual(self.run_lance("scan", path, "--out", self.path(name)), "")
+            self.assertEqual(read(self.path(name)).to_pydict(), data.to_pydict())
+        self.run_lance("scan", path, "--columns", "id,name", "--out", self.path("x.csv"))
+        self.assertEqual(pyarrow.csv.read_csv(self.path("x.csv"))["name"].to_pylist(), data["name"].to_pylist())
+
+    def test_json_of_types(self):
+        table = pyarrow.table({
+            "v": vectors([[1, 2], [0.1, -3]]),
+            "bytes": pyarrow.array([b"\x00\xff", None]),
+            "list": pyarrow.array([[1, None], None], pyarrow.list_(pyarrow.int8())),
+            "struct": pyarrow.array([{"a": 1, "b": "é\n"}, {"a": None, "b": None}]),
+            "day": pyarrow.array([1, None], pyarrow.int32()).cast(pyarrow.date32()),
+            "big": pyarrow.array([2**64 - 1, 0], pyarrow.uint64()),
+            "nan": pyarrow.array([float("nan"), 0.1], pyarrow.float32()),
+        })
+        pyarrow.parquet.write_table(table, self.path("t.parquet"))
+        self.replay(self.path("t.parquet"), "--holdout", "0", "--export-lance", self.path("t.lance"))
+        rows = [json.loads(line) for line in self.run_lance("scan", self.path("t.lance")).splitlines()]
+        self.assertEqual(rows[0], {"v": [1, 2], "bytes": "AP8=", "list": [1, None], "struct": {"a": 1, "b": "é\n"},
+                                   "day": "1970-01-02", "big": 2**64 - 1, "nan": None})
+        self.assertEqual(rows[1], {"v": [0.1, -3], "bytes": None, "list": None, "struct": {"a": None, "b": None},
+                                   "day": None, "big": 0, "nan": 0.1})
+
+    def test_search(self):
+        path = self.table()
+        queries = self.path("q.arrow")
+        data = pyarrow.parquet.read_table(DATA)[:1200].combine_chunks()
+        with pyarrow.ipc.new_file(queries, data.schema) as out:
+            out.write_table(data[7:9])
+        lines = self.run_lance("search", path, "--query-file", queries, "-k", "3", "--ef", "50", "--json").splitlines()
+        found = [json.loads(line) for line in lines]
+        self.assertEqual([row["query"] for row in found], [0, 0, 0, 1, 1, 1])
+        self.assertEqual([(row["row_id"], row["distance"]) for row in (found[0], found[3])], [(7, 0), (8, 0)])
+        alike = [json.loads(line) for line in
+                 self.run_lance("search", path, "--column", "embedding", "--like-row", "7", "-k", "3", "--json").splitlines()]
+        self.assertEqual([row["row_id"] for row in alike], [row["row_id"] for row in found[:3]])
+        self.assertIn("query 0\n    0.000000  7\n", self.run_lance("search", path, "--like-row", "7"))
+
+    def test_a_table_is_an_input(self):
+        path = self.table()
+        of_table, of_file = (self.replay(*args)[1] for args in
+                             ((path, "--batch", "300"), (DATA, "--limit", "1200", "--batch", "300")))
+        for what in ("recall", "ef"):
+            self.assertEqual([line[what] for line in of_table if line["what"] == "search"],
+                             [line[what] for line in of_file if line["what"] == "search"])
+        again = self.path("again.lance")
+        self.replay(path, "--holdout", "0", "--export-lance", again, "--lance-version", "2.0")
+        self.assertEqual(self.run_lance("scan", again), self.run_lance("scan", path))
+
+    def test_errors(self):
+        path = self.table(rows=100)
+        self.fails(2, "PATH", "lance", "info")
+        self.fails(2, "--rows", "lance", "take", path)
+        self.fails(2, "--like-row", "lance", "search", path)
+        self.fails(2, "--query-file", "lance", "search", path, "--like-row", "1", "--query-file", DATA)
+        self.fails(1, "no-such.lance", "lance", "count", "no-such.lance")
+        self.fails(1, "expected version 9", "lance", "count", path, "--at", "9")
+        self.fails(1, "no column 'nope'; there are: id", "lance", "scan", path, "--columns", "nope")
+        self.fails(1, "position 100", "lance", "take", path, "--rows", "100")
+        self.fails(1, "x.txt: expected a name that ends in", "lance", "scan", path, "--out", self.path("x.txt"))
+        self.fails(1, "No space left", "lance", "scan", path, "--columns", "id", "--out", self.full("x.csv"))
+        self.fails(1, "no index of vectors of column 'name'", "lance", "search", path, "--column", "name", "--like-row", "0")
+        self.fails(1, "no index of vectors", "lance", "search", path, "--at", "1", "--like-row", "0")
+        [data] = pathlib.Path(path).glob("data/*.lance")
+        bytes_ = bytearray(data.read_bytes())
+        bytes_[-40:-32] = b"\xff" * 8
+        data.write_bytes(bytes_)
+        self.fails(1, data.name, "lance", "scan", path)
+
+    def full(self, name):
+        os.symlink("/dev/full", self.path(name))
+        return self.path(name)
 
 
 def npy(descr, rows, version=(1, 0), order="False", shape=None):

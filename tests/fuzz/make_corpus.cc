@@ -11,7 +11,14 @@
 #include <arrow/ipc/writer.h>
 #include <parquet/arrow/writer.h>
 
+#include "lance/manifest.h"
+#include "lance/roaring.h"
+#include "lance/schema.h"
+#include "lance/table.h"
+#include "lance/transaction.h"
 #include "pennon/live_index.h"
+#include "support/arrays.h"
+#include "support/memory_file_system.h"
 
 namespace {
 
@@ -114,6 +121,67 @@ void WriteTables() {
   }
 }
 
+// Files of all kinds of columns, small enough for the fuzzer.
+void WriteLanceFiles() {
+  using arrow::field;
+  const auto point = arrow::struct_({field("x", arrow::int32()), field("s", arrow::utf8())});
+  const std::pair<std::shared_ptr<arrow::DataType>, const char*> columns[] = {
+      {arrow::int64(), "[1, 2, null]"},
+      {arrow::boolean(), "[true, null, false]"},
+      {arrow::utf8(), R"(["a", null, "bc"])"},
+      {arrow::large_binary(), R"(["a", "", "bc"])"},
+      {arrow::decimal128(10, 2), R"(["1.25", null, "2.00"])"},
+      {arrow::fixed_size_list(arrow::float16(), 2), "[[1, 2], null, [3, null]]"},
+      {arrow::list(arrow::int32()), "[[1, null], null, []]"},
+      {point, R"([{"x": 1, "s": "a"}, {"x": null, "s": null}, {"x": 2, "s": ""}])"},
+      {arrow::list(point), R"([[{"x": 1, "s": "a"}], null, []])"},
+      {arrow::list(arrow::list(arrow::utf8())), R"([[["a"], []], null, []])"},
+  };
+  using namespace pennon;
+  for (const auto version : {lance_format::FileVersion::k2_0, lance_format::FileVersion::k2_2}) {
+    int number = 0;
+    for (const auto& [type, json] : columns) {
+      io::MemoryFileSystem files;
+      const auto schema = arrow::schema({field("c", type)});
+      auto table = lance_format::Table::Create(files, "t", schema, {.pages = {.version = version}}).ValueOrDie();
+      const auto batch = arrow::RecordBatch::Make(schema, 3, {FromJson(type, json)});
+      table.Append(*arrow::RecordBatchReader::Make({batch}).ValueOrDie()).ValueOrDie();
+      const auto name = files.List("t/data").ValueOrDie()[0];
+      const bool v20 = version == lance_format::FileVersion::k2_0;
+      Write("lance_file_fuzz", std::to_string(number++) + (v20 ? "-20" : "-22"),
+            files.Read("t/data/" + name).ValueOrDie());
+    }
+  }
+}
+
+void WriteManifests() {
+  using namespace pennon::lance_format;
+  Manifest manifest{
+      .version = 3,
+      .fields = MakeFields(*arrow::schema({arrow::field("a", arrow::list(arrow::int8())),
+                                           arrow::field("v", arrow::fixed_size_list(arrow::float32(), 3))}))
+                    .ValueOrDie(),
+      .max_fragment_id = 1};
+  const DataFile file{.path = "x.lance", .field_ids = {0, 1, 2}, .columns = {0, 1, 2}, .size = 9};
+  manifest.fragments = {{.id = 0, .files = {file}, .rows = 5, .deletions = DeletionFile{.rows = 1}},
+                        {.id = 1, .files = {file}, .rows = 6}};
+  const Index index{.field_ids = {2},
+                    .name = "i",
+                    .fragments = RoaringBitmap({0, 1, 70000}),
+                    .version = 1,
+                    .created_at_ms = 7,
+                    .files = {{"index.idx", 5}}};
+  Write("manifest_fuzz", "plain", ManifestFile(manifest));
+  manifest.indices = {index};
+  Write("manifest_fuzz", "indexed", ManifestFile(manifest));
+  Write("manifest_fuzz", "bitmap", *index.fragments);
+  Write("manifest_fuzz", "overwrite", OverwriteTransaction({}, manifest));
+  Write("manifest_fuzz", "append", AppendTransaction(1, {}, manifest.fragments));
+  Write("manifest_fuzz", "index", CreateIndexTransaction(1, {}, index));
+  Write("manifest_fuzz", "rewrite", "\xc2\x06\x08\x1a\x06\x0a\x04\x08\x01\x20\x01");
+  Write("manifest_fuzz", "update", "\xe2\x06\x07\x12\x02\x08\x01\x22\x01\x02");
+}
+
 // What a target makes of these is its own affair.
 void WriteNoise(const char* target, size_t files, size_t bytes) {
   std::mt19937 random(2);
@@ -135,6 +203,8 @@ int main(int argc, char** argv) {
   WriteImports();
   WriteVectorFiles();
   WriteTables();
+  WriteLanceFiles();
+  WriteManifests();
   WriteNoise("import_columns_fuzz", 40, 64);
   WriteNoise("options_fuzz", 100, 2000);
   return 0;

@@ -2,6 +2,8 @@
 
 import datetime
 import decimal
+import itertools
+import json
 import os
 import pathlib
 import subprocess
@@ -58,10 +60,24 @@ class Case(unittest.TestCase):
             file.write_table(table, max_chunksize=1000)
         return path
 
-    def write(self, table, fragment=1 << 20, page=1 << 20, index="flat", metric="l2", later=0):
-        path = os.path.join(self.folder, "table.lance")
-        self.run_program(WRITE_TABLE, self.write_ipc(table), path, fragment, page, index, metric, later)
+    def write(self, table, fragment=1 << 20, page=1 << 20, index="flat", metric="l2", version="2.2", later=0):
+        self.tables = getattr(self, "tables", 0) + 1
+        path = os.path.join(self.folder, f"table-{self.tables}.lance")
+        self.run_program(WRITE_TABLE, self.write_ipc(table), path, fragment, page, index, metric, version, later)
         return lance.dataset(path)
+
+    def scan(self, dataset, *args):
+        """What Pennon reads of a table."""
+        path = os.path.join(self.folder, "scanned.arrow")
+        self.run_program(PENNON, "lance", "scan", dataset.uri, "--out", path, *args)
+        with pa.ipc.open_file(path) as file:
+            return file.read_all()
+
+    def same(self, got, wanted):
+        self.assertEqual(got.column_names, wanted.column_names)
+        for name in wanted.column_names:
+            self.assertEqual(got[name].type, wanted[name].type, name)
+            self.assertTrue(got[name].equals(wanted[name]), name)
 
     def nearest(self, dataset, column, query, k=10, ef=100, **options):
         """Positions and distances, by the index."""
@@ -132,6 +148,33 @@ class Replay(Case):
             self.assertEqual(dataset.take([row])["id"].to_pylist(), [3 * (1999 - row)])
         self.assertNotIn(6, self.nearest(dataset, "embedding", values[6])["_rowid"].to_pylist())
 
+    def test_a_version_during_the_ingest(self):
+        data = pa.parquet.read_table(DATA)[:3000].combine_chunks()
+        values = np.stack(data["embedding"].to_numpy()).astype(np.float32)
+        data = data.set_column(4, "embedding", with_nulls(data["embedding"].chunk(0), 7))
+        source = os.path.join(self.folder, "nulls.parquet")
+        pa.parquet.write_table(data, source, row_group_size=300)
+        for version, index in (("2.0", "flat"), ("2.2", "auto")):
+            with self.subTest(version=version):
+                path, report = os.path.join(self.folder, f"{version}.lance"), os.path.join(self.folder, "report.jsonl")
+                printed = self.run_program(
+                    PENNON, "replay", source, "--holdout", 0, "--no-exact", "--ef", 16, "--batch", 130, "--export-lance", path,
+                    "--export-at", 1000, "--lance-version", version, "--lance-index", index, "--json", report)
+                [said] = [line for line in map(json.loads, pathlib.Path(report).read_text().splitlines()) if line["what"] == "export_lance"]
+                self.assertEqual((said["begun_at"], said["file_version"]), (1170, version))  # 1000 vectors are in 9 batches
+                dataset = lance.dataset(path)
+                self.assertEqual(dataset.data_storage_version, version)
+                self.assertEqual(dataset.to_table().combine_chunks().columns, data[:1170].columns)
+                self.assertEqual(said["indexed"], data["embedding"][:1170].length() - data["embedding"][:1170].null_count)
+                self.assertEqual(said["reason"] != "", index == "auto")
+                self.assertIn(said["reason"], printed)
+                for row in (0, 5, 8, 1169):
+                    self.assertEqual(self.nearest(dataset, "embedding", values[row], 1)["_rowid"].to_pylist(), [row])
+        run = subprocess.run([PENNON, "replay", source, "--export-lance", path + "x", "--export-at", "2999"],
+                             capture_output=True, text=True, timeout=200)
+        self.assertIn("--export-at: expected at most the", run.stderr)
+        self.assertFalse(os.path.exists(path + "x"))
+
     def test_sq(self):
         dataset = lance.dataset(self.replay("--lance-index", "sq"))
         self.assertEqual([index.index_type for index in dataset.describe_indices()], ["IVF_HNSW_SQ"])
@@ -142,12 +185,15 @@ class Replay(Case):
 
 
 class Types(Case):
-    def test_values(self):
-        n = 500
+    N = 500
+
+    def scalars(self):
+        """Of each type of leaf, without nulls."""
+        n = self.N
         number = np.arange(n)
         rng = np.random.default_rng(1)
         text = pa.array([f"text {i}" * (i % 4) for i in range(n)])
-        columns = {
+        return {
             "bool": pa.array(number % 3 == 0),
             **{str(t): pa.array(number % 100, t) for t in
                (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())},
@@ -158,41 +204,178 @@ class Types(Case):
             "large_utf8": text.cast(pa.large_utf8()),
             "binary": text.cast(pa.binary()),
             "large_binary": text.cast(pa.large_binary()),
+            "long": pa.array([chr(97 + i % 26) * (300 + i) for i in range(n)]),
             "fixed_binary": pa.array([b"%03d" % i for i in range(n)], pa.binary(3)),
             "date32": pa.array(number.astype(np.int32), pa.int32()).cast(pa.date32()),
             "date64": pa.array(number * 86400000).cast(pa.date64()),
-            "time": pa.array(number, pa.time64("us")),
+            "time32": pa.array(number, pa.int32()).cast(pa.time32("ms")),
+            "time64": pa.array(number, pa.time64("us")),
             "duration": pa.array(number, pa.duration("ms")),
             "timestamp": pa.array(number, pa.timestamp("us")),
             "zoned": pa.array(number, pa.timestamp("ns", "Europe/Paris")),
             "decimal": pa.array([decimal.Decimal(i) / 8 for i in range(n)], pa.decimal128(20, 3)),
-            "list": pa.array([list(range(i % 5)) for i in range(n)], pa.list_(pa.int32())),
-            "list_nulls": pa.array([[None, 1.5][: i % 3] for i in range(n)], pa.list_(pa.float64())),
-            "list_utf8": pa.array([["a", None, "bc"][: i % 4] for i in range(n)], pa.list_(pa.utf8())),
-            "large_list": pa.array([list(range(i % 5)) for i in range(n)], pa.large_list(pa.uint8())),
+            "floats": vectors(rng.normal(size=(n, 5)), pa.float32()),
+            "wide": vectors(rng.normal(size=(n, 100)), pa.float32()),
             "bytes": vectors(rng.integers(0, 256, (n, 7)), pa.uint8()),
             "halves": vectors(rng.normal(size=(n, 5)), pa.float16()),
             "doubles": vectors(rng.normal(size=(n, 5)), pa.float64()),
             "item_nulls": pa.array([[1, None, i] for i in range(n)], pa.list_(pa.float32(), 3)),
+            "some_item_nulls": pa.array([[1, None if i > 400 else 2] * 5 for i in range(n)], pa.list_(pa.uint8(), 10)),
         }
-        columns |= {name + "?": with_nulls(column, 7) for name, column in columns.items()}
-        columns["all_null"] = pa.nulls(n, pa.int64())
-        columns["all_null_utf8"] = pa.nulls(n, pa.utf8())
-        columns["struct"] = pa.StructArray.from_arrays(
-            [columns["int32?"], columns["utf8?"], columns["list?"]], names=["a", "b", "c"])
-        columns["v"] = with_nulls(vectors(rng.normal(size=(n, 8))), 11)
-        table = pa.table(columns)
-        order = rng.permutation(n)[:50]
-        for fragment, page in ((1 << 20, 1 << 20), (100, 64)):
-            with self.subTest(fragment=fragment, page=page):
-                dataset = self.write(table, fragment, page)
-                self.assertEqual(len(dataset.get_fragments()), -(-n // fragment))
+
+    def check(self, table, version):
+        """Whole and in pieces, all rows and some."""
+        order = np.random.default_rng(2).permutation(len(table))[:50]
+        for fragment, page in ((1 << 20, 1 << 20), (100, 64), (300, 1000)):
+            with self.subTest(version=version, fragment=fragment, page=page):
+                dataset = self.write(table, fragment, page, version=version)
+                self.assertEqual(dataset.data_storage_version, version)
+                self.assertEqual(len(dataset.get_fragments()), -(-len(table) // fragment))
                 read, taken, wanted = dataset.to_table(), dataset.take(order), table.take(order)
                 for name in table.column_names:
                     self.assertEqual(read[name].type, table[name].type, name)
                     self.assertTrue(read[name].equals(table[name]), name)
                     self.assertTrue(taken[name].equals(wanted[name]), name)
-                os.rename(os.path.join(self.folder, "table.lance"), os.path.join(self.folder, f"{page}.lance"))
+                    part = dataset.to_table(columns=[name], offset=123, limit=45)
+                    self.assertTrue(part[name].equals(table[name][123:168]), name)
+                self.same(self.scan(dataset), read)
+
+    def with_vectors(self, columns):
+        """write_table wants some."""
+        values = np.random.default_rng(3).normal(size=(self.N, 8))
+        return pa.table({**columns, "v": with_nulls(vectors(values), 11)})
+
+    def test_scalars(self):
+        for version in ("2.0", "2.2"):
+            columns = self.scalars()
+            columns |= {name + "?": with_nulls(column, 7) for name, column in columns.items()}
+            columns["rare"] = pa.array([None if i == 444 else i for i in range(self.N)])
+            columns["all_null"] = pa.nulls(self.N, pa.int64())
+            columns["all_null_utf8"] = pa.nulls(self.N, pa.utf8())
+            self.check(self.with_vectors(columns), version)
+
+    def test_lists(self):
+        n = self.N
+        sizes = np.arange(n) % 5
+        columns = {}
+        for name, leaf in self.scalars().items():
+            many = leaf.take(np.arange(sizes.sum()) % n)
+            for nulls in (False, True):
+                items = with_nulls(many, 3) if nulls else many
+                offsets = pa.array(np.concatenate([[0], sizes.cumsum()]), pa.int32())
+                if pa.types.is_fixed_size_list(leaf.type) and nulls:
+                    continue
+                lists = pa.ListArray.from_arrays(offsets, items)
+                columns[f"{name}{nulls}"] = lists
+                columns[f"{name}{nulls}?"] = with_nulls(lists, 7)
+        columns["large"] = columns["utf8True?"].cast(pa.large_list(pa.utf8()))
+        columns["full"] = pa.array([[i] for i in range(n)])  # neither null nor empty
+        columns["empty"] = pa.array([[]] * n, pa.list_(pa.int32()))
+        columns["all_null"] = pa.array([None] * n, pa.list_(pa.int32()))
+        columns["long"] = pa.array([[i] * (i * i % 1000) for i in range(n)], pa.list_(pa.int64()))
+        for version in ("2.0", "2.2"):
+            self.check(self.with_vectors(columns), version)
+
+    def test_nested(self):
+        n = self.N
+        numbers = with_nulls(pa.array(np.arange(n), pa.int32()), 7)
+        text = with_nulls(pa.array([f"text {i}" * (i % 3) for i in range(n)]), 5)
+        lists = pa.array([None if i % 7 == 3 else [None, i, 2][: i % 4] for i in range(n)], pa.list_(pa.int64()))
+        plain = pa.StructArray.from_arrays([numbers, text, lists], names=["a", "b", "c"])
+        deep = pa.StructArray.from_arrays([plain, numbers], names=["s", "a"])
+        columns = {"struct": plain, "deep": deep}
+        columns["list_list"] = pa.array(
+            [None if i % 9 == 1 else [[1, None], None, [], [i] * (i % 3)][: i % 5] for i in range(n)],
+            pa.list_(pa.list_(pa.int16())))
+        columns["list_valid_struct"] = pa.array(
+            [None if i % 9 == 1 else [{"a": i, "t": "x" * i}, {"a": None, "t": None}][: i % 3] for i in range(n)],
+            pa.list_(pa.struct([("a", pa.int32()), ("t", pa.utf8())])))
+        self.check(self.with_vectors(columns), "2.0")
+        null = pa.array(np.arange(n) % 6 == 1)
+        columns["struct?"] = pa.StructArray.from_arrays([numbers, text, lists], names=["a", "b", "c"], mask=null)
+        columns["deep?"] = pa.StructArray.from_arrays([columns["struct?"], numbers], names=["s", "a"],
+                                                      mask=pa.array(np.arange(n) % 5 == 2))
+        columns["list_struct"] = pa.array(
+            [None if i % 9 == 1 else [{"a": i, "t": "x" * i}, None, {"a": None, "t": None}][: i % 4] for i in range(n)],
+            pa.list_(pa.struct([("a", pa.int32()), ("t", pa.utf8())])))
+        columns["struct_list_struct_list"] = pa.array(
+            [None if i % 8 == 1 else {"l": None if i % 8 == 2 else [None, {"m": None}, {"m": []}, {"m": ["a", None]}][: i % 5]}
+             for i in range(n)], pa.struct([("l", pa.list_(pa.struct([("m", pa.list_(pa.utf8()))])))]))
+        columns["all_null"] = pa.array([None] * n, pa.struct([("a", pa.int32()), ("l", pa.list_(pa.int8()))]))
+        self.check(self.with_vectors(columns), "2.2")
+        path = os.path.join(self.folder, "refused.lance")
+        run = subprocess.run([WRITE_TABLE, self.write_ipc(self.with_vectors(columns)), path, "100", "64", "flat", "l2", "2.0"],
+                             capture_output=True, text=True, timeout=200)
+        self.assertIn("column struct?: expected no null structs, which file version 2.0 cannot hold (2.2 can)", run.stderr)
+
+
+class Reading(Case):
+    """Tables of pylance's, as far as Pennon knows what is in them."""
+
+    def of_pylance(self, table, version, **options):
+        self.tables = getattr(self, "tables", 0) + 1
+        path = os.path.join(self.folder, f"pylance-{self.tables}.lance")
+        return lance.write_dataset(table, path, data_storage_version=version, **options)
+
+    def test_plain_files(self):
+        n = 500
+        types = Types()
+        columns = types.scalars()
+        texts = pa.array([f"{i} is one of many" for i in range(n)])
+        for name, type_ in (("utf8", pa.utf8()), ("large_utf8", pa.large_utf8()), ("binary", pa.binary()),
+                            ("large_binary", pa.large_binary())):
+            columns[name] = texts.cast(type_)  # few would be a dictionary
+        columns |= {name + "?": with_nulls(column, 7) for name, column in columns.items()}
+        columns["all_null"] = pa.nulls(n, pa.int64())
+        columns["list"] = pa.array([[None, i][: i % 3] for i in range(n)], pa.list_(pa.int32()))
+        columns["list?"] = with_nulls(columns["list"], 7)
+        columns["struct"] = pa.array([{"a": i, "b": {"c": str(i)}} for i in range(n)])
+        columns["structs"] = pa.array([[{"a": i, "b": f"number {i}, {j}"} for j in range(i % 3)] for i in range(n)])
+        table = pa.table(columns)
+        for rows in (1 << 20, 250):
+            dataset = self.of_pylance(table, "2.0", max_rows_per_file=rows, max_rows_per_group=64)
+            self.same(self.scan(dataset), table)
+
+    def test_wide_vectors_and_nulls(self):
+        n = 500
+        wide = vectors(np.random.default_rng(1).normal(size=(n, 100)))
+        item_nulls = pa.array([[None if (i + j) % 3 == 0 else j for j in range(64)] for i in range(n)], pa.list_(pa.float32(), 64))
+        sizes = np.arange(n) % 4
+        columns = {"wide": wide, "wide?": with_nulls(wide, 7), "items?": item_nulls, "both?": with_nulls(item_nulls, 5),
+                   "fixed": pa.array([bytes([i % 256]) * 300 for i in range(n)], pa.binary(300)),
+                   "list": pa.ListArray.from_arrays(np.append(0, sizes.cumsum()), wide.take(np.arange(sizes.sum()) % n)),
+                   "struct": pa.StructArray.from_arrays([with_nulls(wide, 7), wide], names=["a", "b"]),
+                   "int?": pa.nulls(n, pa.int32()), "utf8?": pa.nulls(n, pa.utf8()), "vector?": pa.nulls(n, pa.list_(pa.float32(), 9))}
+        columns["list?"] = with_nulls(columns["list"], 6)
+        columns["struct?"] = with_nulls(columns["struct"], 6)
+        table = pa.table(columns)
+        for version in ("2.1", "2.2"):
+            dataset = self.of_pylance(table, version, max_rows_per_file=300)
+            self.same(self.scan(dataset), table)
+
+    def test_tables_that_changed(self):
+        number = np.arange(200)
+        dataset = self.of_pylance(pa.table({"a": number, "b": pa.array(number, pa.int16())}), "2.0")
+        dataset.add_columns({"c": "a + 1"})
+        dataset.alter_columns({"path": "a", "name": "d"})
+        dataset = lance.write_dataset(pa.table({"d": number}), dataset.uri, mode="append")
+        dataset.drop_columns(["b"])
+        wanted = dataset.to_table()
+        self.assertEqual(wanted["c"].null_count, 200)
+        self.same(self.scan(dataset), wanted)
+        self.same(self.scan(dataset, "--at", "1"), lance.dataset(dataset.uri, version=1).to_table())
+
+    def test_what_is_not_known_is_named(self):
+        def fails(dataset, *words):
+            run = subprocess.run([PENNON, "lance", "scan", dataset.uri], capture_output=True, text=True, timeout=100)
+            self.assertEqual(run.returncode, 1)
+            for word in words:
+                self.assertIn(word, run.stderr)
+        fails(self.of_pylance(pa.table({"number": np.arange(5000)}), "2.2"), "column number", "layout mini-block")
+        fails(self.of_pylance(pa.table({"text": ["a", "b"] * 5000}), "2.0"), "column text", "encoding dictionary")
+        deleted = self.of_pylance(pa.table({"a": np.arange(10)}), "2.0")
+        deleted.delete("a = 3")
+        fails(deleted, "fragment 0 has deleted rows")
 
 
 class Index(Case):
@@ -211,9 +394,9 @@ class Index(Case):
             row_ids = valid // fragment << 32 | valid % fragment
             queries = values[::100] + np.float32(0.01)
             for metric in ("l2", "cosine", "dot"):
-                for index in ("flat", "sq"):
-                    with self.subTest(metric=metric, index=index, dtype=dtype):
-                        dataset = self.write(table, fragment, 1 << 16, index, metric)
+                for index, version in itertools.product(("flat", "sq"), ("2.0", "2.2")):
+                    with self.subTest(metric=metric, index=index, dtype=dtype, version=version):
+                        dataset = self.write(table, fragment, 1 << 16, index, metric, version)
                         options = {"refine_factor": 5} if index == "sq" else {}
                         found = self.recall(dataset, "v", values[valid], metric, row_ids, queries, **options)
                         self.assertGreater(found, 0.97)
@@ -221,13 +404,24 @@ class Index(Case):
                         exact = np.sort(distances(values[valid], queries[3], metric))[:5]
                         np.testing.assert_allclose(nearest["_distance"].to_numpy(), exact,
                                                    rtol=1e-2 if dtype == pa.float16() else 1e-4, atol=1e-3)
-                        os.rename(os.path.join(self.folder, "table.lance"),
-                                  os.path.join(self.folder, f"{dtype}-{metric}-{index}.lance"))
+
+    def test_it_is_searched_here_as_there(self):
+        table, values = self.table()
+        for metric in ("l2", "cosine", "dot"):
+            dataset = self.write(table, 1100, metric=metric)
+            info = json.loads(self.run_program(PENNON, "lance", "info", dataset.uri, "--json"))
+            self.assertEqual([(index["type"], index["metric"]) for index in info["indices"]], [("IVF_HNSW_FLAT", metric)])
+            for row in (3, 1500, 2998):
+                lines = self.run_program(PENNON, "lance", "search", dataset.uri, "--like-row", row, "-k", 5, "--ef", 100, "--json")
+                found = [json.loads(line) for line in lines.splitlines()]
+                nearest = self.nearest(dataset, "v", values[row], 5)
+                np.testing.assert_allclose([line["distance"] for line in found], nearest["_distance"].to_numpy(), rtol=1e-4, atol=1e-5)
+                self.assertEqual([line["row_id"] for line in found], nearest["_rowid"].to_pylist())
 
     def test_the_graph_is_the_one_searched(self):
         table, values = self.table()
-        dataset = self.write(table)
-        [path] = pathlib.Path(self.folder).glob("table.lance/_indices/*/index.idx")
+        dataset = self.write(table, version="2.0")
+        [path] = pathlib.Path(dataset.uri).glob("_indices/*/index.idx")
         data = bytearray(path.read_bytes())
         for page in lance.file.LanceFileReader(str(path)).metadata().columns[2].pages:
             neighbors = np.frombuffer(data, np.uint32, page.buffers[0].size // 4, page.buffers[0].position)

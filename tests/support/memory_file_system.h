@@ -1,6 +1,7 @@
 // Files in memory.
 #pragma once
 
+#include <cstring>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -12,6 +13,24 @@
 #include "io/file_system.h"
 
 namespace pennon::io {
+
+// Bytes as a file.
+class MemoryFile : public InputFile {
+ public:
+  MemoryFile(std::string path, std::string bytes) : path_(std::move(path)), bytes_(std::move(bytes)) {}
+
+  const std::string& path() const override { return path_; }
+  uint64_t size() const override { return bytes_.size(); }
+  arrow::Status ReadAt(uint64_t offset, uint64_t length, void* to) override {
+    ARROW_RETURN_NOT_OK(CheckRange(*this, offset, length));
+    if (length > 0) std::memcpy(to, bytes_.data() + offset, length);
+    return arrow::Status::OK();
+  }
+
+ private:
+  const std::string path_;
+  const std::string bytes_;
+};
 
 // Outlives its files. One that is not closed has no name.
 class MemoryFileSystem : public FileSystem {
@@ -37,11 +56,24 @@ class MemoryFileSystem : public FileSystem {
     }
     return std::vector<std::string>(names.begin(), names.end());
   }
-  arrow::Result<std::string> Read(const std::string& path) override {
+  arrow::Result<std::vector<FileInfo>> ListFiles(const std::string& path) override {
+    const std::lock_guard lock(mutex_);
+    std::vector<FileInfo> found;
+    for (const auto& [file, bytes] : files_) {
+      if (file.starts_with(path + "/")) found.push_back({file.substr(path.size() + 1), bytes.size(), 0});
+    }
+    return found;
+  }
+  arrow::Status Remove(const std::string& path) override {
+    const std::lock_guard lock(mutex_);
+    files_.erase(path);
+    return arrow::Status::OK();
+  }
+  arrow::Result<std::unique_ptr<InputFile>> Open(const std::string& path) override {
     const std::lock_guard lock(mutex_);
     const auto file = files_.find(path);
     if (file == files_.end()) return arrow::Status::IOError("cannot open ", path, ": no such file");
-    return file->second;
+    return std::make_unique<MemoryFile>(path, file->second);
   }
 
  private:

@@ -1,0 +1,21 @@
+#include "io/file_system.h"
+
+namespace pennon::io {
+
+using arrow::Result;
+using arrow::Status;
+
+Status CheckRange(const InputFile& file, uint64_t offset, uint64_t length) {
+  if (offset <= file.size() && length <= file.size() - offset) return Status::OK();
+  return Status::IOError("cannot read ", std::to_string(length), " bytes at ", std::to_string(offset), " of ",
+                         file.path(), ": it has ", std::to_string(file.size()));
+}
+
+Result<std::string> FileSystem::Read(const std::string& path) {
+  ARROW_ASSIGN_OR_RAISE(const auto file, Open(path));
+  std::string bytes(file->size(), '\0');
+  ARROW_RETURN_NOT_OK(file->ReadAt(0, bytes.size(), bytes.data()));
+  return bytes;
+}
+
+}  // namespace pennon::io

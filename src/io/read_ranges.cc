@@ -1,0 +1,42 @@
+#include "io/read_ranges.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace pennon::io {
+
+using arrow::Result;
+using arrow::Status;
+
+Result<std::vector<std::shared_ptr<arrow::Buffer>>> ReadRanges(InputFile& file, std::span<const ByteRange> ranges,
+                                                               arrow::MemoryPool* pool) {
+  for (const ByteRange& range : ranges) ARROW_RETURN_NOT_OK(CheckRange(file, range.offset, range.length));
+  std::vector<size_t> order(ranges.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  const auto before = [&](size_t a, size_t b) { return ranges[a].offset < ranges[b].offset; };
+  if (!std::is_sorted(order.begin(), order.end(), before)) std::sort(order.begin(), order.end(), before);
+  std::vector<std::shared_ptr<arrow::Buffer>> buffers(ranges.size());
+  for (size_t first = 0; first < order.size();) {
+    const uint64_t begin = ranges[order[first]].offset;
+    uint64_t end = begin + ranges[order[first]].length;
+    size_t last = first + 1;
+    for (; last < order.size(); ++last) {
+      const ByteRange& next = ranges[order[last]];
+      if (next.offset > end && next.offset - end > kCloseBytes) break;
+      end = std::max(end, next.offset + next.length);
+    }
+    ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> read,
+                          arrow::AllocateBuffer(static_cast<int64_t>(end - begin), pool));
+    if (end > begin) ARROW_RETURN_NOT_OK(file.ReadAt(begin, end - begin, read->mutable_data()));
+    for (; first < last; ++first) {
+      const ByteRange& range = ranges[order[first]];
+      buffers[order[first]] = range.offset == begin && range.length == end - begin
+                                  ? read
+                                  : arrow::SliceBuffer(read, static_cast<int64_t>(range.offset - begin),
+                                                       static_cast<int64_t>(range.length));
+    }
+  }
+  return buffers;
+}
+
+}  // namespace pennon::io

@@ -1,0 +1,277 @@
+// Pages of version 2.0, whose buffers an ArrayEncoding tells: array_encoding.h writes it.
+#include <array>
+#include <optional>
+#include <span>
+#include <utility>
+
+#include <arrow/buffer_builder.h>
+
+#include "lance/array_encoding.h"
+#include "lance/message.h"
+#include "lance/page_decoder.h"
+
+namespace pennon::lance_format {
+namespace {
+
+using arrow::Result;
+using arrow::Status;
+using Node = ArrayNode;
+
+Status Unexpected(const char* what, const Node& got) {
+  return Status::NotImplemented("encoding ", Name(got.kind), " of ", what);
+}
+
+Result<io::ByteRange> BufferOf(const PageInfo& page, const Node& flat) {
+  if (flat.buffer >= page.buffers.size()) {
+    return Status::Invalid("expected one of ", std::to_string(page.buffers.size()), " buffers, got number ",
+                           std::to_string(flat.buffer));
+  }
+  return page.buffers[flat.buffer];
+}
+
+// With what says of nulls taken off.
+struct Values {
+  std::optional<FixedWidth> validity;
+  bool all_null = false;
+  const Node* node = nullptr;
+};
+
+Result<Values> TakeNullable(const PageInfo& page, const Node& node, uint64_t count) {
+  Values values;
+  switch (node.kind) {
+    case Node::Kind::kNoNulls: values.node = &node.inner[0]; break;
+    case Node::Kind::kAllNulls: values.all_null = true; break;
+    case Node::Kind::kSomeNulls: {
+      const Node& validity = node.inner[0];
+      if (validity.kind != Node::Kind::kFlat || validity.bits != 1) return Unexpected("validity", validity);
+      ARROW_ASSIGN_OR_RAISE(const auto place, BufferOf(page, validity));
+      ARROW_ASSIGN_OR_RAISE(values.validity, FixedWidth::Make(place, 1, count));
+      values.node = &node.inner[1];
+      break;
+    }
+    default: values.node = &node;
+  }
+  return values;
+}
+
+Result<FixedWidth> MakeFlat(const PageInfo& page, const Node& node, uint64_t bits, uint64_t count) {
+  if (node.kind != Node::Kind::kFlat) return Unexpected("values", node);
+  if (node.bits != bits) {
+    return Status::Invalid("expected values of ", std::to_string(bits), " bits, got ", std::to_string(node.bits));
+  }
+  ARROW_ASSIGN_OR_RAISE(const auto place, BufferOf(page, node));
+  return FixedWidth::Make(place, bits, count);
+}
+
+class NullPage : public PageDecoder {
+ public:
+  NullPage(const PageSource& source, std::shared_ptr<arrow::DataType> type) : source_(source), type_(std::move(type)) {}
+  Result<std::shared_ptr<arrow::Array>> Read(const Ranges& rows) override {
+    return Nulls(type_, CountOf(rows), source_.pool);
+  }
+
+ private:
+  const PageSource source_;
+  const std::shared_ptr<arrow::DataType> type_;
+};
+
+// Numbers, or lists of `dimension` of them.
+class FixedWidthPage : public PageDecoder {
+ public:
+  FixedWidthPage(const PageSource& source, std::shared_ptr<arrow::DataType> type, std::optional<FixedWidth> validity,
+                 std::optional<FixedWidth> item_validity, const FixedWidth& values)
+      : source_(source), type_(std::move(type)), validity_(validity), item_validity_(item_validity), values_(values) {}
+
+  Result<std::shared_ptr<arrow::Array>> Read(const Ranges& rows) override {
+    const bool list = type_->id() == arrow::Type::FIXED_SIZE_LIST;
+    const auto dimension =
+        list ? static_cast<uint64_t>(static_cast<const arrow::FixedSizeListType&>(*type_).list_size()) : uint64_t{1};
+    const Ranges items = Times(rows, dimension);
+    std::vector<io::ByteRange> reads;
+    if (validity_) validity_->Request(rows, reads);
+    if (item_validity_) item_validity_->Request(items, reads);
+    values_.Request(items, reads);
+    ARROW_ASSIGN_OR_RAISE(const auto read, io::ReadRanges(*source_.file, reads, source_.pool));
+    const auto* next = read.data();
+    const auto take = [&](const FixedWidth& of, const Ranges& ranges) {
+      return of.Take(ranges, std::exchange(next, next + ranges.size()), source_.pool);
+    };
+    std::shared_ptr<arrow::Buffer> validity;
+    std::shared_ptr<arrow::Buffer> item_validity;
+    if (validity_) {
+      ARROW_ASSIGN_OR_RAISE(validity, take(*validity_, rows));
+    }
+    if (item_validity_) {
+      ARROW_ASSIGN_OR_RAISE(item_validity, take(*item_validity_, items));
+    }
+    ARROW_ASSIGN_OR_RAISE(auto values, take(values_, items));
+    const auto count = static_cast<int64_t>(CountOf(rows));
+    if (!list) return arrow::MakeArray(arrow::ArrayData::Make(type_, count, {validity, values}));
+    const auto numbers = arrow::ArrayData::Make(type_->field(0)->type(), count * static_cast<int64_t>(dimension),
+                                                {item_validity, values});
+    return arrow::MakeArray(arrow::ArrayData::Make(type_, count, {validity}, {numbers}));
+  }
+
+ private:
+  const PageSource source_;
+  const std::shared_ptr<arrow::DataType> type_;
+  const std::optional<FixedWidth> validity_;
+  const std::optional<FixedWidth> item_validity_;
+  const FixedWidth values_;
+};
+
+// Where rows of variable size end, counted from the page's start. A null row's end is `adjustment` too large.
+class EndsReader {
+ public:
+  static Result<EndsReader> Make(const PageSource& source, const PageInfo& page, const Node& ends, uint64_t adjustment,
+                                 uint64_t total) {
+    ARROW_ASSIGN_OR_RAISE(const Values values, TakeNullable(page, ends, page.rows));
+    if (values.validity || values.all_null) return Unexpected("ends", ends);
+    ARROW_ASSIGN_OR_RAISE(const FixedWidth flat, MakeFlat(page, *values.node, 64, page.rows));
+    if (adjustment != 0 && adjustment <= total) {
+      return Status::Invalid("expected a null adjustment of more than ", std::to_string(total), ", got ",
+                             std::to_string(adjustment));
+    }
+    return EndsReader(source, flat, adjustment, total);
+  }
+
+  Result<Lists> Read(const Ranges& rows) const {
+    // The end before a range is where that begins.
+    Ranges wanted = rows;
+    for (Range& range : wanted) {
+      if (range.first > 0) range = {range.first - 1, range.count + 1};
+    }
+    std::vector<io::ByteRange> reads;
+    ends_.Request(wanted, reads);
+    ARROW_ASSIGN_OR_RAISE(const auto read, io::ReadRanges(*source_.file, reads, source_.pool));
+    Lists lists;
+    lists.offsets.reserve(CountOf(rows) + 1);
+    lists.offsets.push_back(0);
+    arrow::TypedBufferBuilder<bool> validity(source_.pool);
+    ARROW_RETURN_NOT_OK(validity.Reserve(static_cast<int64_t>(CountOf(rows))));
+    for (size_t i = 0; i < rows.size(); ++i) {
+      ARROW_ASSIGN_OR_RAISE(const auto ends, ends_.Take({wanted[i]}, &read[i], source_.pool));
+      const auto* end = reinterpret_cast<const uint64_t*>(ends->data());
+      const uint64_t begin = rows[i].first > 0 ? Plain(*end++) : 0;
+      uint64_t before = begin;
+      for (uint64_t row = 0; row < rows[i].count; ++row, ++end) {
+        const uint64_t at = Plain(*end);
+        if (at < before || at > total_) {
+          return Status::Invalid("expected an end of ", std::to_string(before), " to ", std::to_string(total_),
+                                 ", got ", std::to_string(at), " for row ", std::to_string(rows[i].first + row));
+        }
+        lists.offsets.push_back(lists.offsets.back() + static_cast<int64_t>(at - before));
+        validity.UnsafeAppend(adjustment_ == 0 || *end < adjustment_);
+        before = at;
+      }
+      if (before > begin) lists.items.push_back({begin, before - begin});
+    }
+    lists.null_count = validity.false_count();
+    if (lists.null_count > 0) {
+      ARROW_ASSIGN_OR_RAISE(lists.validity, validity.Finish());
+    }
+    return lists;
+  }
+
+ private:
+  EndsReader(const PageSource& source, const FixedWidth& ends, uint64_t adjustment, uint64_t total)
+      : source_(source), ends_(ends), adjustment_(adjustment), total_(total) {}
+  uint64_t Plain(uint64_t end) const { return adjustment_ == 0 ? end : end % adjustment_; }
+
+  PageSource source_;
+  FixedWidth ends_;
+  uint64_t adjustment_;
+  uint64_t total_;  // bytes or items of the page
+};
+
+class BinaryPage : public PageDecoder {
+ public:
+  BinaryPage(const PageSource& source, std::shared_ptr<arrow::DataType> type, const EndsReader& ends,
+             const FixedWidth& bytes)
+      : source_(source), type_(std::move(type)), ends_(ends), bytes_(bytes) {}
+
+  Result<std::shared_ptr<arrow::Array>> Read(const Ranges& rows) override {
+    ARROW_ASSIGN_OR_RAISE(const Lists lists, ends_.Read(rows));
+    std::vector<io::ByteRange> reads;
+    bytes_.Request(lists.items, reads);
+    ARROW_ASSIGN_OR_RAISE(const auto read, io::ReadRanges(*source_.file, reads, source_.pool));
+    ARROW_ASSIGN_OR_RAISE(auto bytes, bytes_.Take(lists.items, read.data(), source_.pool));
+    return MakeBinary(type_, lists.offsets, std::move(bytes), lists.validity, lists.null_count, source_.pool);
+  }
+
+ private:
+  const PageSource source_;
+  const std::shared_ptr<arrow::DataType> type_;
+  const EndsReader ends_;
+  const FixedWidth bytes_;
+};
+
+class ListEndsPage : public ListPage {
+ public:
+  ListEndsPage(const EndsReader& ends, uint64_t items) : ends_(ends), items_(items) {}
+  uint64_t items() const override { return items_; }
+  Result<Lists> Read(const Ranges& rows) override { return ends_.Read(rows); }
+
+ private:
+  const EndsReader ends_;
+  const uint64_t items_;
+};
+
+Result<Node> Parse(const PageInfo& page) {
+  if (page.type_url != kArrayEncoding) return Status::NotImplemented("encoding ", page.type_url);
+  return ParseArrayEncoding(page.encoding);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<PageDecoder>> MakeArrayPage(const PageSource& source, const PageInfo& page,
+                                                   const std::shared_ptr<arrow::DataType>& type) {
+  using arrow::Type;
+  ARROW_ASSIGN_OR_RAISE(const Node node, Parse(page));
+  ARROW_ASSIGN_OR_RAISE(const Values rows, TakeNullable(page, node, page.rows));
+  if (rows.all_null) return std::make_unique<NullPage>(source, type);
+  const Type::type id = type->id();
+  if (id == Type::STRING || id == Type::BINARY || id == Type::LARGE_STRING || id == Type::LARGE_BINARY) {
+    if (rows.validity || rows.node->kind != Node::Kind::kBinary) return Unexpected("strings", node);
+    const Node& bytes = rows.node->inner[1];
+    ARROW_ASSIGN_OR_RAISE(const Values inner, TakeNullable(page, bytes, 0));
+    if (inner.validity || inner.all_null || inner.node->kind != Node::Kind::kFlat) return Unexpected("bytes", bytes);
+    ARROW_ASSIGN_OR_RAISE(const auto place, BufferOf(page, *inner.node));
+    ARROW_ASSIGN_OR_RAISE(const FixedWidth flat, MakeFlat(page, *inner.node, 8, place.length));
+    ARROW_ASSIGN_OR_RAISE(
+        const auto ends, EndsReader::Make(source, page, rows.node->inner[0], rows.node->null_adjustment, place.length));
+    return std::make_unique<BinaryPage>(source, type, ends, flat);
+  }
+  const uint64_t width = WidthOf(*type);
+  if (width == 0) return Status::NotImplemented("type ", type->ToString(), " in a page of version 2.0");
+  if (id != Type::FIXED_SIZE_LIST) {
+    ARROW_ASSIGN_OR_RAISE(const FixedWidth flat, MakeFlat(page, *rows.node, width, page.rows));
+    return std::make_unique<FixedWidthPage>(source, type, rows.validity, std::nullopt, flat);
+  }
+  const auto dimension = static_cast<uint64_t>(static_cast<const arrow::FixedSizeListType&>(*type).list_size());
+  if (rows.node->kind != Node::Kind::kFixedSizeList) return Unexpected("lists of a fixed size", *rows.node);
+  if (rows.node->dimension != dimension) {
+    return Status::Invalid("expected lists of ", std::to_string(dimension), ", got ",
+                           std::to_string(rows.node->dimension));
+  }
+  if (page.rows > UINT64_MAX / 2 / width) return Status::Invalid("got ", std::to_string(page.rows), " rows");
+  ARROW_ASSIGN_OR_RAISE(const Values items, TakeNullable(page, rows.node->inner[0], page.rows * dimension));
+  if (items.all_null) return Status::NotImplemented("lists of a fixed size of nulls alone");
+  ARROW_ASSIGN_OR_RAISE(const FixedWidth flat, MakeFlat(page, *items.node, width / dimension, page.rows * dimension));
+  return std::make_unique<FixedWidthPage>(source, type, rows.validity, items.validity, flat);
+}
+
+Result<std::unique_ptr<ListPage>> MakeListPage(const PageSource& source, const PageInfo& page) {
+  ARROW_ASSIGN_OR_RAISE(const Node node, Parse(page));
+  if (node.kind != Node::Kind::kList) return Unexpected("lists", node);
+  ARROW_ASSIGN_OR_RAISE(const auto ends,
+                        EndsReader::Make(source, page, node.inner[0], node.null_adjustment, node.items));
+  return std::make_unique<ListEndsPage>(ends, node.items);
+}
+
+Status CheckStructPage(const PageInfo& page) {
+  ARROW_ASSIGN_OR_RAISE(const Node node, Parse(page));
+  return node.kind == Node::Kind::kStruct ? Status::OK() : Unexpected("structs", node);
+}
+
+}  // namespace pennon::lance_format

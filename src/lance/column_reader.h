@@ -1,0 +1,38 @@
+// A column of a table's schema, of one file: its pages, and those of its fields, put together.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <arrow/array.h>
+#include <arrow/result.h>
+#include <arrow/type.h>
+
+#include "lance/file_reader.h"
+#include "lance/page_decoder.h"
+#include "lance/schema.h"
+
+namespace pennon::lance_format {
+
+// Errors name the file and the column. From one thread at a time: it keeps what it needs again.
+class ColumnReader {
+ public:
+  virtual ~ColumnReader() = default;
+  virtual arrow::Result<std::shared_ptr<arrow::Array>> Read(const Ranges& rows) = 0;
+};
+
+// Which of a file's columns is that of a field, by its id.
+using ColumnsOfFields = std::map<int32_t, int32_t>;
+// Where no manifest says it: in the order of the file's own fields.
+ColumnsOfFields ColumnsInOrder(const FileReader& file);
+
+// fields: those of the table's schema, which MakeSchema makes of them. Keeps the file.
+arrow::Result<std::unique_ptr<ColumnReader>> MakeColumnReader(std::shared_ptr<const FileReader> file,
+                                                              const std::vector<Field>& fields,
+                                                              const ColumnsOfFields& columns,
+                                                              const arrow::Schema& schema, int column);
+
+}  // namespace pennon::lance_format

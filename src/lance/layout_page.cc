@@ -1,0 +1,433 @@
+// Pages of version 2.1 on, which a PageLayout tells: full-zip, where each value lies with its levels, and constant.
+#include <algorithm>
+#include <cstring>
+#include <optional>
+#include <utility>
+
+#include <arrow/buffer_builder.h>
+
+#include "lance/levels.h"
+#include "lance/page_decoder.h"
+#include "lance/page_layout.h"
+
+namespace pennon::lance_format {
+namespace {
+
+using arrow::Result;
+using arrow::Status;
+
+// How a value lies in a page, and the arrays of several.
+class ValueFormat {
+ public:
+  static Result<ValueFormat> Make(const ValueEncoding& encoding, const std::shared_ptr<arrow::DataType>& type);
+
+  bool variable() const { return length_bytes_ > 0; }
+  uint64_t bytes() const { return validity_bytes_ + value_bytes_; }  // of one that is not variable
+  uint64_t length_bytes() const { return length_bytes_; }            // that the length of a variable one takes
+  uint64_t validity_bytes() const { return validity_bytes_; }        // of items, before them
+  uint64_t dimension() const { return dimension_; }                  // 1: no list
+  bool bools() const { return bools_; }
+
+ private:
+  bool bools_ = false;
+  uint64_t length_bytes_ = 0;
+  uint64_t validity_bytes_ = 0;
+  uint64_t value_bytes_ = 0;
+  uint64_t dimension_ = 1;
+};
+
+Result<ValueFormat> ValueFormat::Make(const ValueEncoding& encoding, const std::shared_ptr<arrow::DataType>& type) {
+  ValueFormat format;
+  const arrow::Type::type id = type->id();
+  const bool variable = id == arrow::Type::STRING || id == arrow::Type::BINARY || id == arrow::Type::LARGE_STRING ||
+                        id == arrow::Type::LARGE_BINARY;
+  const bool list = id == arrow::Type::FIXED_SIZE_LIST;
+  using Kind = ValueEncoding::Kind;
+  if (encoding.kind != (variable ? Kind::kVariable : list ? Kind::kFixedSizeList : Kind::kFlat)) {
+    return Status::NotImplemented("another encoding of ", type->ToString(), " than plain values");
+  }
+  if (variable) {
+    if (encoding.bits != 32 && encoding.bits != 64) {
+      return Status::NotImplemented("lengths of ", std::to_string(encoding.bits), " bits");
+    }
+    format.length_bytes_ = encoding.bits / 8;
+    return format;
+  }
+  if (list) format.dimension_ = static_cast<uint64_t>(static_cast<const arrow::FixedSizeListType&>(*type).list_size());
+  const uint64_t width = id == arrow::Type::BOOL ? 8 : WidthOf(*type);  // a byte each
+  if (width == 0 || width % 8 != 0) return Status::NotImplemented("type ", type->ToString(), " in a full-zip page");
+  format.bools_ = id == arrow::Type::BOOL;
+  if (encoding.bits * format.dimension_ != width || (list && encoding.dimension != format.dimension_)) {
+    return Status::Invalid("expected values of ", type->ToString(), ", got ", std::to_string(encoding.dimension),
+                           " of ", std::to_string(encoding.bits), " bits");
+  }
+  format.value_bytes_ = width / 8;
+  format.validity_bytes_ = encoding.item_validity ? (format.dimension_ + 7) / 8 : 0;
+  return format;
+}
+
+// The visible values of some rows.
+class Values {
+ public:
+  Values(const ValueFormat& format, arrow::MemoryPool* pool)
+      : format_(format), pool_(pool), bytes_(pool), item_validity_(pool), validity_(pool), bools_(pool) {}
+
+  Status Reserve(uint64_t bytes) { return bytes_.Reserve(static_cast<int64_t>(bytes)); }
+  // A null that is not variable has bytes, too.
+  Status Add(const char* value, uint64_t size, bool valid) {
+    ARROW_RETURN_NOT_OK(validity_.Append(valid));
+    if (format_.bools()) return bools_.Append(*value != 0);
+    if (format_.variable()) {
+      offsets_.push_back(offsets_.back() + static_cast<int64_t>(size));
+    } else if (format_.validity_bytes() > 0) {
+      for (uint64_t i = 0; i < format_.dimension(); ++i) {
+        ARROW_RETURN_NOT_OK(item_validity_.Append(
+            arrow::bit_util::GetBit(reinterpret_cast<const uint8_t*>(value), static_cast<int64_t>(i))));
+      }
+      value += format_.validity_bytes();
+      size -= format_.validity_bytes();
+    }
+    return bytes_.Append(value, static_cast<int64_t>(size));
+  }
+  Result<std::shared_ptr<arrow::Array>> Finish(const std::shared_ptr<arrow::DataType>& type) {
+    const int64_t count = validity_.length();
+    const int64_t null_count = validity_.false_count();
+    std::shared_ptr<arrow::Buffer> validity;
+    if (null_count > 0) {
+      ARROW_ASSIGN_OR_RAISE(validity, validity_.Finish());
+    }
+    ARROW_ASSIGN_OR_RAISE(auto bytes, format_.bools() ? bools_.Finish() : bytes_.Finish());
+    if (format_.variable()) return MakeBinary(type, offsets_, bytes, validity, null_count, pool_);
+    if (type->id() != arrow::Type::FIXED_SIZE_LIST) {
+      return arrow::MakeArray(arrow::ArrayData::Make(type, count, {validity, bytes}, null_count));
+    }
+    std::shared_ptr<arrow::Buffer> item_validity;
+    if (format_.validity_bytes() > 0) {
+      ARROW_ASSIGN_OR_RAISE(item_validity, item_validity_.Finish());
+    }
+    const auto items = arrow::ArrayData::Make(type->field(0)->type(), count * static_cast<int64_t>(format_.dimension()),
+                                              {item_validity, bytes});
+    return arrow::MakeArray(arrow::ArrayData::Make(type, count, {validity}, {items}, null_count));
+  }
+
+ private:
+  const ValueFormat format_;
+  arrow::MemoryPool* const pool_;
+  arrow::BufferBuilder bytes_;
+  arrow::TypedBufferBuilder<bool> item_validity_;
+  arrow::TypedBufferBuilder<bool> validity_;
+  arrow::TypedBufferBuilder<bool> bools_;
+  std::vector<int64_t> offsets_ = {0};
+};
+
+// Before each value lie its levels, in as few bytes as hold them, and before a variable one its length, too. Where rows
+// are not all of one size a second buffer says where each begins.
+class FullZipPage : public PageDecoder {
+ public:
+  static Result<std::unique_ptr<PageDecoder>> Make(const PageSource& source, const PageInfo& page,
+                                                   const LayoutInfo& layout,
+                                                   const std::shared_ptr<arrow::DataType>& type);
+  Result<std::shared_ptr<arrow::Array>> Read(const Ranges& rows) override;
+
+ private:
+  FullZipPage(const PageSource& source, const PageInfo& page, Levels levels, const ValueFormat& format)
+      : source_(source), page_(page), levels_(std::move(levels)), format_(format) {}
+
+  bool indexed() const { return levels_.has_lists() || format_.variable(); }
+  uint64_t row_bytes() const { return level_bytes_ + format_.bytes(); }  // where all are of one size
+  Status ReadIndex();
+  uint64_t Start(uint64_t row) const {
+    uint64_t start = 0;
+    std::memcpy(&start, index_->data() + row * index_bytes_, index_bytes_);
+    return start;
+  }
+  Result<std::vector<io::ByteRange>> PlacesOf(const Ranges& rows);
+  Result<std::shared_ptr<arrow::Array>> ReadPlain(const Ranges& rows);
+  // The entries of so many rows.
+  Status Split(std::string_view bytes, uint64_t rows, Entries& entries, Values& values) const;
+
+  const PageSource source_;
+  const PageInfo page_;
+  const Levels levels_;
+  const ValueFormat format_;
+  uint32_t repetition_bits_ = 0;
+  uint32_t definition_bits_ = 0;
+  uint64_t level_bytes_ = 0;              // of an entry
+  std::shared_ptr<arrow::Buffer> index_;  // once it was needed
+  uint64_t index_bytes_ = 0;              // a number
+};
+
+Result<std::unique_ptr<PageDecoder>> FullZipPage::Make(const PageSource& source, const PageInfo& page,
+                                                       const LayoutInfo& layout,
+                                                       const std::shared_ptr<arrow::DataType>& type) {
+  const auto& [repetition_bits, definition_bits, bits_per_value, bits_per_offset, encoding] = *layout.full_zip;
+  ARROW_ASSIGN_OR_RAISE(auto levels, Levels::Make(layout.layers, type));
+  ARROW_ASSIGN_OR_RAISE(const auto format, ValueFormat::Make(encoding, levels.leaf()));
+  if (repetition_bits > 16 || definition_bits > 16) {
+    return Status::Invalid("expected levels of at most 16 bits, got ", std::to_string(repetition_bits), " and ",
+                           std::to_string(definition_bits));
+  }
+  if ((repetition_bits > 0) != levels.has_lists() || (definition_bits == 0 && levels.most_definition() > 0)) {
+    return Status::Invalid("expected levels for the layers, got ", std::to_string(repetition_bits), " and ",
+                           std::to_string(definition_bits), " bits");
+  }
+  if (format.variable() ? bits_per_offset != 8 * format.length_bytes() : bits_per_value != 8 * format.bytes()) {
+    return Status::Invalid("expected a value's bits, got ", std::to_string(bits_per_value), " or ",
+                           std::to_string(bits_per_offset));
+  }
+  auto made = std::unique_ptr<FullZipPage>(new FullZipPage(source, page, std::move(levels), format));
+  made->repetition_bits_ = static_cast<uint32_t>(repetition_bits);
+  made->definition_bits_ = static_cast<uint32_t>(definition_bits);
+  const uint64_t level_bits = repetition_bits + definition_bits;
+  made->level_bytes_ = level_bits == 0 ? 0 : level_bits <= 8 ? 1 : level_bits <= 16 ? 2 : 4;
+  if (page.buffers.size() < (made->indexed() ? 2 : 1)) {
+    return Status::Invalid("expected 1 or 2 buffers, got ", std::to_string(page.buffers.size()));
+  }
+  if (!made->indexed() && page.rows > page.buffers[0].length / made->row_bytes()) {
+    return Status::Invalid("expected ", std::to_string(page.rows), " rows of ", std::to_string(made->row_bytes()),
+                           " bytes, got ", std::to_string(page.buffers[0].length), " bytes");
+  }
+  if (made->indexed()) {
+    const uint64_t bytes = page.buffers[1].length;
+    made->index_bytes_ = page.rows < bytes ? bytes / (page.rows + 1) : 0;
+    const uint64_t width = made->index_bytes_;
+    if ((width != 1 && width != 2 && width != 4 && width != 8) || width * (page.rows + 1) != bytes) {
+      return Status::Invalid("expected an index of ", std::to_string(page.rows), " rows and their end, got ",
+                             std::to_string(bytes), " bytes");
+    }
+  }
+  return made;
+}
+
+Status FullZipPage::ReadIndex() {
+  if (index_) return Status::OK();
+  ARROW_ASSIGN_OR_RAISE(const auto read, io::ReadRanges(*source_.file, {&page_.buffers[1], 1}, source_.pool));
+  index_ = read[0];
+  return Status::OK();
+}
+
+Result<std::vector<io::ByteRange>> FullZipPage::PlacesOf(const Ranges& rows) {
+  std::vector<io::ByteRange> places;
+  const uint64_t first = page_.buffers[0].offset;
+  if (indexed()) ARROW_RETURN_NOT_OK(ReadIndex());
+  for (const Range& range : rows) {
+    const uint64_t start = indexed() ? Start(range.first) : range.first * row_bytes();
+    const uint64_t end = indexed() ? Start(range.end()) : range.end() * row_bytes();
+    const uint64_t before = places.empty() ? first : places.back().offset + places.back().length;
+    if (first + start < before || start > end || end > page_.buffers[0].length) {
+      return Status::Invalid("expected rows in ", std::to_string(page_.buffers[0].length), " bytes, got ",
+                             std::to_string(start), " to ", std::to_string(end));
+    }
+    places.push_back({first + start, end - start});
+  }
+  return places;
+}
+
+// Of values of one size without levels.
+Result<std::shared_ptr<arrow::Array>> FullZipPage::ReadPlain(const Ranges& rows) {
+  ARROW_ASSIGN_OR_RAISE(const auto flat, FixedWidth::Make(page_.buffers[0], 8 * format_.bytes(), page_.rows));
+  std::vector<io::ByteRange> reads;
+  flat.Request(rows, reads);
+  ARROW_ASSIGN_OR_RAISE(const auto read, io::ReadRanges(*source_.file, reads, source_.pool));
+  ARROW_ASSIGN_OR_RAISE(auto values, flat.Take(rows, read.data(), source_.pool));
+  const auto count = static_cast<int64_t>(CountOf(rows));
+  const auto& type = levels_.leaf();
+  std::shared_ptr<arrow::Array> leaf;
+  if (type->id() != arrow::Type::FIXED_SIZE_LIST) {
+    leaf = arrow::MakeArray(arrow::ArrayData::Make(type, count, {nullptr, values}, 0));
+  } else {
+    const auto items = arrow::ArrayData::Make(type->field(0)->type(), count * static_cast<int64_t>(format_.dimension()),
+                                              {nullptr, values}, 0);
+    leaf = arrow::MakeArray(arrow::ArrayData::Make(type, count, {nullptr}, {items}, 0));
+  }
+  return levels_.Assemble({}, std::move(leaf), static_cast<uint64_t>(count), source_.pool);
+}
+
+Result<std::shared_ptr<arrow::Array>> FullZipPage::Read(const Ranges& rows) {
+  if (!indexed() && level_bytes_ == 0 && format_.validity_bytes() == 0 && !format_.bools()) return ReadPlain(rows);
+  ARROW_ASSIGN_OR_RAISE(const auto places, PlacesOf(rows));
+  ARROW_ASSIGN_OR_RAISE(const auto read, io::ReadRanges(*source_.file, places, source_.pool));
+  Entries entries;
+  Values values(format_, source_.pool);
+  uint64_t bytes = 0;
+  for (const auto& buffer : read) bytes += static_cast<uint64_t>(buffer->size());
+  ARROW_RETURN_NOT_OK(values.Reserve(bytes));
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const std::string_view piece(reinterpret_cast<const char*>(read[i]->data()), static_cast<size_t>(read[i]->size()));
+    ARROW_RETURN_NOT_OK(Split(piece, rows[i].count, entries, values));
+  }
+  ARROW_ASSIGN_OR_RAISE(auto leaf, values.Finish(levels_.leaf()));
+  return levels_.Assemble(std::move(entries), std::move(leaf), CountOf(rows), source_.pool);
+}
+
+Status FullZipPage::Split(std::string_view bytes, uint64_t rows, Entries& entries, Values& values) const {
+  const auto short_of = [&](uint64_t size) {
+    return Status::Invalid("expected ", std::to_string(size), " bytes of an entry, got ", std::to_string(bytes.size()));
+  };
+  uint64_t begun = 0;
+  while (!bytes.empty()) {
+    if (bytes.size() < level_bytes_) return short_of(level_bytes_);
+    uint32_t word = 0;
+    std::memcpy(&word, bytes.data(), level_bytes_);
+    bytes.remove_prefix(level_bytes_);
+    const auto definition = word & ((1u << definition_bits_) - 1);
+    const uint32_t repetition = word >> definition_bits_;
+    if (definition > levels_.most_definition() || repetition > levels_.most_repetition()) {
+      return Status::Invalid("expected levels of at most ", std::to_string(levels_.most_repetition()), " and ",
+                             std::to_string(levels_.most_definition()), ", got ", std::to_string(repetition), " and ",
+                             std::to_string(definition));
+    }
+    begun += repetition == levels_.most_repetition() ? 1 : 0;
+    if (begun == 0) return Status::Invalid("expected a row to begin");
+    if (levels_.has_lists()) entries.repetition.push_back(static_cast<uint16_t>(repetition));
+    if (definition_bits_ > 0) entries.definition.push_back(static_cast<uint16_t>(definition));
+    if (!levels_.visible(static_cast<uint16_t>(definition))) continue;
+    uint64_t size = format_.bytes();
+    if (format_.variable() && definition == 0) {
+      if (bytes.size() < format_.length_bytes()) return short_of(format_.length_bytes());
+      std::memcpy(&size, bytes.data(), format_.length_bytes());
+      bytes.remove_prefix(format_.length_bytes());
+    }
+    if (bytes.size() < size) return short_of(size);
+    ARROW_RETURN_NOT_OK(values.Add(bytes.data(), size, definition == 0));
+    bytes.remove_prefix(size);
+  }
+  if (begun == rows) return Status::OK();
+  return Status::Invalid("expected ", std::to_string(rows), " rows, got ", std::to_string(begun));
+}
+
+// All values are the same, or null.
+class ConstantPage : public PageDecoder {
+ public:
+  static Result<std::unique_ptr<PageDecoder>> Make(const PageSource& source, const PageInfo& page,
+                                                   const LayoutInfo& layout,
+                                                   const std::shared_ptr<arrow::DataType>& type);
+  Result<std::shared_ptr<arrow::Array>> Read(const Ranges& rows) override;
+
+ private:
+  ConstantPage(const PageSource& source, const PageInfo& page, Levels levels)
+      : source_(source), page_(page), levels_(std::move(levels)) {}
+
+  Status ReadLevels();
+  Result<std::shared_ptr<arrow::Array>> Leaf(const std::vector<uint16_t>& definition, uint64_t visible) const;
+
+  const PageSource source_;
+  const PageInfo page_;
+  const Levels levels_;
+  std::optional<std::string> value_;
+  // Of all rows, once they were needed.
+  bool read_ = false;
+  Entries entries_;
+  std::vector<size_t> starts_;  // of each row among the entries, and the end; empty: one a row
+};
+
+Result<std::unique_ptr<PageDecoder>> ConstantPage::Make(const PageSource& source, const PageInfo& page,
+                                                        const LayoutInfo& layout,
+                                                        const std::shared_ptr<arrow::DataType>& type) {
+  const auto& value = layout.constant.value;
+  ARROW_ASSIGN_OR_RAISE(auto levels, Levels::Make(layout.layers, type));
+  auto made = std::unique_ptr<ConstantPage>(new ConstantPage(source, page, std::move(levels)));
+  if (!page.buffers.empty() && page.buffers.size() != 2) {
+    return Status::NotImplemented("a constant with a buffer of its own");
+  }
+  const auto& leaf = *made->levels_.leaf();
+  if (value && (leaf.num_fields() > 0 || WidthOf(leaf) == 0 || (WidthOf(leaf) + 7) / 8 != value->size())) {
+    return Status::Invalid("expected a value of ", leaf.ToString(), ", got ", std::to_string(value->size()), " bytes");
+  }
+  made->value_ = value;
+  return made;
+}
+
+Status ConstantPage::ReadLevels() {
+  if (std::exchange(read_, true)) return Status::OK();
+  if (!page_.buffers.empty()) {
+    ARROW_ASSIGN_OR_RAISE(const auto read, io::ReadRanges(*source_.file, page_.buffers, source_.pool));
+    const auto take = [&](const arrow::Buffer& buffer, uint16_t most, std::vector<uint16_t>& to) -> Status {
+      to.resize(static_cast<size_t>(buffer.size()) / sizeof(uint16_t));
+      std::memcpy(to.data(), buffer.data(), to.size() * sizeof(uint16_t));
+      if (std::all_of(to.begin(), to.end(), [&](uint16_t level) { return level <= most; })) return Status::OK();
+      return Status::Invalid("expected levels of at most ", std::to_string(most));
+    };
+    ARROW_RETURN_NOT_OK(take(*read[0], levels_.most_repetition(), entries_.repetition));
+    ARROW_RETURN_NOT_OK(take(*read[1], levels_.most_definition(), entries_.definition));
+  }
+  uint64_t begun = page_.rows;
+  const size_t count = entries_.definition.size();
+  if (levels_.has_lists()) {
+    for (size_t i = 0; i < entries_.repetition.size(); ++i) {
+      if (entries_.repetition[i] == levels_.most_repetition()) starts_.push_back(i);
+    }
+    begun = starts_.size();
+    starts_.push_back(entries_.repetition.size());
+  }
+  const size_t entries = levels_.has_lists() ? entries_.repetition.size() : page_.rows;
+  if (begun == page_.rows && (count == 0 || count == entries) && (starts_.empty() || starts_[0] == 0) &&
+      levels_.has_lists() == !entries_.repetition.empty()) {
+    return Status::OK();
+  }
+  return Status::Invalid("expected levels of ", std::to_string(page_.rows), " rows, got those of ",
+                         std::to_string(begun));
+}
+
+Result<std::shared_ptr<arrow::Array>> ConstantPage::Leaf(const std::vector<uint16_t>& definition,
+                                                         uint64_t visible) const {
+  const auto& type = levels_.leaf();
+  if (!value_) return Nulls(type, visible, source_.pool);
+  const uint64_t width = WidthOf(*type);
+  ARROW_RETURN_NOT_OK(CheckSize(visible, width));
+  ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> values,
+                        arrow::AllocateBuffer(static_cast<int64_t>((visible * width + 7) / 8), source_.pool));
+  if (width == 1) {
+    std::memset(values->mutable_data(), ((*value_)[0] & 1) != 0 ? 0xFF : 0, static_cast<size_t>(values->size()));
+  } else {
+    for (uint64_t i = 0; i < visible; ++i) {
+      std::memcpy(values->mutable_data() + i * value_->size(), value_->data(), value_->size());
+    }
+  }
+  arrow::TypedBufferBuilder<bool> validity(source_.pool);
+  for (const uint16_t level : definition) {
+    if (levels_.visible(level)) ARROW_RETURN_NOT_OK(validity.Append(level == 0));
+  }
+  const int64_t null_count = validity.false_count();
+  std::shared_ptr<arrow::Buffer> bits;
+  if (null_count > 0) {
+    ARROW_ASSIGN_OR_RAISE(bits, validity.Finish());
+  }
+  return arrow::MakeArray(arrow::ArrayData::Make(type, static_cast<int64_t>(visible), {bits, values}, null_count));
+}
+
+Result<std::shared_ptr<arrow::Array>> ConstantPage::Read(const Ranges& rows) {
+  ARROW_RETURN_NOT_OK(ReadLevels());
+  Entries entries;
+  uint64_t count = 0;
+  for (const Range& range : rows) {
+    const size_t first = starts_.empty() ? range.first : starts_[range.first];
+    const size_t last = starts_.empty() ? range.end() : starts_[range.end()];
+    const auto copy = [&](const std::vector<uint16_t>& from, std::vector<uint16_t>& to) {
+      if (!from.empty())
+        to.insert(to.end(), from.begin() + static_cast<ptrdiff_t>(first), from.begin() + static_cast<ptrdiff_t>(last));
+    };
+    copy(entries_.repetition, entries.repetition);
+    copy(entries_.definition, entries.definition);
+    count += last - first;
+  }
+  uint64_t visible = count;
+  if (!entries.definition.empty()) {
+    visible = static_cast<uint64_t>(std::count_if(entries.definition.begin(), entries.definition.end(),
+                                                  [&](uint16_t level) { return levels_.visible(level); }));
+  }
+  ARROW_ASSIGN_OR_RAISE(auto leaf, Leaf(entries.definition, visible));
+  return levels_.Assemble(std::move(entries), std::move(leaf), CountOf(rows), source_.pool);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<PageDecoder>> MakeLayoutPage(const PageSource& source, const PageInfo& page,
+                                                    const std::shared_ptr<arrow::DataType>& type) {
+  if (page.type_url != kPageLayout) return Status::NotImplemented("encoding ", page.type_url);
+  ARROW_ASSIGN_OR_RAISE(const LayoutInfo layout, ParsePageLayout(page.encoding));
+  return layout.full_zip ? FullZipPage::Make(source, page, layout, type)
+                         : ConstantPage::Make(source, page, layout, type);
+}
+
+}  // namespace pennon::lance_format

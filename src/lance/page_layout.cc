@@ -1,0 +1,191 @@
+#include "lance/page_layout.h"
+
+#include <utility>
+
+#include <protozero/pbf_builder.hpp>
+
+#include "lance/message.h"
+#include "lance/read_fields.h"
+
+namespace pennon::lance_format {
+namespace {
+
+using arrow::Result;
+using arrow::Status;
+
+// encodings_v2_1.proto.
+enum class PageLayoutTag : Tag { kConstant = 2, kFullZip = 3 };
+// Read as errors alone.
+constexpr std::pair<Tag, const char*> kOtherLayouts[] = {{1, "mini-block"}, {4, "blob"}, {5, "sparse"}};
+enum class FullZipTag : Tag {
+  kBitsRep = 1,
+  kBitsDef = 2,
+  kBitsPerValue = 3,
+  kBitsPerOffset = 4,
+  kItems = 5,
+  kVisibleItems = 6,
+  kValues = 7,
+  kLayers = 8,
+};
+enum class ConstantTag : Tag { kLayers = 5, kValue = 6, kRepetition = 7, kDefinition = 8 };
+enum class CompressiveTag : Tag { kFlat = 1, kVariable = 2, kFixedSizeList = 11 };
+constexpr std::pair<Tag, const char*> kOtherEncodings[] = {{3, "constant"},          {4, "out-of-line bitpacking"},
+                                                           {5, "inline bitpacking"}, {6, "fsst"},
+                                                           {7, "dictionary"},        {8, "rle"},
+                                                           {9, "byte stream split"}, {10, "general"},
+                                                           {12, "packed struct"},    {13, "packed struct"}};
+enum class FlatTag : Tag { kBitsPerValue = 1, kCompression = 2 };
+enum class VariableTag : Tag { kOffsets = 1, kCompression = 2 };
+enum class FixedSizeListTag : Tag { kItemsPerValue = 1, kValues = 2, kHasValidity = 3 };
+
+Status ParseValues(std::string_view message, ValueEncoding& values, bool inner = false) {
+  const OneOf encoding = TakeOneOf(message);
+  switch (CompressiveTag(encoding.tag)) {
+    case CompressiveTag::kFlat:
+      return ReadFields(
+          encoding.message,
+          [](Tag tag, std::string_view) {
+            return tag == Tag(FlatTag::kCompression) ? Status::NotImplemented("compression of a buffer") : Status::OK();
+          },
+          [&](Tag tag, uint64_t number) {
+            if (tag == Tag(FlatTag::kBitsPerValue)) values.bits = number;
+          });
+    case CompressiveTag::kVariable:
+      if (inner) break;
+      values.kind = ValueEncoding::Kind::kVariable;
+      return ReadFields(
+          encoding.message,
+          [&](Tag tag, std::string_view part) {
+            if (tag == Tag(VariableTag::kCompression)) return Status::NotImplemented("compression of a buffer");
+            return tag == Tag(VariableTag::kOffsets) ? ParseValues(part, values, true) : Status::OK();
+          },
+          kNoNumbers);
+    case CompressiveTag::kFixedSizeList:
+      if (inner) break;
+      values.kind = ValueEncoding::Kind::kFixedSizeList;
+      return ReadFields(
+          encoding.message,
+          [&](Tag tag, std::string_view part) {
+            return tag == Tag(FixedSizeListTag::kValues) ? ParseValues(part, values, true) : Status::OK();
+          },
+          [&](Tag tag, uint64_t number) {
+            if (tag == Tag(FixedSizeListTag::kItemsPerValue)) values.dimension = number;
+            if (tag == Tag(FixedSizeListTag::kHasValidity)) values.item_validity = number != 0;
+          });
+  }
+  for (const auto& [tag, name] : kOtherEncodings) {
+    if (tag == encoding.tag) return Status::NotImplemented("encoding ", name);
+  }
+  return Status::NotImplemented("encoding number ", std::to_string(encoding.tag), " in another");
+}
+
+// A repeated enum comes packed, or one by one.
+std::vector<uint64_t> ParseLayers(std::string_view message, Tag layers) {
+  std::vector<uint64_t> found;
+  ReadMessage(message, [&](protozero::pbf_reader& reader) {
+    if (reader.tag() != layers) return false;
+    if (reader.wire_type() == protozero::pbf_wire_type::varint) {
+      found.push_back(reader.get_uint64());
+      return true;
+    }
+    const auto packed = reader.get_packed_uint64();
+    found.insert(found.end(), packed.begin(), packed.end());
+    return true;
+  });
+  return found;
+}
+
+Status ParseFullZip(std::string_view message, FullZipInfo& info) {
+  return ReadFields(
+      message,
+      [&](Tag tag, std::string_view part) {
+        return tag == Tag(FullZipTag::kValues) ? ParseValues(part, info.values) : Status::OK();
+      },
+      [&](Tag tag, uint64_t number) {
+        if (tag == Tag(FullZipTag::kBitsRep)) info.repetition_bits = number;
+        if (tag == Tag(FullZipTag::kBitsDef)) info.definition_bits = number;
+        if (tag == Tag(FullZipTag::kBitsPerValue)) info.bits_per_value = number;
+        if (tag == Tag(FullZipTag::kBitsPerOffset)) info.bits_per_offset = number;
+      });
+}
+
+Status ParseConstant(std::string_view message, ConstantInfo& info) {
+  return ReadFields(
+      message,
+      [&](Tag tag, std::string_view part) -> Status {
+        if (tag == Tag(ConstantTag::kValue)) info.value = part;
+        if (tag != Tag(ConstantTag::kRepetition) && tag != Tag(ConstantTag::kDefinition)) return Status::OK();
+        ValueEncoding levels;
+        ARROW_RETURN_NOT_OK(ParseValues(part, levels));
+        if (levels.kind == ValueEncoding::Kind::kFlat && levels.bits == 16) return Status::OK();
+        return Status::NotImplemented("levels that are not of 16 bits each");
+      },
+      kNoNumbers);
+}
+
+}  // namespace
+
+std::string FullZipLayout(const FullZip& page) {
+  return Message<PageLayoutTag>([&](auto& layout) {
+    layout.add_message(PageLayoutTag::kFullZip, Message<FullZipTag>([&](auto& zip) {
+                         if (page.repetition_bits > 0) zip.add_uint32(FullZipTag::kBitsRep, page.repetition_bits);
+                         if (page.definition_bits > 0) zip.add_uint32(FullZipTag::kBitsDef, page.definition_bits);
+                         zip.add_uint32(page.variable ? FullZipTag::kBitsPerOffset : FullZipTag::kBitsPerValue,
+                                        page.bits);
+                         zip.add_uint32(FullZipTag::kItems, page.items);
+                         zip.add_uint32(FullZipTag::kVisibleItems, page.visible_items);
+                         zip.add_message(FullZipTag::kValues, page.values);
+                         std::vector<int32_t> layers;
+                         for (const RepDefLayer layer : page.layers) layers.push_back(static_cast<int32_t>(layer));
+                         zip.add_packed_enum(FullZipTag::kLayers, layers.begin(), layers.end());
+                       }));
+  });
+}
+
+std::string FlatValues(uint64_t bits_per_value) {
+  return Message<CompressiveTag>([&](auto& values) {
+    values.add_message(CompressiveTag::kFlat,
+                       Message<FlatTag>([&](auto& flat) { flat.add_uint64(FlatTag::kBitsPerValue, bits_per_value); }));
+  });
+}
+
+std::string VariableValues(uint64_t bits_per_length) {
+  return Message<CompressiveTag>([&](auto& values) {
+    values.add_message(CompressiveTag::kVariable, Message<VariableTag>([&](auto& variable) {
+                         variable.add_message(VariableTag::kOffsets, FlatValues(bits_per_length));
+                       }));
+  });
+}
+
+std::string ListValues(uint64_t dimension, bool validity, const std::string& items) {
+  return Message<CompressiveTag>([&](auto& values) {
+    values.add_message(CompressiveTag::kFixedSizeList, Message<FixedSizeListTag>([&](auto& list) {
+                         list.add_uint64(FixedSizeListTag::kItemsPerValue, dimension);
+                         list.add_message(FixedSizeListTag::kValues, items);
+                         if (validity) list.add_bool(FixedSizeListTag::kHasValidity, true);
+                       }));
+  });
+}
+
+Result<LayoutInfo> ParsePageLayout(std::string_view message) {
+  return Parsed("layout", [&]() -> Result<LayoutInfo> {
+    const OneOf layout = TakeOneOf(message);
+    LayoutInfo info;
+    switch (PageLayoutTag(layout.tag)) {
+      case PageLayoutTag::kConstant:
+        info.layers = ParseLayers(layout.message, Tag(ConstantTag::kLayers));
+        ARROW_RETURN_NOT_OK(ParseConstant(layout.message, info.constant));
+        return info;
+      case PageLayoutTag::kFullZip:
+        info.layers = ParseLayers(layout.message, Tag(FullZipTag::kLayers));
+        ARROW_RETURN_NOT_OK(ParseFullZip(layout.message, info.full_zip.emplace()));
+        return info;
+    }
+    for (const auto& [tag, name] : kOtherLayouts) {
+      if (tag == layout.tag) return Status::NotImplemented("layout ", name);
+    }
+    return Status::NotImplemented("layout number ", std::to_string(layout.tag), " of PageLayout");
+  });
+}
+
+}  // namespace pennon::lance_format

@@ -1,0 +1,318 @@
+#include "lance/table_reader.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include <arrow/array/builder_primitive.h>
+#include <arrow/array/concatenate.h>
+#include <arrow/array/util.h>
+#include <arrow/builder.h>
+
+#include "lance/file_reader.h"
+
+namespace pennon::lance_format {
+namespace {
+
+using arrow::Result;
+using arrow::Status;
+using ArrayPtr = std::shared_ptr<arrow::Array>;
+
+constexpr uint64_t kBatchBytes = 16 << 20;
+constexpr char kRowId[] = "_rowid";
+
+// Of the array's elements those at these places.
+Result<ArrayPtr> Reorder(const ArrayPtr& array, const std::vector<int64_t>& places, arrow::MemoryPool* pool) {
+  ARROW_ASSIGN_OR_RAISE(const auto builder, arrow::MakeBuilder(array->type(), pool));
+  ARROW_RETURN_NOT_OK(builder->Reserve(static_cast<int64_t>(places.size())));
+  const arrow::ArraySpan span(*array->data());
+  for (size_t i = 0; i < places.size();) {
+    size_t end = i + 1;  // of a run
+    while (end < places.size() && places[end] == places[end - 1] + 1) ++end;
+    ARROW_RETURN_NOT_OK(builder->AppendArraySlice(span, places[i], static_cast<int64_t>(end - i)));
+    i = end;
+  }
+  return builder->Finish();
+}
+
+}  // namespace
+
+struct TableReader::State {
+  io::FileSystem& files;
+  const std::string directory;
+  const Manifest manifest;
+  const std::shared_ptr<arrow::Schema> schema;
+  arrow::MemoryPool* const pool;
+  std::map<int32_t, std::vector<int32_t>> children;  // of fields, by id
+
+  Result<std::shared_ptr<arrow::Schema>> Project(const std::vector<std::string>& columns) const;
+  // The field of a column and all below.
+  std::vector<int32_t> FieldsOf(const std::string& column) const;
+};
+
+Result<std::shared_ptr<arrow::Schema>> TableReader::State::Project(const std::vector<std::string>& columns) const {
+  if (columns.empty()) return schema;
+  arrow::FieldVector fields;
+  for (const std::string& name : columns) {
+    fields.push_back(schema->GetFieldByName(name));
+    if (fields.back()) continue;
+    std::string names;
+    for (const std::string& other : schema->field_names()) names += (names.empty() ? "" : ", ") + other;
+    return Status::Invalid(directory, ": no column '", name, "'; there are: ", names);
+  }
+  return arrow::schema(std::move(fields));
+}
+
+std::vector<int32_t> TableReader::State::FieldsOf(const std::string& column) const {
+  std::vector<int32_t> ids;
+  for (const Field& field : manifest.fields) {
+    if (field.parent == -1 && field.name == column) ids.push_back(field.id);
+  }
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (const auto below = children.find(ids[i]); below != children.end()) {
+      ids.insert(ids.end(), below->second.begin(), below->second.end());
+    }
+  }
+  return ids;
+}
+
+// A fragment's files and those of its columns that were needed.
+struct TableReader::OpenFragment {
+  OpenFragment(std::shared_ptr<const State> s, const Fragment& f)
+      : state(std::move(s)), fragment(f), files(f.files.size()) {}
+
+  // Null if the fragment is older than the column, which is null there.
+  Result<ColumnReader*> Reader(const arrow::Field& column);
+  Result<ArrayPtr> Read(const arrow::Field& column, const Ranges& rows);
+  // That a row of the column takes, about.
+  Result<uint64_t> BytesARow(const arrow::Field& column);
+  // Which file has it, and columns of that by field.
+  Result<std::shared_ptr<const FileReader>> FileOf(const std::string& column, ColumnsOfFields& columns);
+
+  const std::shared_ptr<const State> state;
+  const Fragment& fragment;
+  std::vector<std::shared_ptr<const FileReader>> files;
+  std::map<std::string, std::unique_ptr<ColumnReader>> readers;
+};
+
+Result<std::shared_ptr<const FileReader>> TableReader::OpenFragment::FileOf(const std::string& column,
+                                                                            ColumnsOfFields& columns) {
+  if (fragment.deletions) {
+    return Status::NotImplemented(state->directory, ": fragment ", std::to_string(fragment.id),
+                                  " has deleted rows, which are not read");
+  }
+  const std::vector<int32_t> ids = state->FieldsOf(column);
+  for (size_t i = 0; i < files.size(); ++i) {
+    const DataFile& file = fragment.files[i];
+    columns.clear();
+    for (size_t j = 0; j < std::min(file.field_ids.size(), file.columns.size()); ++j) {
+      const bool wanted = std::find(ids.begin(), ids.end(), file.field_ids[j]) != ids.end();
+      if (wanted && file.columns[j] >= 0) columns.emplace(file.field_ids[j], file.columns[j]);
+    }
+    if (columns.empty()) continue;
+    if (!files[i]) {
+      ARROW_ASSIGN_OR_RAISE(auto input, state->files.Open(state->directory + "/data/" + file.path));
+      ARROW_ASSIGN_OR_RAISE(files[i], FileReader::Open(std::move(input), state->pool));
+    }
+    if (files[i]->rows() != fragment.rows) {
+      return Status::Invalid(files[i]->path(), ": expected the fragment's ", std::to_string(fragment.rows),
+                             " rows, got ", std::to_string(files[i]->rows()));
+    }
+    return files[i];
+  }
+  return nullptr;
+}
+
+Result<ColumnReader*> TableReader::OpenFragment::Reader(const arrow::Field& column) {
+  const auto found = readers.find(column.name());
+  if (found != readers.end()) return found->second.get();
+  ColumnsOfFields columns;
+  ARROW_ASSIGN_OR_RAISE(const auto file, FileOf(column.name(), columns));
+  std::unique_ptr<ColumnReader> reader;
+  if (file) {
+    const int number = state->schema->GetFieldIndex(column.name());
+    if (number < 0) return Status::Invalid(state->directory, ": expected one column ", column.name(), ", got several");
+    ARROW_ASSIGN_OR_RAISE(reader, MakeColumnReader(file, state->manifest.fields, columns, *state->schema, number));
+  }
+  return (readers[column.name()] = std::move(reader)).get();
+}
+
+Result<ArrayPtr> TableReader::OpenFragment::Read(const arrow::Field& column, const Ranges& rows) {
+  ARROW_ASSIGN_OR_RAISE(auto* reader, Reader(column));
+  ARROW_ASSIGN_OR_RAISE(auto array,
+                        reader != nullptr ? reader->Read(rows) : Nulls(column.type(), CountOf(rows), state->pool));
+  if (!column.nullable() && array->null_count() > 0) {
+    return Status::Invalid(state->directory, ": column ", column.name(), ": expected no nulls, as its field says, got ",
+                           std::to_string(array->null_count()));
+  }
+  return array;
+}
+
+Result<uint64_t> TableReader::OpenFragment::BytesARow(const arrow::Field& column) {
+  ColumnsOfFields columns;
+  ARROW_ASSIGN_OR_RAISE(const auto file, FileOf(column.name(), columns));
+  uint64_t bytes = 0;
+  for (const auto& [field, place] : columns) {
+    if (!file || static_cast<size_t>(place) >= file->columns().size()) continue;
+    for (const PageInfo& page : file->columns()[static_cast<size_t>(place)]) {
+      for (const io::ByteRange& buffer : page.buffers) bytes += buffer.length;
+    }
+  }
+  // What takes no place in the file does in memory.
+  return std::max(bytes / std::max<uint64_t>(fragment.rows, 1), WidthOf(*column.type()) / 8);
+}
+
+// From file to file.
+class TableReader::Scanner : public arrow::RecordBatchReader {
+ public:
+  Scanner(std::shared_ptr<const State> state, std::shared_ptr<arrow::Schema> columns, const ScanSettings& settings)
+      : state_(std::move(state)), columns_(std::move(columns)), settings_(settings) {
+    arrow::FieldVector fields = columns_->fields();
+    if (settings.row_ids) fields.push_back(arrow::field(kRowId, arrow::uint64()));
+    schema_ = arrow::schema(std::move(fields));
+  }
+
+  std::shared_ptr<arrow::Schema> schema() const override { return schema_; }
+
+  Status ReadNext(std::shared_ptr<arrow::RecordBatch>* batch) override {
+    *batch = nullptr;
+    while (!open_ || row_ == open_->fragment.rows) {
+      if (next_ == state_->manifest.fragments.size()) return open_ = nullptr, Status::OK();
+      open_ = std::make_unique<OpenFragment>(state_, state_->manifest.fragments[next_++]);
+      row_ = 0;
+      uint64_t bytes = 1;
+      for (const auto& column : columns_->fields()) {
+        ARROW_ASSIGN_OR_RAISE(const uint64_t of_column, open_->BytesARow(*column));
+        bytes += of_column;
+      }
+      step_ = std::clamp(kBatchBytes / bytes, uint64_t{1}, static_cast<uint64_t>(settings_.batch_rows));
+    }
+    const Range rows{row_, std::min(step_, open_->fragment.rows - row_)};
+    arrow::ArrayVector arrays;
+    for (const auto& column : columns_->fields()) {
+      ARROW_ASSIGN_OR_RAISE(auto array, open_->Read(*column, {rows}));
+      arrays.push_back(std::move(array));
+    }
+    if (settings_.row_ids) {
+      arrow::UInt64Builder ids(state_->pool);
+      ARROW_RETURN_NOT_OK(ids.Reserve(static_cast<int64_t>(rows.count)));
+      for (uint64_t row = rows.first; row < rows.end(); ++row) ids.UnsafeAppend(open_->fragment.id << 32 | row);
+      ARROW_RETURN_NOT_OK(ids.Finish(&arrays.emplace_back()));
+    }
+    row_ = rows.end();
+    *batch = arrow::RecordBatch::Make(schema_, static_cast<int64_t>(rows.count), std::move(arrays));
+    return Status::OK();
+  }
+
+ private:
+  const std::shared_ptr<const State> state_;
+  const std::shared_ptr<arrow::Schema> columns_;
+  const ScanSettings settings_;
+  std::shared_ptr<arrow::Schema> schema_;
+  size_t next_ = 0;  // fragment
+  std::unique_ptr<OpenFragment> open_;
+  uint64_t row_ = 0;   // of it
+  uint64_t step_ = 0;  // rows a batch
+};
+
+TableReader::TableReader(io::FileSystem& files, std::string directory, Manifest manifest,
+                         std::shared_ptr<arrow::Schema> schema, arrow::MemoryPool* pool) {
+  std::map<int32_t, std::vector<int32_t>> children;
+  for (const Field& field : manifest.fields) children[field.parent].push_back(field.id);
+  state_ = std::make_shared<const State>(
+      State{files, std::move(directory), std::move(manifest), std::move(schema), pool, std::move(children)});
+}
+
+Result<std::shared_ptr<arrow::RecordBatchReader>> TableReader::Scan(const ScanSettings& settings) const {
+  if (settings.batch_rows < 1) {
+    return Status::Invalid("batch_rows: expected at least 1, got ", std::to_string(settings.batch_rows));
+  }
+  ARROW_ASSIGN_OR_RAISE(auto columns, state_->Project(settings.columns));
+  return std::make_shared<Scanner>(state_, std::move(columns), settings);
+}
+
+Result<std::shared_ptr<arrow::RecordBatch>> TableReader::Take(std::span<const uint64_t> row_ids,
+                                                              const std::vector<std::string>& columns) {
+  ARROW_ASSIGN_OR_RAISE(const auto schema, state_->Project(columns));
+  std::vector<uint64_t> wanted(row_ids.begin(), row_ids.end());
+  std::sort(wanted.begin(), wanted.end());
+  wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
+  std::vector<std::pair<OpenFragment*, Ranges>> pieces;
+  for (size_t i = 0; i < wanted.size();) {
+    const uint64_t id = wanted[i] >> 32;
+    auto& open = open_[id];
+    if (!open) {
+      const auto& fragments = state_->manifest.fragments;
+      const auto found = std::find_if(fragments.begin(), fragments.end(), [&](const auto& f) { return f.id == id; });
+      if (found == fragments.end()) {
+        open_.erase(id);
+        return Status::Invalid("row id ", std::to_string(wanted[i]), ": no fragment ", std::to_string(id));
+      }
+      open = std::make_shared<OpenFragment>(state_, *found);
+    }
+    Ranges rows;
+    for (; i < wanted.size() && wanted[i] >> 32 == id; ++i) {
+      const uint64_t row = wanted[i] & 0xFFFFFFFFu;
+      if (row >= open->fragment.rows) {
+        return Status::Invalid("row id ", std::to_string(wanted[i]), ": fragment ", std::to_string(id), " has ",
+                               std::to_string(open->fragment.rows), " rows");
+      }
+      if (!rows.empty() && rows.back().end() == row) {
+        ++rows.back().count;
+      } else {
+        rows.push_back({row, 1});
+      }
+    }
+    pieces.emplace_back(open.get(), std::move(rows));
+  }
+  const bool in_order = std::equal(wanted.begin(), wanted.end(), row_ids.begin(), row_ids.end());
+  std::vector<int64_t> places;
+  for (size_t i = 0; !in_order && i < row_ids.size(); ++i) {
+    places.push_back(std::lower_bound(wanted.begin(), wanted.end(), row_ids[i]) - wanted.begin());
+  }
+  arrow::ArrayVector arrays;
+  for (const auto& column : schema->fields()) {
+    arrow::ArrayVector parts;
+    for (const auto& [open, rows] : pieces) {
+      ARROW_ASSIGN_OR_RAISE(auto part, open->Read(*column, rows));
+      parts.push_back(std::move(part));
+    }
+    ArrayPtr array;
+    if (parts.empty()) {
+      ARROW_ASSIGN_OR_RAISE(array, arrow::MakeEmptyArray(column->type(), state_->pool));
+    } else if (parts.size() == 1) {
+      array = parts[0];
+    } else {
+      ARROW_ASSIGN_OR_RAISE(array, arrow::Concatenate(parts, state_->pool));
+    }
+    if (!in_order) {
+      ARROW_ASSIGN_OR_RAISE(array, Reorder(array, places, state_->pool));
+    }
+    arrays.push_back(std::move(array));
+  }
+  return arrow::RecordBatch::Make(schema, static_cast<int64_t>(row_ids.size()), std::move(arrays));
+}
+
+Result<std::vector<uint64_t>> TableReader::RowIdsAt(std::span<const uint64_t> positions) const {
+  const auto& fragments = state_->manifest.fragments;
+  std::vector<uint64_t> first = {0};
+  for (const Fragment& fragment : fragments) {
+    if (fragment.deletions) {
+      return Status::NotImplemented(state_->directory, ": fragment ", std::to_string(fragment.id),
+                                    " has deleted rows, which are not read");
+    }
+    first.push_back(first.back() + fragment.rows);
+  }
+  std::vector<uint64_t> ids;
+  for (const uint64_t position : positions) {
+    if (position >= first.back()) {
+      return Status::Invalid("position ", std::to_string(position), ": the table has ", std::to_string(first.back()),
+                             " rows");
+    }
+    const auto place = std::upper_bound(first.begin(), first.end(), position) - first.begin() - 1;
+    ids.push_back(fragments[static_cast<size_t>(place)].id << 32 | (position - first[static_cast<size_t>(place)]));
+  }
+  return ids;
+}
+
+}  // namespace pennon::lance_format

@@ -1,0 +1,502 @@
+// ctest: labels=contract-10,asan timeout=240
+// Tables written here and read again: all types, nulls, versions, in pieces of all sizes; what is read for it; and
+// files that are damaged.
+#include <algorithm>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include <arrow/api.h>
+#include <gtest/gtest.h>
+
+#include "lance/array_encoding.h"
+#include "lance/file_reader.h"
+#include "lance/little_endian.h"
+#include "lance/message.h"
+#include "lance/page_layout.h"
+#include "lance/table.h"
+#include "lance/table_reader.h"
+#include "support/arrays.h"
+#include "support/counting_file_system.h"
+#include "support/memory_file_system.h"
+#include "support/read_file.h"
+
+namespace pennon::lance_format {
+namespace {
+
+// Of some rows, in an order that a seed tells.
+std::shared_ptr<arrow::Array> Repeat(const std::shared_ptr<arrow::Array>& values, int64_t rows, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  const auto builder = arrow::MakeBuilder(values->type()).ValueOrDie();
+  const arrow::ArraySpan span(*values->data());
+  for (int64_t i = 0; i < rows; ++i) {
+    const auto place = static_cast<int64_t>(random() % static_cast<uint64_t>(values->length()));
+    EXPECT_TRUE(builder->AppendArraySlice(span, place, 1).ok());
+  }
+  return builder->Finish().ValueOrDie();
+}
+
+struct Sample {
+  std::shared_ptr<arrow::DataType> type;
+  std::string json;  // of values without nulls at the top
+  bool only_22 = false;
+};
+
+std::vector<Sample> Samples() {
+  using namespace arrow;
+  const auto point = struct_({field("x", int32()), field("s", utf8())});
+  return {
+      {boolean(), "[true, false]"},
+      {int8(), "[1, -2, 3]"},
+      {int16(), "[1, -2, 3]"},
+      {int32(), "[1, -2, 3]"},
+      {int64(), "[1, -2, 3]"},
+      {uint8(), "[1, 2, 3]"},
+      {uint16(), "[1, 2, 3]"},
+      {uint32(), "[1, 2, 3]"},
+      {uint64(), "[1, 2, 3]"},
+      {float16(), "[1, -2, 0.5]"},
+      {float32(), "[1.5, -2, 3]"},
+      {float64(), "[1.5, -2, 3]"},
+      {utf8(), R"(["", "ab", "a longer one", "é"])"},
+      {large_utf8(), R"(["", "ab", "a longer one"])"},
+      {binary(), R"(["", "ab", "a longer one"])"},
+      {large_binary(), R"(["", "ab", "a longer one"])"},
+      {fixed_size_binary(3), R"(["abc", "def"])"},
+      {date32(), "[1, 20000]"},
+      {date64(), "[0, 86400000]"},
+      {time32(TimeUnit::SECOND), "[1, 2]"},
+      {time64(TimeUnit::NANO), "[1, 2]"},
+      {timestamp(TimeUnit::MICRO), "[1, 2]"},
+      {timestamp(TimeUnit::NANO, "Europe/Paris"), "[1, 2]"},
+      {duration(TimeUnit::MILLI), "[1, 2]"},
+      {decimal128(10, 2), R"(["1.25", "-3.00"])"},
+      {fixed_size_list(float32(), 3), "[[1, 2, 3], [4, 5, 6]]"},
+      {fixed_size_list(uint8(), 9), "[[1, 2, 3, 4, 5, 6, 7, 8, 9], [9, 8, null, 6, 5, 4, 3, null, 1]]"},
+      {list(int32()), "[[1, 2, 3], [], [4], [null, 5]]"},
+      {large_list(float64()), "[[1, 2, 3], [], [4]]"},
+      {list(utf8()), R"([["a", null, "bc"], [], [""]])"},
+      {list(boolean()), "[[true, null], [], [false]]"},
+      {list(fixed_size_list(float16(), 2)), "[[[1, 2], null], [], [[3, 4]]]"},
+      {list(list(int16())), "[[[1], [], null, [2, null]], [], [[3, 4]], [null]]"},
+      {point, R"([{"x": 1, "s": "a"}, {"x": null, "s": null}, {"x": 3, "s": ""}])"},
+      {struct_({field("p", point), field("l", list(int8())), field("v", fixed_size_list(float32(), 2))}),
+       R"([{"p": {"x": 1, "s": "b"}, "l": [1, 2], "v": [1, 2]}, {"p": {"x": null, "s": "c"}, "l": null, "v": null}])"},
+      {struct_({field("p", point), field("l", list(utf8()))}),
+       R"([{"p": null, "l": ["q", null]}, {"p": {"x": 2, "s": null}, "l": []}])", true},
+      {list(point), R"([[{"x": 1, "s": "a"}, {"x": null, "s": "b"}], [], [{"x": 3, "s": null}]])"},
+      {list(struct_({field("l", list(point)), field("i", int64())})),
+       R"([[{"l": [{"x": 1, "s": "a"}, null], "i": 1}, null, {"l": [], "i": 2}], [], [{"l": null, "i": null}]])", true},
+  };
+}
+
+// A column of each sample without nulls, with some and of them alone.
+std::shared_ptr<arrow::RecordBatch> AllTypes(FileVersion version, int64_t rows) {
+  arrow::FieldVector fields;
+  arrow::ArrayVector columns;
+  uint64_t seed = 0;
+  const auto add = [&](const std::shared_ptr<arrow::Array>& values) {
+    columns.push_back(Repeat(values, rows, ++seed));
+    fields.push_back(arrow::field(std::string("c").append(std::to_string(seed)), values->type()));
+  };
+  for (const Sample& sample : Samples()) {
+    if (sample.only_22 && version == FileVersion::k2_0) continue;
+    const auto values = FromJson(sample.type, sample.json);
+    add(values);
+    // 2.0 has no null structs.
+    if (version == FileVersion::k2_0 && sample.type->id() == arrow::Type::STRUCT) continue;
+    const auto nulls = arrow::MakeArrayOfNull(sample.type, 1).ValueOrDie();
+    add(arrow::Concatenate({values, nulls}).ValueOrDie());
+    add(nulls);
+  }
+  return arrow::RecordBatch::Make(arrow::schema(fields), rows, columns);
+}
+
+struct Written {
+  io::MemoryFileSystem files;
+  std::unique_ptr<Table> table;
+
+  TableReader Read(arrow::MemoryPool* pool = arrow::default_memory_pool()) {
+    return TableReader(files, "t", table->manifest(), MakeSchema(table->manifest().fields).ValueOrDie(), pool);
+  }
+};
+
+std::unique_ptr<Written> Write(const std::shared_ptr<arrow::RecordBatch>& batch, FileVersion version,
+                               uint64_t rows_a_fragment = 1 << 20, int64_t page_bytes = 8 << 20) {
+  auto written = std::make_unique<Written>();
+  auto table = Table::Create(written->files, "t", batch->schema(),
+                             {.rows_a_fragment = rows_a_fragment, .pages = {.version = version, .budget = page_bytes}});
+  written->table = std::make_unique<Table>(std::move(table).ValueOrDie());
+  const auto status =
+      written->table->Append(*arrow::RecordBatchReader::Make({batch}, batch->schema()).ValueOrDie()).status();
+  EXPECT_TRUE(status.ok()) << status;
+  return written;
+}
+
+std::shared_ptr<arrow::Table> ReadAll(arrow::RecordBatchReader& reader) {
+  const auto table = reader.ToTable();
+  EXPECT_TRUE(table.ok()) << table.status();
+  return table.ok() ? (*table)->CombineChunks().ValueOrDie() : nullptr;
+}
+
+void ExpectSame(const arrow::Array& got, const arrow::Array& wanted, const std::string& what) {
+  const auto sound = got.ValidateFull();
+  EXPECT_TRUE(sound.ok()) << what << ": " << sound;
+  EXPECT_TRUE(got.Equals(wanted)) << what << " " << wanted.type()->ToString() << "\ngot " << got.ToString()
+                                  << "\nwanted " << wanted.ToString();
+}
+
+class Versions : public testing::TestWithParam<FileVersion> {};
+INSTANTIATE_TEST_SUITE_P(Read, Versions, testing::Values(FileVersion::k2_0, FileVersion::k2_2),
+                         [](const auto& info) { return info.param == FileVersion::k2_0 ? "v20" : "v22"; });
+
+TEST_P(Versions, AllTypesComeBack) {
+  constexpr int64_t kRows = 500;
+  const auto batch = AllTypes(GetParam(), kRows);
+  struct Sizes {
+    uint64_t fragment;
+    int64_t page;
+    int64_t batch;
+  };
+  for (const Sizes& sizes :
+       {Sizes{1 << 20, 8 << 20, 8192}, Sizes{170, 200, 8192}, Sizes{1 << 20, 300, 13}, Sizes{499, 1, 1}}) {
+    const auto written = Write(batch, GetParam(), sizes.fragment, sizes.page);
+    auto reader = written->Read();
+    const auto scan = reader.Scan({.batch_rows = sizes.batch, .row_ids = true}).ValueOrDie();
+    const auto read = ReadAll(*scan);
+    ASSERT_TRUE(read);
+    ASSERT_EQ(read->num_rows(), kRows);
+    std::vector<uint64_t> positions = {7, 7, 499, 0, 1, 2, 170, 169, 340, 3};
+    std::mt19937_64 random(1);
+    for (int i = 0; i < 50; ++i) positions.push_back(random() % kRows);
+    const auto ids = reader.RowIdsAt(positions).ValueOrDie();
+    const auto taken = reader.Take(ids, {});
+    ASSERT_TRUE(taken.ok()) << taken.status();
+    ASSERT_TRUE((*taken)->ValidateFull().ok());
+    std::sort(positions.begin(), positions.end());
+    positions.erase(std::unique(positions.begin(), positions.end()), positions.end());
+    const auto sorted = reader.Take(reader.RowIdsAt(positions).ValueOrDie(), {}).ValueOrDie();
+    for (int i = 0; i < batch->num_columns(); ++i) {
+      const std::string name = batch->column_name(i);
+      ExpectSame(*read->column(i)->chunk(0), *batch->column(i), name);
+      for (size_t j = 0; j < positions.size(); ++j) {
+        EXPECT_TRUE(sorted->column(i)->RangeEquals(*batch->column(i), static_cast<int64_t>(j),
+                                                   static_cast<int64_t>(j) + 1, static_cast<int64_t>(positions[j])))
+            << name << " at " << positions[j];
+      }
+      EXPECT_TRUE((*taken)->column(i)->RangeEquals(*batch->column(i), 1, 2, 7)) << name;
+      EXPECT_TRUE((*taken)->column(i)->RangeEquals(*batch->column(i), 2, 3, 499)) << name;
+      EXPECT_TRUE((*taken)->column(i)->RangeEquals(*batch->column(i), 3, 6, 0)) << name;
+    }
+    const auto& row_ids = static_cast<const arrow::UInt64Array&>(*read->GetColumnByName("_rowid")->chunk(0));
+    EXPECT_EQ(row_ids.Value(499), (499 / sizes.fragment) << 32 | 499 % sizes.fragment);
+  }
+}
+
+// A table of ids, texts and vectors of 1536 bytes.
+std::shared_ptr<arrow::RecordBatch> Documents(int64_t rows) {
+  arrow::Int64Builder ids;
+  arrow::StringBuilder texts;
+  arrow::FloatBuilder values;
+  for (int64_t i = 0; i < rows; ++i) {
+    EXPECT_TRUE(ids.Append(i).ok());
+    EXPECT_TRUE(texts.Append(std::string(static_cast<size_t>(50 + i % 40), 'x')).ok());
+    for (int d = 0; d < 384; ++d) EXPECT_TRUE(values.Append(static_cast<float>(i + d)).ok());
+  }
+  arrow::ArrayVector columns = {ids.Finish().ValueOrDie(), texts.Finish().ValueOrDie(),
+                                arrow::FixedSizeListArray::FromArrays(values.Finish().ValueOrDie(), 384).ValueOrDie()};
+  const auto schema = arrow::schema({arrow::field("id", arrow::int64()), arrow::field("text", arrow::utf8()),
+                                     arrow::field("vector", columns[2]->type())});
+  return arrow::RecordBatch::Make(schema, rows, columns);
+}
+
+// A column's reads for these rows, with what is known of the file at hand.
+std::vector<io::CountingFileSystem::Read> ReadsOf(io::CountingFileSystem& files, TableReader& reader,
+                                                  const char* column, const std::vector<uint64_t>& rows) {
+  EXPECT_TRUE(reader.Take(rows, {column}).ok());
+  files.TakeReads();
+  EXPECT_TRUE(reader.Take(rows, {column}).ok());
+  return files.TakeReads();
+}
+
+TEST(Reads, ATakeReadsTheBytesOfItsRows) {
+  constexpr uint64_t kRow = 1234;
+  constexpr uint64_t kText = 50 + kRow % 40;
+  for (const FileVersion version : {FileVersion::k2_0, FileVersion::k2_2}) {
+    const auto written = Write(Documents(2000), version);
+    io::CountingFileSystem files(written->files);
+    TableReader reader(files, "t", written->table->manifest(),
+                       MakeSchema(written->table->manifest().fields).ValueOrDie(), arrow::default_memory_pool());
+    auto reads = ReadsOf(files, reader, "id", {kRow});
+    ASSERT_EQ(reads.size(), 1);
+    EXPECT_EQ(reads[0].length, 8);
+    EXPECT_EQ(reads[0].offset % 64, 8 * kRow % 64);
+    reads = ReadsOf(files, reader, "vector", {kRow});
+    ASSERT_EQ(reads.size(), 1);
+    EXPECT_EQ(reads[0].length, 1536);
+    reads = ReadsOf(files, reader, "text", {kRow});
+    if (version == FileVersion::k2_0) {
+      ASSERT_EQ(reads.size(), 2);
+      EXPECT_EQ(reads[0].length, 16);  // where it begins and ends
+      EXPECT_EQ(reads[1].length, kText);
+    } else {
+      ASSERT_EQ(reads.size(), 1);
+      EXPECT_EQ(reads[0].length, 4 + kText);
+    }
+    // What is close is read together: vectors with two others between them, not with three.
+    EXPECT_EQ(ReadsOf(files, reader, "vector", {5, 8, 11}).size(), 1);
+    reads = ReadsOf(files, reader, "vector", {5, 9, 10, 20});
+    ASSERT_EQ(reads.size(), 3);
+    EXPECT_EQ(reads[1].length, 2 * 1536);
+    EXPECT_EQ(ReadsOf(files, reader, "id", {0, 100, 300, 500, 1999}).size(), 2);
+  }
+}
+
+TEST(Reads, AFileIsOpenedInOneRead) {
+  const auto written = Write(Documents(100), FileVersion::k2_2);
+  io::CountingFileSystem files(written->files);
+  const std::string path = "t/data/" + files.List("t/data").ValueOrDie()[0];
+  ASSERT_TRUE(FileReader::Open(files.Open(path).ValueOrDie(), arrow::default_memory_pool()).ok());
+  const auto reads = files.TakeReads();
+  ASSERT_EQ(reads.size(), 1);
+  EXPECT_EQ(reads[0].length, 4096);
+}
+
+TEST(Reads, AScanTakesMemoryForItsBatches) {
+  for (const FileVersion version : {FileVersion::k2_0, FileVersion::k2_2}) {
+    const auto written = Write(Documents(20000), version);
+    arrow::ProxyMemoryPool pool(arrow::default_memory_pool());
+    {
+      auto reader = written->Read(&pool);
+      const auto scan = reader.Scan({.batch_rows = 500}).ValueOrDie();
+      int64_t rows = 0;
+      for (auto batch = scan->Next().ValueOrDie(); batch; batch = scan->Next().ValueOrDie()) {
+        EXPECT_LE(batch->num_rows(), 500);
+        rows += batch->num_rows();
+      }
+      EXPECT_EQ(rows, 20000);
+      EXPECT_LT(pool.max_memory(), 6 * 500 * 1700);
+      // A batch is of at most 16 MiB or so, whatever is asked for.
+      const auto large = reader.Scan({.batch_rows = 1 << 30}).ValueOrDie()->Next().ValueOrDie();
+      EXPECT_LT(large->num_rows(), 11000);
+      EXPECT_GT(large->num_rows(), 5000);
+    }
+    EXPECT_EQ(pool.bytes_allocated(), 0);
+  }
+}
+
+// A file made by hand.
+struct MadePage {
+  std::vector<std::string> buffers;  // hex
+  uint64_t rows;
+  std::string encoding;  // hex, an ArrayEncoding or a PageLayout
+};
+
+std::string FromHex(const std::string& hex) {
+  std::string bytes;
+  for (size_t i = 0; i < hex.size(); i += 2) bytes += static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16));
+  return bytes;
+}
+
+std::string MakeFile(const std::shared_ptr<arrow::DataType>& type, const std::vector<MadePage>& pages, uint64_t rows,
+                     bool v20 = false) {
+  enum class AnyTag : Tag { kOne = 1, kTwo = 2, kThree = 3, kFour = 4 };
+  using enum AnyTag;
+  std::string file;
+  std::string column;
+  for (const MadePage& page : pages) {
+    std::vector<uint64_t> offsets;
+    std::vector<uint64_t> sizes;
+    for (const std::string& buffer : page.buffers) {
+      offsets.push_back(file.size());
+      file += FromHex(buffer);
+      sizes.push_back(file.size() - offsets.back());
+    }
+    const std::string any = Any(v20 ? kArrayEncoding : kPageLayout, FromHex(page.encoding));
+    const std::string direct = Message<AnyTag>([&](auto& message) { message.add_bytes(kOne, any); });
+    const std::string encoding = Message<AnyTag>([&](auto& message) { message.add_message(kTwo, direct); });
+    column += Message<AnyTag>([&](auto& columns) {
+      columns.add_message(kTwo, Message<AnyTag>([&](auto& message) {
+                            message.add_packed_uint64(kOne, offsets.begin(), offsets.end());
+                            message.add_packed_uint64(kTwo, sizes.begin(), sizes.end());
+                            message.add_uint64(kThree, page.rows);
+                            message.add_message(kFour, encoding);
+                          }));
+    });
+  }
+  const std::string schema = Message<AnyTag>([&](auto& message) {
+    for (const Field& field : MakeFields(*arrow::schema({arrow::field("c", type)})).ValueOrDie()) {
+      message.add_message(kOne, ToMessage(field));
+    }
+  });
+  const std::string descriptor = Message<AnyTag>([&](auto& message) {
+    message.add_message(kOne, schema);
+    message.add_uint64(kTwo, rows);
+  });
+  const uint64_t schema_at = file.size();
+  file += descriptor;
+  const uint64_t column_at = file.size();
+  file += column;
+  const uint64_t places_at = file.size();
+  Put(file, column_at);
+  Put(file, uint64_t{column.size()});
+  Put(file, schema_at);
+  Put(file, uint64_t{descriptor.size()});
+  Put(file, column_at);
+  Put(file, places_at);
+  Put(file, places_at + 16);
+  Put(file, uint32_t{1});
+  Put(file, uint32_t{1});
+  Put(file, uint16_t{static_cast<uint16_t>(v20 ? 0 : 2)});
+  Put(file, uint16_t{static_cast<uint16_t>(v20 ? 3 : 2)});
+  return file + "LANC";
+}
+
+arrow::Result<std::shared_ptr<arrow::Array>> ReadMade(const std::shared_ptr<arrow::DataType>& type,
+                                                      const std::vector<MadePage>& pages, uint64_t rows,
+                                                      bool v20 = false, uint64_t most = 100) {
+  std::shared_ptr<arrow::Array> read;
+  ARROW_RETURN_NOT_OK(ReadFile(std::make_unique<io::MemoryFile>("made", MakeFile(type, pages, rows, v20)), most, 1,
+                               [&](const arrow::Array& array, const Range&) { read = array.Slice(0); }));
+  return read;
+}
+
+void ExpectMade(const std::shared_ptr<arrow::DataType>& type, const std::vector<MadePage>& pages,
+                const std::string& json, bool v20 = false) {
+  const auto wanted = FromJson(type, json);
+  const auto read = ReadMade(type, pages, static_cast<uint64_t>(wanted->length()), v20);
+  ASSERT_TRUE(read.ok()) << read.status();
+  ExpectSame(**read, *wanted, json);
+}
+
+// Bytes that pylance 14 accepts, or writes.
+TEST(Pages, OfLance) {
+  using namespace arrow;
+  ExpectMade(int64(), {{{"010000000000000002000000000000000300000000000000"}, 3, "1a0f1840280330033a040a020840420101"}},
+             "[1, 2, 3]");
+  ExpectMade(utf8(), {{{"0200000061620100000063", "00060b"}, 2, "1a132020280230023a0812060a040a020820420101"}},
+             R"(["ab", "c"])");
+  ExpectMade(list(uint32()),
+             {{{"020500000000060000000302"
+                "07000000",
+                "000a0b10"},
+               3,
+               "1a14080110011820280430033a040a02082042020105"}},
+             "[[5, 6], [], [7]]");
+  ExpectMade(int64(), {{{"01000000000000000200000000000000"}, 2, "120a0a080a060a0408401200"}}, "[1, 2]", true);
+  ExpectMade(
+      utf8(),
+      {{{"02000000000000000300000000000000", "616263"}, 2, "321a0a0c120a0a080a060a040840120012080a060808120208011804"}},
+      R"(["ab", "c"])", true);
+  // Constants: nulls, with levels in 16 bits each; and a number.
+  ExpectMade(int32(), {{{}, 3, "12032a0103"}}, "[null, null, null]");
+  ExpectMade(list(float32()), {{{"010001000100", "020001000200"}, 3, "12042a020106"}}, "[[], null, []]");
+  ExpectMade(list(float32()), {{{"0100010001000000", "0100020001000100"}, 3, "12042a020304"}},
+             "[[null], null, [null, null]]");
+  ExpectMade(int32(),
+             {{{},
+               3,
+               "12092a010132"
+               "0407000000"}},
+             "[7, 7, 7]");
+}
+
+TEST(Pages, WhatIsNotKnownIsNamed) {
+  const auto expect = [](const std::shared_ptr<arrow::DataType>& type, const MadePage& page, const char* what,
+                         bool v20 = false) {
+    const auto status = ReadMade(type, {page}, page.rows, v20).status();
+    EXPECT_TRUE(status.IsNotImplemented()) << status;
+    EXPECT_NE(status.message().find(std::string("made: column c: ") + what), std::string::npos) << status;
+  };
+  expect(arrow::int64(), {{"00"}, 1, "0a00"}, "layout mini-block");
+  expect(arrow::int64(), {{"00"}, 1, "2200"}, "layout blob");
+  expect(arrow::int64(), {{"00"}, 1, "9a0600"}, "layout number 99 of PageLayout");
+  // Full-zip of fsst, rle.
+  expect(arrow::utf8(), {{"00", "0000"}, 1, "1a0920203a023200420101"}, "encoding fsst");
+  expect(arrow::int64(), {{"00"}, 1, "1a0918403a024200420101"}, "encoding rle");
+  expect(arrow::utf8(), {{"00"}, 1, "3a00"}, "encoding dictionary", true);
+  expect(arrow::int64(), {{"00"}, 1, "5200"}, "encoding bitpacked", true);
+  // Flat, compressed with zstd.
+  expect(arrow::int64(), {{"00"}, 1, "0a0c084012001a060a047a737464"}, "compression zstd", true);
+}
+
+TEST(Pages, RowsThatAreNotThereTakeNoMemory) {
+  constexpr uint64_t kMany = uint64_t{1} << 60;
+  arrow::ProxyMemoryPool pool(arrow::default_memory_pool());
+  const auto expect = [&](const std::shared_ptr<arrow::DataType>& type, const MadePage& page, bool v20) {
+    const auto status = ReadMade(type, {page}, kMany, v20).status();
+    EXPECT_TRUE(status.IsInvalid()) << status;
+  };
+  for (const bool v20 : {false, true}) {
+    expect(arrow::int64(),
+           {{"0100000000000000"}, kMany, v20 ? "120a0a080a060a0408401200" : "1a0f1840280330033a040a020840420101"}, v20);
+    expect(arrow::utf8(),
+           {{"0000000000000000", "00"},
+            kMany,
+            v20 ? "321a0a0c120a0a080a060a040840120012080a060808120208011804"
+                : "1a132020280230023a0812060a040a020820420101"},
+           v20);
+  }
+  // Nulls take no place in a file: a batch of them is what a batch is.
+  EXPECT_EQ((*ReadMade(arrow::int64(), {{{}, kMany, "12032a0103"}}, kMany))->length(), 100);
+  const auto wide = arrow::fixed_size_list(arrow::int64(), 1 << 30);
+  EXPECT_TRUE(ReadMade(wide, {{{}, kMany, "12032a0103"}}, kMany).status().IsCapacityError());
+  EXPECT_TRUE(ReadMade(wide, {{{}, kMany, "12021a00"}}, kMany, true).status().IsCapacityError());
+  EXPECT_EQ(pool.bytes_allocated(), 0);
+}
+
+// Files of a few rows with all that a file may have.
+std::string SmallFile(FileVersion version) {
+  const auto point = arrow::struct_({arrow::field("x", arrow::int32()), arrow::field("s", arrow::utf8())});
+  const arrow::ArrayVector columns = {
+      FromJson(arrow::int64(), "[1, null, 3]"),
+      FromJson(arrow::boolean(), "[true, false, null]"),
+      FromJson(arrow::utf8(), R"(["ab", null, "c"])"),
+      FromJson(arrow::list(arrow::utf8()), R"([["a", null], [], ["bc"]])"),
+      FromJson(arrow::fixed_size_list(arrow::uint8(), 2), "[[1, null], [2, 3], null]"),
+      FromJson(arrow::list(point), R"([[{"x": 1, "s": "y"}], null, []])"),
+  };
+  arrow::FieldVector fields;
+  for (const auto& column : columns) {
+    fields.push_back(arrow::field(std::string(1, static_cast<char>('a' + fields.size())), column->type()));
+  }
+  const auto written = Write(arrow::RecordBatch::Make(arrow::schema(fields), 3, columns), version);
+  const auto names = written->files.List("t/data").ValueOrDie();
+  return written->files.Read("t/data/" + names[0]).ValueOrDie();
+}
+
+// Errors name the file; what is read in spite of them is sound.
+bool Survives(const std::string& bytes) {
+  const auto status = ReadFile(std::make_unique<io::MemoryFile>("damaged", bytes), 5, 2,
+                               [](const arrow::Array& array, const Range& rows) {
+                                 EXPECT_EQ(array.length(), static_cast<int64_t>(rows.count));
+                                 const auto sound = array.ValidateFull();
+                                 EXPECT_TRUE(sound.ok()) << sound;
+                               });
+  return status.ok();
+}
+
+TEST_P(Versions, TruncatedFilesAreErrors) {
+  const std::string file = SmallFile(GetParam());
+  ASSERT_TRUE(Survives(file));
+  for (size_t size = 0; size < file.size(); ++size) EXPECT_FALSE(Survives(file.substr(0, size))) << size;
+}
+
+TEST_P(Versions, FlippedBitsAreErrorsOrOtherValues) {
+  std::string file = SmallFile(GetParam());
+  size_t survived = 0;
+  for (size_t bit = 0; bit < 8 * file.size(); ++bit) {
+    char& byte = file[bit / 8];
+    const char was = byte;
+    byte = static_cast<char>(byte ^ 1 << bit % 8);
+    survived += Survives(file) ? 1 : 0;
+    byte = was;
+  }
+  // Values and padding may change unseen, places may not.
+  EXPECT_GT(survived, file.size());
+  EXPECT_LT(survived, 7 * file.size());
+}
+
+}  // namespace
+}  // namespace pennon::lance_format

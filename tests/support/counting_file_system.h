@@ -1,0 +1,61 @@
+// A file system that tells what is read of its files.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "io/file_system.h"
+
+namespace pennon::io {
+
+// For one thread. The other one must outlive it.
+class CountingFileSystem : public FileSystem {
+ public:
+  struct Read {
+    std::string path;
+    uint64_t offset;
+    uint64_t length;
+  };
+
+  explicit CountingFileSystem(FileSystem& files) : files_(files) {}
+
+  // Since it was asked last.
+  std::vector<Read> TakeReads() { return std::exchange(reads_, {}); }
+
+  arrow::Result<std::unique_ptr<OutputFile>> Create(const std::string& path) override { return files_.Create(path); }
+  arrow::Status PutIfAbsent(const std::string& path, std::string_view bytes) override {
+    return files_.PutIfAbsent(path, bytes);
+  }
+  arrow::Status MakeDirectory(const std::string& path) override { return files_.MakeDirectory(path); }
+  arrow::Result<std::vector<std::string>> List(const std::string& path) override { return files_.List(path); }
+  arrow::Result<std::vector<FileInfo>> ListFiles(const std::string& path) override { return files_.ListFiles(path); }
+  arrow::Status Remove(const std::string& path) override { return files_.Remove(path); }
+  arrow::Result<std::unique_ptr<InputFile>> Open(const std::string& path) override {
+    ARROW_ASSIGN_OR_RAISE(auto file, files_.Open(path));
+    return std::make_unique<File>(std::move(file), reads_);
+  }
+
+ private:
+  class File : public InputFile {
+   public:
+    File(std::unique_ptr<InputFile> file, std::vector<Read>& reads) : file_(std::move(file)), reads_(reads) {}
+    const std::string& path() const override { return file_->path(); }
+    uint64_t size() const override { return file_->size(); }
+    arrow::Status ReadAt(uint64_t offset, uint64_t length, void* to) override {
+      reads_.push_back({path(), offset, length});
+      return file_->ReadAt(offset, length, to);
+    }
+
+   private:
+    const std::unique_ptr<InputFile> file_;
+    std::vector<Read>& reads_;
+  };
+
+  FileSystem& files_;
+  std::vector<Read> reads_;
+};
+
+}  // namespace pennon::io
