@@ -12,7 +12,8 @@ range(0, 3)
 
 from pennon import _arrow  # first: it sees to the pyarrow that the extension needs
 from pennon._core import Hits, __version__, default_threads
-from pennon._index import Filter, Index, MemoryUsage, Snapshot, Stats, VerifyReport
+from pennon._index import Filter, Index, MemoryUsage, Snapshot, Stats, VerifyReport, from_lance
+from pennon._lance import LanceIndex
 from pennon._replay import replay
 
 del _arrow
@@ -21,11 +22,13 @@ __all__ = [
     "Filter",
     "Hits",
     "Index",
+    "LanceIndex",
     "MemoryUsage",
     "Snapshot",
     "Stats",
     "VerifyReport",
     "__version__",
     "default_threads",
+    "from_lance",
     "replay",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator
+from os import PathLike, fspath
 from types import TracebackType
 from typing import Any, Generic, NamedTuple, NoReturn, TypeAlias, TypeVar
 
@@ -14,6 +15,7 @@ from pennon import _convert
 from pennon import _core as core
 from pennon._convert import FLOAT32
 from pennon._core import Hits
+from pennon._lance import LanceIndex, write
 
 Timeout: TypeAlias = "float | datetime.timedelta | None"
 
@@ -311,6 +313,48 @@ class Snapshot(_Searched[core.Snapshot]):
         pager = core.Pager(self._core, _convert.query(q, self._dim), ef, _filter(filter), exact)
         return _pages(pager, _convert.whole("k", k), _convert.seconds(timeout))
 
+    def to_lance(
+        self,
+        uri: str | PathLike[str],
+        table: Any = None,
+        mode: str = "create",
+        *,
+        column: str = "vector",
+        name: str = "",
+        index_type: str = "auto",
+        threads: int | None = None,
+    ) -> LanceIndex:
+        """Write a Lance table with an index of these rows, which pylance and LanceDB open and search.
+
+        No Lance library is needed.
+
+        Parameters
+        ----------
+        uri : path
+            Of the table on a local file system. LanceDB calls NAME.lance in a directory NAME.
+        table : pyarrow.Table, or what has Arrow's PyCapsule interface, optional
+            All rows that were appended, in that order, with a column of the vectors and any others. That the vectors
+            are the same is not looked at. By default ``row_id`` and the vectors as float32.
+        mode : {"create", "append", "index"}
+            Whether to make a table, FileExistsError if there is one; to put the rows after those of the table that is
+            there; or to make the index alone, for a table that begins with all rows that were appended, in that order.
+        column : str
+            Of the vectors.
+        name : str
+            Of the index; by default that of the column and "_idx". FileExistsError if there is one of that name.
+        index_type : {"auto", "flat", "sq"}
+            What the index holds beside the graph: vectors, or codes of 8 bits a dimension, which are smaller and want a
+            refine_factor in queries. "auto" tries codes on some of the rows, and takes them if they find enough.
+        threads : int, optional
+            All processors by default.
+
+        Returns
+        -------
+        LanceIndex
+            The table's version, and the type of the index with the reason for it.
+        """
+        return write(self._core, uri, table, mode, column, name, index_type, threads)
+
     def to_arrow(self) -> pa.RecordBatch:
         """Give the rows.
 
@@ -329,6 +373,21 @@ def _pages(pager: core.Pager, k: int, timeout: float | None) -> Iterator[pa.Tabl
             yield page.to_arrow()
         if len(page) < k and page.complete:
             return
+
+
+def _has(codes: int | None) -> bool:
+    if codes is not None and codes != 8:
+        raise ValueError(f"codes: expected 8 or None, got {codes}")
+    return codes is not None
+
+
+def _limit(memory_limit: int | None) -> int:
+    if memory_limit is None:
+        return 0
+    memory_limit = _convert.whole("memory_limit", memory_limit)
+    if memory_limit < 1:
+        raise ValueError(f"memory_limit: expected bytes, 1 or more, or None, got {memory_limit}")
+    return memory_limit
 
 
 class Index(_Searched[core.Index]):
@@ -356,7 +415,7 @@ class Index(_Searched[core.Index]):
         Bytes: `append` raises MemoryError for a batch that would pass it, and changes nothing.
     """
 
-    __slots__ = ("_codes", "_memory_limit", "_metric", "_seed")
+    __slots__ = ()
 
     def __init__(
         self,
@@ -377,20 +436,17 @@ class Index(_Searched[core.Index]):
         seed = _convert.whole("seed", seed, 64)
         if seed < 0:
             raise ValueError(f"seed: expected 0 or more, got {seed}")
-        if memory_limit is not None:
-            memory_limit = _convert.whole("memory_limit", memory_limit)
-            if memory_limit < 1:
-                raise ValueError(f"memory_limit: expected bytes, 1 or more, or None, got {memory_limit}")
         if not isinstance(metric, str):
             raise TypeError(f"metric: expected a string, got {type(metric).__name__}")
-        if codes is not None and codes != 8:
-            raise ValueError(f"codes: expected 8 or None, got {codes}")
-        self._core = core.Index(dim, metric, m, ef_construction, codes is not None, seed, memory_limit or 0)
+        self._core = core.Index(dim, metric, m, ef_construction, _has(codes), seed, _limit(memory_limit))
         self._dim = dim
-        self._metric = metric
-        self._codes = codes
-        self._seed = seed
-        self._memory_limit = memory_limit
+
+    @classmethod
+    def _of(cls, made: core.Index) -> Index:
+        index = cls.__new__(cls)
+        index._core = made
+        index._dim = made.options()[0]
+        return index
 
     @property
     def dim(self) -> int:
@@ -400,32 +456,32 @@ class Index(_Searched[core.Index]):
     @property
     def metric(self) -> str:
         """The metric: "l2", "cosine" or "dot"."""
-        return self._metric
+        return self._core.options()[1]
 
     @property
     def m(self) -> int:
         """Neighbours that a row keeps."""
-        return self._core.build_params()[0]
+        return self._core.options()[2]
 
     @property
     def ef_construction(self) -> int:
         """Rows that are looked at for them."""
-        return self._core.build_params()[1]
+        return self._core.options()[3]
 
     @property
     def codes(self) -> int | None:
         """8, or None where no codes are kept."""
-        return self._codes
+        return 8 if self._core.options()[4] else None
 
     @property
     def seed(self) -> int:
         """Of the graph's levels."""
-        return self._seed
+        return self._core.options()[5]
 
     @property
     def memory_limit(self) -> int | None:
         """Bytes, or None."""
-        return self._memory_limit
+        return self._core.options()[6] or None
 
     def __repr__(self) -> str:
         """Say what it is, how many rows it has and what they take."""
@@ -495,7 +551,7 @@ class Index(_Searched[core.Index]):
         Snapshot
             A context manager.
         """
-        return Snapshot(self._core.snapshot(), self._dim, self._metric)
+        return Snapshot(self._core.snapshot(), self._dim, self.metric)
 
     def search_iter(
         self,
@@ -509,6 +565,21 @@ class Index(_Searched[core.Index]):
     ) -> Iterator[pa.Table]:
         """Read all rows of the newest version, page by page: see `Snapshot.search_iter`."""
         return self.snapshot().search_iter(q, k, ef, filter, timeout, exact=exact)
+
+    def to_lance(
+        self,
+        uri: str | PathLike[str],
+        table: Any = None,
+        mode: str = "create",
+        *,
+        column: str = "vector",
+        name: str = "",
+        index_type: str = "auto",
+        threads: int | None = None,
+    ) -> LanceIndex:
+        """Write a Lance table with an index of the newest version: see `Snapshot.to_lance`."""
+        with self.snapshot() as snapshot:
+            return snapshot.to_lance(uri, table, mode, column=column, name=name, index_type=index_type, threads=threads)
 
     def memory_usage(self) -> MemoryUsage:
         """Bytes that the index holds, by what for.
@@ -533,3 +604,40 @@ class Index(_Searched[core.Index]):
     def trim(self) -> None:
         """Give memory that is idle back to the pool, and end idle threads, until they are needed again."""
         self._core.trim()
+
+
+def from_lance(
+    uri: str | PathLike[str],
+    *,
+    version: int | None = None,
+    name: str = "",
+    codes: int | None = 8,
+    memory_limit: int | None = None,
+    threads: int | None = None,
+) -> Index:
+    """Make an index of one that a Lance table has, Pennon's or Lance's own, without building it again.
+
+    It answers at once, with the table's row ids, and grows by appends.
+
+    Parameters
+    ----------
+    uri : path
+        Of the table, on a local file system.
+    version : int, optional
+        Of the table; the newest by default.
+    name : str
+        Of the index in the table; by default the only one of vectors. IVF_HNSW_FLAT or IVF_HNSW_SQ, of one partition.
+    codes, memory_limit
+        As of `Index`.
+    threads : int, optional
+        All processors by default.
+
+    Returns
+    -------
+    Index
+        Its distances are of the vectors themselves, whatever the table's index holds of them.
+    """
+    version = None if version is None else _convert.whole("version", version)
+    dataset = core.Dataset.open(fspath(uri), version)
+    threads = 0 if threads is None else _convert.whole("threads", threads, 31)
+    return Index._of(dataset.load_index(name, _has(codes), _limit(memory_limit), threads))

@@ -85,5 +85,6 @@ void BindFilter(nb::module_& module);
 void BindHits(nb::module_& module);
 void BindSnapshot(nb::module_& module);
 void BindIndex(nb::module_& module);
+void BindLance(nb::module_& module);
 
 }  // namespace pennon::python

@@ -1,18 +1,13 @@
+#include "index.h"
+
 #include <string>
 
 #include <nanobind/stl/string.h>
-
-#include "search.h"
 
 namespace pennon::python {
 namespace {
 
 constexpr int64_t kWaveRows = 256;  // of an append, between which it looks whether to stop
-
-struct Index : Held<LiveIndex> {
-  using Held<LiveIndex>::Held;
-  int appends = 0;  // running; changed with the GIL held
-};
 
 Metric ToMetric(const std::string& name) {
   for (Metric metric : {Metric::kL2, Metric::kCosine, Metric::kDot}) {
@@ -84,10 +79,13 @@ void BindIndex(nb::module_& module) {
           nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg())
       .def("append", &Append, nb::arg(), nb::arg().none(), nb::arg(), nb::arg().none())
       .def("snapshot", [](const Index& self) { return new Held<Snapshot>(Check(self.Get()->GetSnapshot())); })
-      .def("build_params",
+      .def("options",
            [](const Index& self) {
-             const BuildParams& build = self.Get()->options().build;
-             return nb::make_tuple(build.m, build.ef_construction);
+             auto held = self.Get();
+             const LiveIndexOptions& options = held->options();
+             const std::string metric(ToString(options.metric));
+             return nb::make_tuple(options.dim, metric, options.build.m, options.build.ef_construction,
+                                   options.codes != Codes::kNone, options.build.seed, options.memory_limit);
            })
       .def("memory_usage", &GetMemoryUsage)
       .def("stats", &GetStats)

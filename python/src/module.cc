@@ -120,4 +120,5 @@ NB_MODULE(_core, module) {
   pennon::python::BindHits(module);
   pennon::python::BindSnapshot(module);
   pennon::python::BindIndex(module);
+  pennon::python::BindLance(module);
 }
