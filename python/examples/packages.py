@@ -5,6 +5,7 @@
 
 # %%
 import pathlib
+import tempfile
 
 import numpy as np
 import pyarrow as pa
@@ -88,3 +89,30 @@ else:
     plt.ylabel("recall at 10")
     plt.title(f"{len(index):,} package summaries")
     plt.show()
+
+# %% [markdown]
+# ## To Lance
+# A table with the index, which LanceDB searches; and back, without building it again.
+
+# %%
+with tempfile.TemporaryDirectory() as folder:
+    fresh = pennon.Index(dim=384, metric="cosine")
+    fresh.append(packages["embedding"])
+    print(fresh.to_lance(f"{folder}/packages.lance", packages, column="embedding"))
+    question = questions["embedding"][0]
+    try:
+        import lancedb
+    except ImportError:
+        print("(no search without lancedb)")
+    else:
+        search = lancedb.connect(folder).open_table("packages").search(question.values.to_numpy())
+        print(
+            search.distance_type("cosine")
+            .refine_factor(3)
+            .limit(3)
+            .to_arrow()
+            .select(["name", "_distance"])
+            .to_pydict()
+        )
+    back = pennon.from_lance(f"{folder}/packages.lance")
+    print(back, back.search(question, k=3)["distance"].to_pylist())

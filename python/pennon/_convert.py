@@ -20,39 +20,29 @@ KEPT_BYTES = 2 << 20  # an append may keep by reference what has so many; see Ap
 
 def vectors(given: Any, dim: int, copy: bool) -> Arrow:
     """Vectors, to be appended, as a FixedSizeListArray of float32 or float16."""
-    if isinstance(given, np.ndarray) and given.dtype != object:
-        matrix = _matrix(given, "vectors")
-        if copy and matrix.nbytes >= KEPT_BYTES and np.may_share_memory(matrix, given):
-            matrix = matrix.copy()
-        return _from_matrix(matrix)
-    array = _arrow(given)
+    array = None if isinstance(given, np.ndarray) else _arrow(given)
     if array is None:
-        array = _from_sequence(given, dim, "vectors")
-    return _fixed(array, dim, "vectors")
+        array = _to_numpy(given, dim, "vectors")
+    if isinstance(array, pa.Array):
+        return _fixed(array, dim, "vectors")
+    matrix = _matrix(array, "vectors")
+    if copy and matrix.nbytes >= KEPT_BYTES and hasattr(given, "__array__") and np.may_share_memory(matrix, array):
+        matrix = matrix.copy()
+    return _from_matrix(matrix)
 
 
 def queries(given: Any, dim: int) -> npt.NDArray[np.float32] | Arrow:
     """One query as a float32 array of one dimension, or many as a FixedSizeListArray."""
-    array = None
-    if not isinstance(given, np.ndarray):
-        if isinstance(given, pa.Scalar):
-            return _one(_scalar_values(given))
-        array = _arrow(given)
-        if array is None:
-            given = _to_numpy(given, dim, "query")
+    if isinstance(given, pa.Scalar):
+        return _one(_scalar_values(given))
+    array = None if isinstance(given, np.ndarray) else _arrow(given)
     if array is None:
-        if isinstance(given, pa.Array):
-            return _fixed(given, dim, "queries")
-        if given.ndim == 2:
-            return _from_matrix(_matrix(given, "queries"))
-        if given.ndim == 1 and given.dtype == object:
-            return _fixed(_from_sequence(given, dim, "queries"), dim, "queries")
-        if given.ndim == 1:
-            return np.ascontiguousarray(_floats(given, "query"), dtype=np.float32)
-        raise ValueError(f"query: expected an array of one or two dimensions, got one of {given.ndim}")
-    if _is_number(array.type):
-        return _one(array)
-    return _fixed(array, dim, "queries")
+        array = _to_numpy(given, dim, "queries")
+    if isinstance(array, pa.Array):
+        return _one(array) if _is_number(array.type) else _fixed(array, dim, "queries")
+    if array.ndim == 1:
+        return np.ascontiguousarray(_floats(array, "query"), dtype=np.float32)
+    return _from_matrix(_matrix(array, "queries"))
 
 
 def query(given: Any, dim: int) -> npt.NDArray[np.float32]:
@@ -194,16 +184,8 @@ def _from_matrix(matrix: npt.NDArray[Any]) -> Arrow:
     return pa.Array.from_buffers(kind, rows, [None], children=[values])
 
 
-def _from_sequence(given: Any, dim: int, name: str) -> Arrow:
-    """A sequence of vectors: arrays, lists, or None."""
-    found = _to_numpy(given, dim, name)
-    if isinstance(found, pa.Array):
-        return found
-    return _from_matrix(_matrix(found, name))
-
-
 def _to_numpy(given: Any, dim: int, name: str) -> npt.NDArray[Any] | Arrow:
-    """An array of numbers, or where there are None or lengths differ, an Arrow array."""
+    """An array, or of a sequence in which there are None, or vectors of different lengths, an Arrow array."""
     if isinstance(given, (str, bytes)) or not (hasattr(given, "__array__") or isinstance(given, Iterable)):
         raise TypeError(f"{name}: expected an array, an Arrow array or lists of numbers, got {type(given).__name__}")
     array = np.asarray(given) if hasattr(given, "__array__") else None

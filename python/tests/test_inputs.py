@@ -33,6 +33,16 @@ class Stream:
         return self.array.__arrow_c_stream__(schema)
 
 
+class Other:
+    """What becomes a numpy array, as tensors do."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __array__(self, dtype=None, copy=None):
+        return self.array
+
+
 MATRICES = {
     "pyarrow": FIXED,
     "chunked": pa.chunked_array([FIXED[:2], FIXED[2:2], FIXED[2:]]),
@@ -62,6 +72,7 @@ MATRICES = {
     "pandas of halves": pd.Series(list(ROWS.astype(np.float16))),
     "pandas of Arrow": pd.Series(pd.arrays.ArrowExtensionArray(pa.chunked_array([FIXED]))),
     "numpy of arrays": pd.Series(list(ROWS)).to_numpy(),
+    "other arrays": Other(ROWS),
     "lists": ROWS.tolist(),
     "arrays": list(ROWS),
     "tuples": tuple(map(tuple, ROWS.tolist())),
@@ -170,6 +181,8 @@ def test_numpy_buffers_may_be_filled_again(dtype):
     assert index.memory_usage().caller_bytes == 0
     large = pennon.Index(buffer.size // 2)
     large.append(buffer.reshape(2, -1))
+    other = pennon.Index(buffer.size // 2)
+    other.append(Other(buffer.reshape(2, -1)))
     kept = pennon.Index(buffer.size // 2)
     kept.append(buffer.reshape(2, -1), copy=False)
     buffer[:] = 9
@@ -177,6 +190,7 @@ def test_numpy_buffers_may_be_filled_again(dtype):
     query = np.zeros(buffer.size // 2, np.float32)
     query[:DIM] = 1
     assert large.search(query, k=1)["distance"].to_pylist() == [0]
+    assert other.search(query, k=1)["distance"].to_pylist() == [0]
     assert kept.memory_usage().caller_bytes == buffer.nbytes
     assert kept.search(query, k=1)["distance"][0].as_py() > 0
 
@@ -224,7 +238,7 @@ def test_wrong_vectors(vectors, error, text):
         (pa.scalar(1.5), TypeError, "query: expected a scalar that is a list"),
         (pa.array([1.0, None, 2.0, 3.0]), ValueError, "null among them"),
         (pa.array(["a"]), TypeError, "queries: expected lists"),
-        (np.float32(3), ValueError, "one or two dimensions, got one of 0"),
+        (np.float32(3), ValueError, "two dimensions, got one of 0"),
         (np.zeros(4, complex), TypeError, "complex"),
         ([1, 2, 3, "x"], TypeError, "query"),
         ([None], ValueError, "null"),

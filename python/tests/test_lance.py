@@ -107,8 +107,16 @@ def test_an_index_of_lances_own(vectors, tmp_path):
         (lambda index, uri: index.to_lance(uri, mode="overwrite"), ValueError, "mode: expected"),
         (lambda index, uri: index.to_lance(uri, index_type="pq"), ValueError, "index_type: expected"),
         (lambda index, uri: index.to_lance(uri, mode="append", column="v"), ValueError, "v"),
-        (lambda index, uri: index.to_lance(uri, pa.table({"x": [1]}), column="v"), ValueError, "column: expected one of"),
-        (lambda index, uri: index.to_lance(uri, table_of(np.zeros((3, DIM)))), ValueError, "table: expected the 2000 rows"),
+        (
+            lambda index, uri: index.to_lance(uri, pa.table({"x": [1]}), column="v"),
+            ValueError,
+            "column: expected one of",
+        ),
+        (
+            lambda index, uri: index.to_lance(uri, table_of(np.zeros((3, DIM)))),
+            ValueError,
+            "table: expected the 2000 rows",
+        ),
         (lambda index, uri: index.to_lance(uri, pa.table({"x": [1]}), "index"), ValueError, "table: expected None"),
         (lambda index, uri: index.to_lance("s3://bucket/t.lance"), ValueError, "s3"),
         (lambda index, uri: index.to_lance(7), TypeError, ""),

@@ -67,6 +67,14 @@ def test_appends_of_many_threads_are_all_there(vectors):
     assert index.verify().ok
 
 
+@pytest.fixture(autouse=True)
+def _ctrl_c():
+    """A shell that starts tests in the background has them ignore SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt_after(seconds):
     timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
