@@ -326,7 +326,7 @@ class Snapshot(_Searched[core.Snapshot]):
     ) -> LanceIndex:
         """Write a Lance table with an index of these rows, which pylance and LanceDB open and search.
 
-        No Lance library is needed.
+        No Lance library is needed. Rows and index are two versions of the table: if the second fails, rows are there.
 
         Parameters
         ----------

@@ -48,7 +48,14 @@ def write(
         dataset = core.Dataset.open(path, None)
     else:
         table, positions = _rows(snapshot, given, column)
-        dataset = core.Dataset.create(path, table.schema) if mode == "create" else core.Dataset.open(path, None)
+        if mode == "create":
+            dataset = core.Dataset.create(path, table.schema)
+        else:
+            dataset = core.Dataset.open(path, None)
+            if (name or f"{column}_idx") in dataset.index_names():  # before rows are written
+                raise FileExistsError(
+                    f"name: {path} has an index {name or f'{column}_idx'}; give this one another name"
+                )
         places = pa.array(positions + np.uint64(dataset.append(table)))
     workers = 0 if threads is None else _convert.whole("threads", threads, 31)
     kind, reason = dataset.write_index(snapshot, column, name, index_type, places, workers)

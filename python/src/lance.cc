@@ -78,6 +78,15 @@ void BindLance(nb::module_& module) {
           },
           nb::arg(), nb::arg().none())
       .def_prop_ro("version", [](const Held<lance::Dataset>& self) { return self.Get()->version(); })
+      .def("index_names",
+           [](const Held<lance::Dataset>& self) {
+             auto dataset = self.Get();
+             nb::list names;
+             for (const lance::IndexInfo& info : Run([&] { return dataset->Indices(); })) {
+               names.append(nb::str(info.name.c_str(), info.name.size()));
+             }
+             return names;
+           })
       .def("append", &Append)
       .def("write_index", &WriteIndex, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg())
       .def("load_index", &LoadIndex);

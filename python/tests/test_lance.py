@@ -86,7 +86,7 @@ def test_an_index_alone(vectors, tmp_path):
     index = pennon.Index(DIM)
     index.append(vectors)
     assert index.to_lance(uri, mode="index", name="mine", index_type="sq").index_type == "sq"
-    assert [i["name"] for i in lance.dataset(uri).list_indices()] == ["mine"]
+    assert [i.name for i in lance.dataset(uri).describe_indices()] == ["mine"]
     assert nearest(uri, vectors[9], 1, refine_factor=3)["name"].to_pylist() == ["row 9"]
     with pytest.raises(FileExistsError, match="mine"):
         index.to_lance(uri, mode="index", name="mine")
@@ -107,6 +107,7 @@ def test_an_index_of_lances_own(vectors, tmp_path):
         (lambda index, uri: index.to_lance(uri, mode="overwrite"), ValueError, "mode: expected"),
         (lambda index, uri: index.to_lance(uri, index_type="pq"), ValueError, "index_type: expected"),
         (lambda index, uri: index.to_lance(uri, mode="append", column="v"), ValueError, "v"),
+        (lambda index, uri: index.to_lance(uri, mode="append"), FileExistsError, "an index vector_idx"),
         (
             lambda index, uri: index.to_lance(uri, pa.table({"x": [1]}), column="v"),
             ValueError,
