@@ -303,7 +303,9 @@ def in_child(index, snapshot, pipe):
     pipe.send((refused, own.search([1] * 8, k=3).num_rows))
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore:Exception ignored in. <function __warn_on_fork"
+)  # Lance's
 def test_a_child_of_fork_may_not_use_what_it_inherits():
     index, vectors = make(5000)
     here, there = multiprocessing.Pipe()
