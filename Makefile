@@ -49,7 +49,8 @@ bench-all:     ## the same, and other kinds of data and a million rows: hours
 
 bench-python: build ## what a call from Python costs beyond C++, and threads that search while one appends
 	bash tools/wheel.sh
-	build/python/.venv/bin/pip install -q --disable-pip-version-check --force-reinstall --no-deps build/python/wheels/*.whl
+	build/python/.venv/bin/pip uninstall -q --disable-pip-version-check -y pennon
+	build/python/.venv/bin/pip install -q --disable-pip-version-check build/python/wheels/*.whl
 	build/python/.venv/bin/python -B python/bench/overhead.py build/release/pennon
 
 bench-micro: setup ## kernels, codes, walks and links by themselves, also to build/bench/micro.json; BENCH_ARGS
@@ -87,7 +88,7 @@ format-check: setup ## fails if clang-format would change something
 
 tidy: build    ## clang-tidy on everything
 	@bash tools/setup.sh lint
-	printf '%s\n' $(filter %.cc,$(sources)) | grep -v '_avx512\|_portable\|_neon\|^bench/' | \
+	printf '%s\n' $(filter %.cc,$(sources)) | grep -v '_avx512\|_portable\|_neon\|^bench/\|^python/' | \
 	  xargs -P 2 -n 1 build/.venv/bin/clang-tidy -p build/release --quiet
 
 setup:         ## installs what the build needs

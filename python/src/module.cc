@@ -20,7 +20,8 @@ namespace pennon::python {
 namespace {
 
 constexpr std::chrono::milliseconds kSignalsEvery(20);
-int forks = 0;  // changed where there is one thread alone
+int forks = 0;                  // changed where there is one thread alone
+unsigned long main_thread = 0;  // Python's, which handles signals
 
 PyObject* ExceptionOf(const arrow::Status& status) {
   switch (status.code()) {
@@ -38,12 +39,6 @@ PyObject* ExceptionOf(const arrow::Status& status) {
   }
 }
 
-bool OnMainThread() {
-  static const unsigned long main_thread =
-      nb::cast<unsigned long>(nb::module_::import_("threading").attr("main_thread")().attr("ident"));
-  return PyThread_get_thread_ident() == main_thread;
-}
-
 }  // namespace
 
 void Raise(const arrow::Status& status) {
@@ -55,7 +50,7 @@ int Forks() { return forks; }
 
 void RunStoppable(const std::function<void(std::stop_token)>& work) {
   std::stop_source stop;
-  if (!OnMainThread()) {
+  if (PyThread_get_thread_ident() != main_thread) {
     nb::gil_scoped_release release;
     work(stop.get_token());
     return;
@@ -110,15 +105,17 @@ Deadline MakeDeadline(std::optional<double> timeout) {
 }  // namespace pennon::python
 
 NB_MODULE(_core, module) {
+  using namespace pennon::python;
   nb::set_leak_warnings(false);  // a thread that never ended, say, may hold an index when the interpreter ends
   if (arrow::py::import_pyarrow() != 0) throw nb::python_error();
-  pthread_atfork(nullptr, nullptr, [] { ++pennon::python::forks; });
+  pthread_atfork(nullptr, nullptr, [] { ++forks; });
+  main_thread = nb::cast<unsigned long>(nb::module_::import_("threading").attr("main_thread")().attr("ident"));
   module.attr("__version__") = nb::str(pennon::Version().data(), pennon::Version().size());
   module.attr("simd") = nb::str(pennon::SimdName().data(), pennon::SimdName().size());
   module.def("default_threads", &pennon::DefaultThreads);
-  pennon::python::BindFilter(module);
-  pennon::python::BindHits(module);
-  pennon::python::BindSnapshot(module);
-  pennon::python::BindIndex(module);
-  pennon::python::BindLance(module);
+  BindFilter(module);
+  BindHits(module);
+  BindSnapshot(module);
+  BindIndex(module);
+  BindLance(module);
 }
