@@ -51,6 +51,55 @@ def test_threads_search_while_one_appends(vectors):
     assert len(index) == 8000
 
 
+@pytest.fixture(scope="module")
+def large():
+    vectors = np.random.default_rng(3).standard_normal((20_000, DIM)).astype(np.float32)
+    index = pennon.Index(DIM)
+    index.append(vectors)
+    return index, vectors
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda index, vectors: index.search_raw(vectors[0], k=20_000, exact=True),
+        lambda index, vectors: index.search_raw(vectors[:500], exact=True),
+        lambda index, vectors: index.range_search(vectors[0], 1e9, exact=True),
+        lambda index, vectors: next(index.search_iter(vectors[0], k=20_000, exact=True)),
+        lambda index, vectors: index.verify(),
+        lambda index, vectors: index.snapshot().to_arrow(),
+        lambda index, vectors: pennon.Index(DIM).append(vectors[:200]),
+        lambda index, vectors: pennon.Index(DIM).append(vectors[:2000]),
+    ],
+    ids=["search", "search of many", "range", "page", "verify", "to_arrow", "append", "append of many"],
+)
+def test_the_gil_is_released(call, large):
+    """A thread that waits for the GIL gets it while another is in the call, long before it may ask for it."""
+    state = {"inside": False, "over": False}
+
+    def work():
+        end = time.monotonic() + 0.3
+        state["inside"] = True
+        while time.monotonic() < end:
+            call(*large)
+        state["inside"] = False
+        state["over"] = True
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(100)
+    try:
+        seen = False
+        thread = threading.Thread(target=work)
+        thread.start()
+        while not state["over"]:
+            seen = seen or state["inside"]
+            time.sleep(0)
+        thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert seen
+
+
 def test_appends_of_many_threads_are_all_there(vectors):
     index = pennon.Index(DIM)
     parts = [vectors[i : i + 500] for i in range(0, 4000, 500)]
