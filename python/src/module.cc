@@ -39,6 +39,21 @@ PyObject* ExceptionOf(const arrow::Status& status) {
   }
 }
 
+// While it lives, signals are left to other threads, but those that a thread brings upon itself.
+class SignalsBlocked {
+ public:
+  SignalsBlocked() {
+    sigset_t all;
+    sigfillset(&all);
+    for (int own : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS}) sigdelset(&all, own);
+    pthread_sigmask(SIG_BLOCK, &all, &before_);
+  }
+  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+ private:
+  sigset_t before_;
+};
+
 }  // namespace
 
 void Raise(const arrow::Status& status) {
@@ -62,20 +77,20 @@ void RunStoppable(const std::function<void(std::stop_token)>& work) {
   bool raised = false;
   {
     nb::gil_scoped_release release;
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &before);  // the new thread handles none
-    std::thread thread([&] {
-      try {
-        work(stop.get_token());
-      } catch (...) {
-        thrown = std::current_exception();
-      }
-      std::lock_guard lock(mutex);
-      done = true;
-      ended.notify_one();
-    });
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    std::thread thread;
+    {
+      SignalsBlocked blocked;  // which the new thread inherits
+      thread = std::thread([&] {
+        try {
+          work(stop.get_token());
+        } catch (...) {
+          thrown = std::current_exception();
+        }
+        std::lock_guard lock(mutex);
+        done = true;
+        ended.notify_one();
+      });
+    }
     std::unique_lock lock(mutex);
     while (!ended.wait_for(lock, kSignalsEvery, [&] { return done; })) {
       if (raised) continue;
