@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <exception>
+#include <functional>
 #include <memory>
 #include <set>
 #include <string>
@@ -11,6 +13,7 @@
 
 #include <arrow/type.h>
 
+#include "graph/thread_pool.h"
 #include "index/adapters.h"
 #include "index/lance_choice.h"
 #include "io/file_system.h"
@@ -78,6 +81,23 @@ void CopyUnit(const ScoredVector& from, int32_t dim, float* to) {
   for (int32_t i = 0; i < dim; ++i) to[i] = static_cast<float>(from.values[i] * scale);
 }
 
+void DoBoth(const std::function<void()>& one, const std::function<void()>& other) {
+  graph::ThreadPool threads;
+  // Without a second thread this one does both.
+  static_cast<void>(threads.SetThreads(2));
+  std::exception_ptr failures[2];
+  threads.For(2, [&](size_t, size_t i) {
+    try {
+      i == 0 ? one() : other();
+    } catch (...) {
+      failures[i] = std::current_exception();
+    }
+  });
+  for (const auto& failure : failures) {
+    if (failure) std::rethrow_exception(failure);
+  }
+}
+
 lance_format::Distance DistanceOf(Metric metric) {
   return metric == Metric::kCosine ? lance_format::Distance::kCosine
          : metric == Metric::kDot  ? lance_format::Distance::kDot
@@ -136,7 +156,8 @@ Result<lance::IndexSummary> AddLanceIndex(Table& table, const lance::IndexOption
             return static_cast<const float*>(own);
           },
       .row_id = row_id,
-      .in_parallel = ThreadsOf(options.threads) > 1,
+      .both = [&](const auto& one,
+                  const auto& other) { ThreadsOf(options.threads) > 1 ? DoBoth(one, other) : (one(), other()); },
   };
   lance::IndexSummary summary;
   if (options.type == lance::IndexType::kAuto) {
@@ -220,15 +241,13 @@ Result<Dataset> Dataset::Open(const std::string& path, const OpenOptions& option
 Result<CleanupResult> Dataset::Cleanup(const std::string& path, const CleanupOptions& options) {
   return Guard([&]() -> Result<CleanupResult> {
     ARROW_RETURN_NOT_OK(CheckOptions(path, {}).status());
-    using std::chrono::nanoseconds;
-    const auto now =
-        std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch());
-    if (options.older_than.count() < 0 || options.older_than > now) {
+    const std::chrono::nanoseconds now = std::chrono::system_clock::now().time_since_epoch();
+    if (options.older_than.count() < 0 || options.older_than > std::chrono::duration_cast<std::chrono::seconds>(now)) {
       return Invalid("older_than: expected 0 to the seconds since 1970, got ", options.older_than.count());
     }
     io::FileSystem& files = io::LocalFileSystem();
     ARROW_ASSIGN_OR_RAISE(const auto orphans,
-                          lance_format::FindOrphans(files, path, nanoseconds(now - options.older_than).count()));
+                          lance_format::FindOrphans(files, path, (now - options.older_than).count()));
     if (!options.dry_run) ARROW_RETURN_NOT_OK(lance_format::RemoveFiles(files, path, orphans));
     CleanupResult result;
     for (const io::FileInfo& orphan : orphans) {

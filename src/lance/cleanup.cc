@@ -71,12 +71,13 @@ Result<std::vector<io::FileInfo>> FindOrphans(io::FileSystem& files, const std::
 Status RemoveFiles(io::FileSystem& files, const std::string& directory, const std::vector<io::FileInfo>& found) {
   std::set<std::string> folders;
   for (const io::FileInfo& file : found) {
-    ARROW_RETURN_NOT_OK(files.Remove(directory + "/" + file.path));
-    if (file.path.starts_with("_indices/")) folders.insert(file.path.substr(0, file.path.rfind('/')));
+    const std::string path = directory + "/" + file.path;
+    ARROW_RETURN_NOT_OK(files.Remove(path));
+    if (file.path.starts_with("_indices/")) folders.insert(path.substr(0, path.rfind('/')));
   }
   for (const std::string& folder : folders) {
-    ARROW_ASSIGN_OR_RAISE(const auto left, files.List(directory + "/" + folder));
-    if (left.empty()) ARROW_RETURN_NOT_OK(files.Remove(directory + "/" + folder));
+    ARROW_ASSIGN_OR_RAISE(const auto left, files.List(folder));
+    if (left.empty()) ARROW_RETURN_NOT_OK(files.Remove(folder));
   }
   return Status::OK();
 }

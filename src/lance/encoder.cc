@@ -76,6 +76,15 @@ class FixedWidthEncoder : public ColumnEncoder {
   Status Append(const arrow::Array& array) override {
     for (int64_t from = 0; from < array.length();) {
       const int64_t count = std::min(array.length() - from, rows_a_page_ - static_cast<int64_t>(rows()));
+      const std::string_view raw = Raw(array, from, count);
+      if (rows() == 0 && static_cast<int64_t>(raw.size()) >= std::min(options_.budget, kWorthAPage)) {
+        AddRows(static_cast<uint64_t>(count));
+        const std::string values = NoNulls(Flat(static_cast<uint64_t>(bits_), 0));
+        ARROW_RETURN_NOT_OK(
+            Emit({raw}, dimension_ == 0 ? values : NoNulls(FixedSizeList(static_cast<uint32_t>(dimension_), values))));
+        from += count;
+        continue;
+      }
       ARROW_RETURN_NOT_OK(validity_.Append(array, from, count));
       if (dimension_ > 0) {
         const auto& lists = static_cast<const arrow::FixedSizeListArray&>(array);
@@ -125,6 +134,21 @@ class FixedWidthEncoder : public ColumnEncoder {
     if (bits_ > 1) return Bytes(values_);
     return {reinterpret_cast<const char*>(bools_.data()),
             static_cast<size_t>(arrow::bit_util::BytesForBits(bools_.length()))};
+  }
+  // The bytes of rows without nulls, or nothing.
+  std::string_view Raw(const arrow::Array& array, int64_t from, int64_t count) const {
+    if (bits_ == 1 || array.null_count() > 0) return {};
+    const arrow::Array* values = &array;
+    if (dimension_ > 0) {
+      const auto& lists = static_cast<const arrow::FixedSizeListArray&>(array);
+      values = lists.values().get();
+      from = lists.value_offset(from);
+      count *= dimension_;
+      if (values->null_count() > 0) return {};
+    }
+    const uint8_t* bytes = values->data()->GetValues<uint8_t>(1, 0);
+    return {reinterpret_cast<const char*>(bytes + (values->offset() + from) * bits_ / 8),
+            static_cast<size_t>(count * bits_ / 8)};
   }
   Status AppendValues(const arrow::Array& array, int64_t from, int64_t count) {
     const uint8_t* values = array.data()->GetValues<uint8_t>(1, 0);

@@ -32,6 +32,9 @@ struct PageOptions {
   arrow::MemoryPool* pool = nullptr;
 };
 
+// Bytes of the caller's from which on they are a page as they are.
+inline constexpr int64_t kWorthAPage = 1 << 20;
+
 class Encoder {
  public:
   virtual ~Encoder() = default;

@@ -66,13 +66,15 @@ Result<PageInfo> ParsePage(std::string_view message, uint64_t file_size) {
   std::vector<uint64_t> sizes;
   std::string_view encoding;
   ReadMessage(message, [&](protozero::pbf_reader& reader) {
-    switch (PageTag(reader.tag())) {
-      case PageTag::kOffsets: return TakeNumbers(reader, offsets), true;
-      case PageTag::kSizes: return TakeNumbers(reader, sizes), true;
-      case PageTag::kLength: return page.rows = reader.get_uint64(), true;
-      case PageTag::kEncoding: return encoding = View(reader.get_view()), true;
+    switch (reader.tag_and_type()) {
+      case Varint(PageTag::kOffsets):
+      case Bytes(PageTag::kOffsets): return TakeNumbers(reader, offsets), true;
+      case Varint(PageTag::kSizes):
+      case Bytes(PageTag::kSizes): return TakeNumbers(reader, sizes), true;
+      case Varint(PageTag::kLength): return page.rows = reader.get_uint64(), true;
+      case Bytes(PageTag::kEncoding): return encoding = View(reader.get_view()), true;
+      default: return false;
     }
-    return false;
   });
   ARROW_ASSIGN_OR_RAISE(auto typed, ParseEncoding(encoding));
   page.type_url = std::move(typed.type_url);

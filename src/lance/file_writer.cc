@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 
 #include "lance/array_encoding.h"
 #include "lance/little_endian.h"
@@ -40,12 +41,18 @@ std::string FileDescriptor(const std::vector<Field>& fields, const Metadata& met
   });
 }
 
-// A struct without fields has no column to say where it is null.
-Status CheckStructs(const arrow::DataType& type, const std::string& path) {
+// A struct without fields has no column to say where it is null, and the width of values is a number of 32 bits.
+Status CheckZips(const arrow::DataType& type, const std::string& path) {
   if (type.id() == arrow::Type::STRUCT && type.num_fields() == 0) {
     return Status::NotImplemented("column ", path, ": expected a struct of at least one field, got ", type.ToString());
   }
-  for (const auto& field : type.fields()) ARROW_RETURN_NOT_OK(CheckStructs(*field->type(), path + "." + field->name()));
+  if (type.id() == arrow::Type::FIXED_SIZE_LIST) {
+    const auto& list = static_cast<const arrow::FixedSizeListType&>(type);
+    if (int64_t{list.list_size()} * (list.value_type()->bit_width() + 1) + 8 > std::numeric_limits<uint32_t>::max()) {
+      return Status::NotImplemented("column ", path, ": expected values of less than 2^32 bits, got ", type.ToString());
+    }
+  }
+  for (const auto& field : type.fields()) ARROW_RETURN_NOT_OK(CheckZips(*field->type(), path + "." + field->name()));
   return Status::OK();
 }
 
@@ -77,7 +84,7 @@ Result<std::unique_ptr<FileWriter>> FileWriter::Make(std::unique_ptr<io::OutputF
                                                      const PageOptions& options) {
   ARROW_ASSIGN_OR_RAISE(auto fields, MakeFields(*schema));
   if (options.version == FileVersion::k2_2) {
-    for (const auto& field : schema->fields()) ARROW_RETURN_NOT_OK(CheckStructs(*field->type(), field->name()));
+    for (const auto& field : schema->fields()) ARROW_RETURN_NOT_OK(CheckZips(*field->type(), field->name()));
   }
   return std::unique_ptr<FileWriter>(new FileWriter(std::move(file), schema, std::move(fields), options));
 }

@@ -584,8 +584,6 @@ class LeafEncoder : public Encoder {
     return sink_({column_, std::move(buffers), FullZipLayout(page), static_cast<uint64_t>(std::exchange(rows_, 0))});
   }
 
-  // Bytes of the caller's from which on they are a page as they are.
-  static constexpr int64_t kWorthAPage = 1 << 20;
   // Rows are taken a few at a time, so that what is known of their slots is a part of a page.
   static constexpr int64_t kSlotsOfAPage = 4 * sizeof(Slot);
 

@@ -1,20 +1,18 @@
 #include "lance/hnsw_index.h"
 
 #include <algorithm>
-#include <future>
 #include <limits>
 #include <memory>
-#include <optional>
 #include <utility>
 
 #include <arrow/array.h>
 #include <arrow/buffer.h>
 #include <arrow/builder.h>
-#include <arrow/util/float16.h>
 #include <arrow/util/key_value_metadata.h>
 #include <nlohmann/json.hpp>
 
 #include "lance/file_writer.h"
+#include "lance/half.h"
 #include "lance/little_endian.h"
 #include "lance/message.h"
 
@@ -48,7 +46,7 @@ std::string Ivf(uint64_t rows, const std::vector<float>* centroid, bool half) {
     if (centroid == nullptr) return;
     std::string values;
     for (const float value : *centroid) {
-      half ? Put(values, arrow::util::Float16::FromFloat(value).bits()) : Put(values, value);
+      half ? Put(values, HalfBits(value)) : Put(values, value);
     }
     ivf.add_message(IvfTag::kCentroids, Message<TensorTag>([&](auto& tensor) {
                       const uint32_t shape[] = {1, static_cast<uint32_t>(centroid->size())};
@@ -62,23 +60,28 @@ std::string Ivf(uint64_t rows, const std::vector<float>* centroid, bool half) {
 // In the list of one partition.
 std::string OfPartition(const std::string& json) { return ordered_json::array({json}).dump(); }
 
-Result<IndexFile> WriteGraph(io::FileSystem& files, const std::string& directory, const HnswIndex& index,
-                             const std::function<Result<std::vector<float>>()>& centroid, const PageOptions& options) {
-  const auto& metadata = index.graph.schema()->metadata();
-  if (!metadata) return Status::Invalid("graph: expected metadata lance:hnsw, got none");
-  ARROW_ASSIGN_OR_RAISE(const std::string hnsw, metadata->Get(kHnswKey));
+// index.idx, but for its end.
+Result<std::unique_ptr<FileWriter>> BeginGraph(io::FileSystem& files, const std::string& directory,
+                                               const HnswIndex& index, const PageOptions& options) {
   ARROW_ASSIGN_OR_RAISE(auto file, files.Create(directory + "/index.idx"));
   ARROW_ASSIGN_OR_RAISE(auto writer, FileWriter::Make(std::move(file), index.graph.schema(), options));
   ARROW_RETURN_NOT_OK(writer->Write(index.graph));
-  ARROW_ASSIGN_OR_RAISE(const std::vector<float> mean, centroid());
-  ARROW_RETURN_NOT_OK(writer->AddGlobalBuffer(Ivf(static_cast<uint64_t>(index.graph.num_rows()), &mean, index.half)));
+  return writer;
+}
+
+Result<IndexFile> EndGraph(FileWriter& writer, const HnswIndex& index, const std::vector<float>& centroid) {
+  const auto& metadata = index.graph.schema()->metadata();
+  if (!metadata) return Status::Invalid("graph: expected metadata lance:hnsw, got none");
+  ARROW_ASSIGN_OR_RAISE(const std::string hnsw, metadata->Get(kHnswKey));
+  ARROW_RETURN_NOT_OK(
+      writer.AddGlobalBuffer(Ivf(static_cast<uint64_t>(index.graph.num_rows()), &centroid, index.half)));
   const ordered_json type = {{"type", index.storage == Storage::kSq ? "IVF_HNSW_SQ" : "IVF_HNSW_FLAT"},
                              {"distance_type", Name(index.distance)}};
   Metadata of_file = {{"lance:index", type.dump()}, {"lance:ivf", "1"}, {kHnswKey, OfPartition(hnsw)}};
   for (int64_t i = 0; i < metadata->size(); ++i) {
     if (metadata->key(i) != kHnswKey) of_file.emplace_back(metadata->key(i), metadata->value(i));
   }
-  ARROW_ASSIGN_OR_RAISE(const uint64_t size, writer->Close(of_file));
+  ARROW_ASSIGN_OR_RAISE(const uint64_t size, writer.Close(of_file));
   return IndexFile{"index.idx", size};
 }
 
@@ -124,8 +127,7 @@ class VectorsReader {
     if (index_.storage == Storage::kSq) {
       ScalarCodes(vector, range_, to);
     } else if (index_.half) {
-      std::transform(vector.begin(), vector.end(), reinterpret_cast<uint16_t*>(to),
-                     [](float value) { return arrow::util::Float16::FromFloat(value).bits(); });
+      std::transform(vector.begin(), vector.end(), reinterpret_cast<uint16_t*>(to), HalfBits);
     } else {
       std::copy(vector.begin(), vector.end(), reinterpret_cast<float*>(to));
     }
@@ -200,18 +202,17 @@ void ScalarCodes(std::span<const float> vector, const CodeRange& range, uint8_t*
 Result<std::vector<IndexFile>> WriteHnswIndex(io::FileSystem& files, const std::string& directory,
                                               const HnswIndex& index, const PageOptions& options) {
   std::vector<double> sums(static_cast<size_t>(index.dim));
-  auto vectors = std::async(index.in_parallel ? std::launch::async : std::launch::deferred,
-                            [&] { return WriteVectors(files, directory, index, sums, options); });
-  std::optional<IndexFile> vectors_file;
-  const auto centroid = [&]() -> Result<std::vector<float>> {
-    ARROW_ASSIGN_OR_RAISE(vectors_file, vectors.get());
-    std::vector<float> mean(sums.size());
-    std::transform(sums.begin(), sums.end(), mean.begin(),
-                   [&](double sum) { return static_cast<float>(sum / index.rows); });
-    return mean;
-  };
-  ARROW_ASSIGN_OR_RAISE(auto graph, WriteGraph(files, directory, index, centroid, options));
-  return std::vector{std::move(graph), *std::move(vectors_file)};
+  Result<IndexFile> vectors = IndexFile();
+  Result<std::unique_ptr<FileWriter>> graph = nullptr;
+  index.both([&] { vectors = WriteVectors(files, directory, index, sums, options); },
+             [&] { graph = BeginGraph(files, directory, index, options); });
+  ARROW_RETURN_NOT_OK(vectors);
+  ARROW_RETURN_NOT_OK(graph);
+  std::vector<float> mean(sums.size());
+  std::transform(sums.begin(), sums.end(), mean.begin(),
+                 [&](double sum) { return static_cast<float>(sum / index.rows); });
+  ARROW_ASSIGN_OR_RAISE(IndexFile graph_file, EndGraph(**graph, index, mean));
+  return std::vector{std::move(graph_file), *std::move(vectors)};
 }
 
 std::string HnswIndexDetails(const HnswIndex& index) {

@@ -38,7 +38,8 @@ struct HnswIndex {
   std::function<const float*(uint32_t row, float* scratch)> read;
   // And its id in the table.
   std::function<uint64_t(uint32_t row)> row_id;
-  bool in_parallel = false;  // the two files are written at the same time, one of them by a thread that calls both
+  // Does both, at the same time if it likes: one of them calls the two above.
+  std::function<void(const std::function<void()>&, const std::function<void()>&)> both;
 };
 
 // The values that codes of 8 bits are spread over: one range for all dimensions.

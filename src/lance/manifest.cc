@@ -212,7 +212,7 @@ Result<Index> ReadIndex(std::string_view bytes) {
       case Varint(IndexTag::kCreatedAt): return index.created_at_ms = reader.get_uint64(), true;
       case Bytes(IndexTag::kFiles): {
         IndexFile& file = index.files.emplace_back();
-        ReadMessage(View(reader.get_view()), [&](pbf_reader& inner) {
+        file.others = ReadMessage(View(reader.get_view()), [&](pbf_reader& inner) {
           switch (inner.tag_and_type()) {
             case Bytes(IndexFileTag::kPath): return file.name = inner.get_string(), true;
             case Varint(IndexFileTag::kSize): return file.size = inner.get_uint64(), true;
@@ -319,9 +319,9 @@ std::string ToMessage(const Index& index) {
            if (index.created_at_ms) message.add_uint64(IndexTag::kCreatedAt, *index.created_at_ms);
            for (const IndexFile& file : index.files) {
              message.add_message(IndexTag::kFiles, Message<IndexFileTag>([&](auto& inner) {
-                                   inner.add_string(IndexFileTag::kPath, file.name);
-                                   inner.add_uint64(IndexFileTag::kSize, file.size);
-                                 }));
+                                                     inner.add_string(IndexFileTag::kPath, file.name);
+                                                     inner.add_uint64(IndexFileTag::kSize, file.size);
+                                                   }) + file.others);
            }
          }) +
          index.others;
@@ -402,6 +402,7 @@ Result<Manifest> ReadManifest(std::string_view file) {
       ARROW_RETURN_NOT_OK(CheckName("transaction file", manifest.transaction_file));
     }
     std::vector<uint64_t> ids;
+    ids.reserve(manifest.fragments.size());
     for (const Fragment& fragment : manifest.fragments) ids.push_back(fragment.id);
     std::sort(ids.begin(), ids.end());
     if (std::adjacent_find(ids.begin(), ids.end()) != ids.end()) {

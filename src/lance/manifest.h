@@ -51,6 +51,7 @@ struct Fragment {
 struct IndexFile {
   std::string name = {};
   uint64_t size = 0;  // bytes
+  std::string others = {};
 };
 
 struct Index {

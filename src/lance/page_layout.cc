@@ -88,6 +88,7 @@ std::vector<uint64_t> ParseLayers(std::string_view message, Tag layers) {
       found.push_back(reader.get_uint64());
       return true;
     }
+    if (reader.wire_type() != protozero::pbf_wire_type::length_delimited) return false;
     const auto packed = reader.get_packed_uint64();
     found.insert(found.end(), packed.begin(), packed.end());
     return true;

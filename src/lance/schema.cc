@@ -197,7 +197,7 @@ Result<std::shared_ptr<DataType>> TypeOf(const Field& field, const arrow::FieldV
     return list ? arrow::list(children[0]) : arrow::large_list(children[0]);
   }
   if (children.empty() && !list && !large_list) {
-    const auto type = LeafType(name);
+    auto type = LeafType(name);
     if (type != nullptr && LogicalType(*type) == name) return type;
   }
   return Status::NotImplemented("column ", field.name, ": expected a type that is known here, got \"", name, "\" with ",

@@ -134,6 +134,28 @@ class TablesOfPylance(Case):
                 self.assertEqual(read.columns, more.combine_chunks().columns)
                 self.assertEqual(dataset.take([1, 503])["thrice"].to_pylist(), [3, 1509])
 
+    def test_what_is_not_known_here(self):
+        def refused(table, words, what="rows"):
+            run = subprocess.run(self.command(table, 1, what), capture_output=True, text=True, timeout=100)
+            self.assertEqual(run.returncode, 1)
+            self.assertIn(words, run.stderr)
+
+        table = rows(0, 500)
+        lance.write_dataset(table, self.path, enable_stable_row_ids=True)
+        refused(table, "reader feature flag 2 (stable row ids)")
+        lance.write_dataset(table, self.path + "2", data_storage_version="2.1")
+        self.path += "2"
+        refused(table, "file version 2.0 or 2.2, got 2.1")
+        self.path += "3"
+        lance.write_dataset(pa.table({"d": pa.array(["a", "b"]).dictionary_encode()}), self.path)
+        refused(table, "column d: expected a type that is known here")
+        self.path += "4"
+        self.make()
+        refused(table.drop_columns(["text"]), "expected the schema")
+        lance.dataset(self.path).delete("id = 7")
+        refused(table, "without deleted rows", "only-index")
+        self.assertEqual(lance.dataset(self.path).latest_version, 2)
+
     def test_an_index(self):
         for version in ("2.0", "2.1", "2.2"):
             with self.subTest(version=version):

@@ -442,8 +442,13 @@ class Index(Case):
         self.assertEqual(found["_rowid"].to_pylist(), [1 << 32 | 50])
 
     def test_other_writers_go_on(self):
+        for version in ("2.0", "2.2"):
+            with self.subTest(version=version):
+                self.others_go_on(version)
+
+    def others_go_on(self, version):
         table, values = self.table()
-        dataset = self.write(table, 1100, index="sq")
+        dataset = self.write(table, 1100, index="sq", version=version)
         dataset.delete("id < 100")
         self.assertGreater(min(self.nearest(dataset, "v", values[5])["_rowid"].to_pylist()), 99)
         stale = lance.dataset(dataset.uri, version=1)

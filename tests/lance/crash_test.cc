@@ -60,8 +60,9 @@ Status AddIndex(Table& table, const std::string& name) {
                        .max_level = 7,
                        .rows = 30,
                        .dim = kDim,
-                       .read = [&](uint32_t row, float* to) { std::copy_n(vectors[row].data(), kDim, to); },
-                       .row_id = [&](uint32_t row) { return table.RowId(row); }};
+                       .read = [&](uint32_t row, float*) { return vectors[row].data(); },
+                       .row_id = [&](uint32_t row) { return table.RowId(row); },
+                       .both = [](const auto& one, const auto& other) { one(), other(); }};
   const auto uuid = Uuid::Random();
   ARROW_ASSIGN_OR_RAISE(const auto directory, table.MakeIndexDirectory(uuid));
   ARROW_ASSIGN_OR_RAISE(auto index_files, WriteHnswIndex(table.files(), directory, hnsw, kOptions.pages));

@@ -1,14 +1,17 @@
 // ctest: labels=contract-10,asan timeout=120
 // The bytes of Lance's messages, against those that pylance 14 was seen to accept.
+#include <bit>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include <arrow/api.h>
+#include <arrow/util/float16.h>
 #include <gtest/gtest.h>
 
 #include "lance/array_encoding.h"
 #include "lance/encoder.h"
+#include "lance/half.h"
 #include "lance/manifest.h"
 #include "lance/roaring.h"
 #include "lance/schema.h"
@@ -211,6 +214,14 @@ TEST(FullZip, NullsAndEmptyLists) {
   EXPECT_EQ(pages[0].buffers, (Buffers{"10010b14151209000002", "000304050a"}));
 }
 
+// Though null lists may be empty and of null numbers elsewhere.
+TEST(FullZip, LevelsAreThoseOfThePage) {
+  auto pages = Zipped({FromJson(arrow::list(arrow::int8()), "[[7], null]")});
+  EXPECT_EQ(pages[0].buffers[0], "020703");
+  pages = Zipped({FromJson(arrow::struct_({arrow::field("a", arrow::int8())}), R"([{"a": 7}, null])")});
+  EXPECT_EQ(pages[0].buffers[0].substr(0, 6), "000701");
+}
+
 TEST(FullZip, AColumnIsALeaf) {
   const auto type = arrow::struct_({arrow::field("l", arrow::list(arrow::int8())), arrow::field("b", arrow::utf8())});
   const auto pages =
@@ -240,6 +251,28 @@ TEST(FullZip, PagesSayWhatIsInThem) {
   ASSERT_EQ(pages.size(), 2);
   EXPECT_EQ(pages[0].buffers, Buffers{"0102"});
   EXPECT_EQ(pages[1].buffers[0].substr(0, 6), "000301");
+}
+
+TEST(Encoding, MuchIsAPageWithoutACopy) {
+  const auto numbers = arrow::MakeArrayFromScalar(arrow::Int64Scalar(7), 1 << 18).ValueOrDie();
+  for (const FileVersion version : {FileVersion::k2_0, FileVersion::k2_2}) {
+    const uint8_t* first = nullptr;
+    std::vector<uint64_t> rows;
+    const PageSink sink = [&](const Page& page) {
+      if (first == nullptr) first = reinterpret_cast<const uint8_t*>(page.buffers[0].data());
+      rows.push_back(page.rows);
+      return arrow::Status::OK();
+    };
+    int32_t columns = 0;
+    const auto encoder =
+        MakeEncoder(*numbers->type(), columns, sink, {.version = version, .pool = arrow::default_memory_pool()});
+    ASSERT_TRUE(encoder->Append(*numbers->Slice(1, 1 << 17)).ok());
+    ASSERT_TRUE(encoder->Append(*numbers->Slice(0, 10)).ok());
+    ASSERT_TRUE(encoder->Append(*numbers).ok());
+    ASSERT_TRUE(encoder->Flush().ok());
+    EXPECT_EQ(first, numbers->data()->GetValues<uint8_t>(1, 0) + 8);
+    EXPECT_EQ(rows, (std::vector<uint64_t>{1 << 17, (1 << 18) + 10}));
+  }
 }
 
 TEST(Schema, Field) {
@@ -284,6 +317,19 @@ TEST(Schema, OtherTypesAreNamed) {
   EXPECT_TRUE(status.IsNotImplemented());
   EXPECT_NE(status.message().find("a.item"), std::string::npos) << status;
   EXPECT_NE(status.message().find("month_interval"), std::string::npos) << status;
+}
+
+// Of all floats whose last 11 bits are none, one or all: what lies between, and on, the middles of halves.
+TEST(HalfBits, RoundsAsArrowDoes) {
+  for (uint64_t high = 0; high < uint64_t{1} << 21; ++high) {
+    for (const uint32_t low : {0u, 1u, 0x7FFu}) {
+      const auto value = std::bit_cast<float>(static_cast<uint32_t>(high << 11 | low));
+      const arrow::util::Float16 expected = arrow::util::Float16::FromFloat(value);
+      const arrow::util::Float16 got = arrow::util::Float16::FromBits(HalfBits(value));
+      if (expected.is_nan() ? got.is_nan() : got.bits() == expected.bits()) continue;
+      FAIL() << value << ": expected " << expected.bits() << ", got " << got.bits();
+    }
+  }
 }
 
 TEST(Manifest, Roaring) {

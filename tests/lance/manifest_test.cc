@@ -100,6 +100,7 @@ TEST(Manifest, WhatIsNotKnownIsKept) {
   first.fragments[0].files[0].others += unknown;
   first.fragments[0].deletions->others += unknown;
   first.indices[0].others += unknown;
+  first.indices[0].files[1].others += unknown;
   const std::string file = ManifestFile(first);
   const Manifest again = ReadManifest(file).ValueOrDie();
   EXPECT_EQ(again.others, first.others);
@@ -108,6 +109,7 @@ TEST(Manifest, WhatIsNotKnownIsKept) {
   EXPECT_EQ(again.fragments[0].files[0].others, first.fragments[0].files[0].others);
   EXPECT_EQ(again.fragments[0].deletions->others, first.fragments[0].deletions->others);
   EXPECT_EQ(again.indices[0].others, first.indices[0].others);
+  EXPECT_EQ(again.indices[0].files[1].others, first.indices[0].files[1].others);
   EXPECT_EQ(ManifestFile(again), file);
 }
 

@@ -421,6 +421,20 @@ TEST(Pages, WhatIsNotKnownIsNamed) {
   expect(arrow::int64(), {{"00"}, 1, "0a0c084012001a060a047a737464"}, "compression zstd", true);
 }
 
+TEST(Pages, RowsEndInTheirBuffers) {
+  // The file has more bytes than the buffer.
+  const char* encoding_20 = "321a0a0c120a0a080a060a040840120012080a060808120208011804";
+  const char* encoding_22 = "1a132020280230023a0812060a040a020820420101";
+  for (const char* end : {"03", "02"}) {
+    const std::string ends = std::string(end) + "00000000000000";
+    EXPECT_TRUE(ReadMade(arrow::utf8(), {{{ends, "61"}, 1, encoding_20}}, 1, true).status().IsInvalid()) << end;
+  }
+  EXPECT_TRUE(ReadMade(arrow::utf8(), {{{"0100000000000000", "61"}, 1, encoding_20}}, 1, true).ok());
+  EXPECT_TRUE(ReadMade(arrow::utf8(), {{{"0100000061", "0006"}, 1, encoding_22}}, 1).status().IsInvalid());
+  EXPECT_TRUE(ReadMade(arrow::utf8(), {{{"0200000061", "0005"}, 1, encoding_22}}, 1).status().IsInvalid());
+  EXPECT_TRUE(ReadMade(arrow::utf8(), {{{"0100000061", "0005"}, 1, encoding_22}}, 1).ok());
+}
+
 TEST(Pages, RowsThatAreNotThereTakeNoMemory) {
   constexpr uint64_t kMany = uint64_t{1} << 60;
   arrow::ProxyMemoryPool pool(arrow::default_memory_pool());

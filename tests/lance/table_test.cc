@@ -16,6 +16,7 @@
 #include <arrow/api.h>
 #include <gtest/gtest.h>
 
+#include "lance/file_writer.h"
 #include "lance/roaring.h"
 #include "lance/table.h"
 #include "pennon/lance.h"
@@ -174,6 +175,18 @@ TEST(Table, StructsWithoutFieldsAreOf20) {
       << status;
 }
 
+TEST(Table, ValuesWiderThanAPageCanSay) {
+  io::MemoryFileSystem files;
+  const auto make = [&](const char* name, FileVersion version) {
+    const auto schema = arrow::schema({arrow::field("v", arrow::fixed_size_list(arrow::float32(), 200000000))});
+    return FileWriter::Make(files.Create(name).ValueOrDie(), schema, {.version = version}).status();
+  };
+  EXPECT_TRUE(make("f", FileVersion::k2_0).ok());
+  const arrow::Status status = make("g", FileVersion::k2_2);
+  EXPECT_TRUE(status.IsNotImplemented()) << status;
+  EXPECT_NE(status.message().find("column v: expected values of less than 2^32 bits"), std::string::npos) << status;
+}
+
 class OnDisk : public testing::Test {
  protected:
   OnDisk() : path_(std::filesystem::temp_directory_path() / ("pennon-lance-" + std::to_string(getpid()))) {}
@@ -284,11 +297,12 @@ std::vector<uint64_t> RowIds(const std::string& file, size_t count) {
 // Null vectors have no ids, row ids are the caller's, a batch that failed is none, and one of nulls alone is one.
 TEST_F(OnDisk, RowsKeepTheirPlaces) {
   const auto vectors = ToArray(Normal(20, 8, 1), 8, {0, 1, 2, 3, 4, 5, 6, 9, 15, 19});
-  auto index = LiveIndex::Make({.dim = 8, .max_rows = 12}).ValueOrDie();
+  auto index = LiveIndex::Make({.dim = 8, .memory_limit = 2 << 20}).ValueOrDie();
   const auto row_ids = FromJson(arrow::uint64(), "[19, 3, 4, 7, 7, 1, 2, 0, 9, 11]");
   ASSERT_TRUE(index.Append(vectors->Slice(0, 10), {.row_ids = row_ids}).ok());
   ASSERT_TRUE(index.Append(vectors->Slice(0, 5)).ok());  // nulls
-  ASSERT_TRUE(index.Append(ToArray(Normal(12, 8, 2), 8, {3})).status().IsCapacityError());
+  // Its vectors have room, its lists have not.
+  ASSERT_TRUE(index.Append(ToArray(Normal(20000, 8, 2), 8, {3})).status().IsCapacityError());
   std::stop_source stopped;
   stopped.request_stop();
   ASSERT_TRUE(index.Append(vectors->Slice(5, 10), {.stop_token = stopped.get_token()}).status().IsCancelled());
