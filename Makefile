@@ -1,4 +1,4 @@
-.PHONY: help build bench bench-quick bench-all bench-micro bench-filters bench-export demo fuzz test test-all soak test-aarch64 mutants format format-check tidy setup clean
+.PHONY: help build bench bench-quick bench-all bench-micro bench-python bench-filters bench-export demo fuzz test test-all soak test-aarch64 test-python wheel mutants format format-check tidy setup clean
 sources = $(shell git ls-files --cached --others --exclude-standard '*.h' '*.cc')
 
 help:          ## this list
@@ -27,9 +27,17 @@ soak: build    ## an hour of random histories in the model test; SOAK_SECONDS=36
 test-aarch64:  ## the NEON kernels, built for aarch64 and run under qemu; part of test-all
 	bash tools/test_aarch64.sh
 
+wheel: setup   ## the Python package: build/python/wheels
+	bash tools/wheel.sh
+
+test-python: setup ## the wheel in a fresh environment: its tests, types and style; part of test
+	bash tools/test_python.sh
+
 scenarios = main tens rows ingest sweep
 bench: build   ## Pennon and its peers side by side: build/bench/report.html; DATA=path QUERIES=path, ROUNDS=3
 	@bash tools/setup.sh bench
+	bash tools/wheel.sh
+	build/bench/.venv/bin/pip install -q --disable-pip-version-check --force-reinstall --no-deps build/python/wheels/*.whl
 	build/bench/.venv/bin/python -B bench/bench.py --scenario $(scenarios) --rounds $(or $(ROUNDS),3) \
 	  $(if $(DATA),--data $(DATA)) $(if $(QUERIES),--queries $(QUERIES)) $(BENCH_ARGS)
 
@@ -38,6 +46,12 @@ bench-quick:   ## the same in one round, with fewer parameters
 
 bench-all:     ## the same, and other kinds of data and a million rows: hours
 	$(MAKE) bench scenarios="$(scenarios) kinds million"
+
+bench-python: build ## what a call from Python costs beyond C++, and threads that search while one appends
+	bash tools/wheel.sh
+	build/python/.venv/bin/pip uninstall -q --disable-pip-version-check -y pennon
+	build/python/.venv/bin/pip install -q --disable-pip-version-check build/python/wheels/*.whl
+	build/python/.venv/bin/python -B python/bench/overhead.py build/release/pennon
 
 bench-micro: setup ## kernels, codes, walks and links by themselves, also to build/bench/micro.json; BENCH_ARGS
 	@bash tools/setup.sh bench-micro
@@ -74,7 +88,7 @@ format-check: setup ## fails if clang-format would change something
 
 tidy: build    ## clang-tidy on everything
 	@bash tools/setup.sh lint
-	printf '%s\n' $(filter %.cc,$(sources)) | grep -v '_avx512\|_portable\|_neon\|^bench/' | \
+	printf '%s\n' $(filter %.cc,$(sources)) | grep -v '_avx512\|_portable\|_neon\|^bench/\|^python/' | \
 	  xargs -P 2 -n 1 build/.venv/bin/clang-tidy -p build/release --quiet
 
 setup:         ## installs what the build needs

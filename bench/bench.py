@@ -90,7 +90,7 @@ def command(job, program, answers, lines):
         "--answers",
         answers,
     ]
-    if job.system.startswith("pennon"):
+    if job.system in ("pennon", "pennon-exact"):
         codes = "none" if job.system == "pennon-exact" else "8"
         start = [
             program,

@@ -38,6 +38,32 @@ class Peer:
         return None
 
 
+class PennonPython(Peer):
+    package = "pennon"
+    note = "Pennon through its Python package, as its peers are called"
+
+    def __init__(self, dim, rows, metric, m, ef_construction, threads):
+        import ann
+
+        self.ann = ann.Pennon(metric, {"m": m, "ef_construction": ef_construction, "threads": threads})
+
+    def add(self, vectors, ids):
+        self.ann.fit(vectors, ids)
+
+    def set_ef(self, ef):
+        self.ann.set_query_arguments(ef)
+
+    def search(self, query, k):
+        return self.ann.query(query, k)
+
+    def search_batch(self, queries, k):
+        self.ann.batch_query(queries, k)
+        return self.ann.get_batch_results()
+
+    def reported_bytes(self):
+        return self.ann.index.memory_usage().total
+
+
 class Hnswlib(Peer):
     package = "hnswlib"
     note = "is told the final number of rows beforehand; compiled on this machine, for it"
@@ -246,6 +272,7 @@ class Vsag(Peer):
 
 
 PEERS = {
+    "pennon-python": PennonPython,
     "hnswlib": Hnswlib,
     "faiss": Faiss,
     "faiss-fp16": FaissFp16,

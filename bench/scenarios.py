@@ -15,6 +15,7 @@ SYSTEMS = [
     "pennon",
     "hnswlib",
     "pennon-exact",
+    "pennon-python",
     "faiss",
     "faiss-fp16",
     "faiss-sq8",

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Installs what the build needs and the machine lacks: Debian packages, and Arrow C++ from the pyarrow wheel.
 # `setup.sh lint` adds the formatter and the linter, `setup.sh bench` the peers of the benchmark and hnswlib's headers,
-# `setup.sh bench-micro` Google Benchmark, `setup.sh fuzz` Clang with libFuzzer, `setup.sh lance` the libraries that read the
+# `setup.sh python` what builds the Python package, `setup.sh bench-micro` Google Benchmark, `setup.sh fuzz` Clang with libFuzzer, `setup.sh lance` the libraries that read the
 # Lance tables of the tests.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 packages=(ninja-build libgtest-dev libcli11-dev libfmt-dev nlohmann-json3-dev libprotozero-dev pkg-config python3-venv)
-[[ ${1:-} != bench ]] || packages+=(python3-dev)
+[[ ${1:-} != bench && ${1:-} != python ]] || packages+=(python3-dev)
 [[ ${1:-} != bench-micro ]] || packages+=(libbenchmark-dev)
 [[ ${1:-} != fuzz ]] || packages+=(clang-16 libclang-rt-16-dev)
 if command -v dpkg-query >/dev/null; then
@@ -48,6 +48,13 @@ if [[ ${1:-} == lance ]] && ! cmp -s tests/interop/requirements.txt build/lance/
   python3 -m venv --clear build/lance/.venv
   build/lance/.venv/bin/pip install -q --disable-pip-version-check -r tests/interop/requirements.txt
   cp tests/interop/requirements.txt build/lance/.venv/installed
+fi
+
+if [[ ${1:-} == python ]] && ! cmp -s python/requirements-build.txt build/python/.venv/installed; then
+  mkdir -p build/python
+  python3 -m venv --clear build/python/.venv
+  build/python/.venv/bin/pip install -q --disable-pip-version-check -r python/requirements-build.txt
+  cp python/requirements-build.txt build/python/.venv/installed
 fi
 
 if [[ ${1:-} == bench ]] && ! cmp -s bench/requirements.txt build/bench/.venv/installed; then

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds and runs the suites: all tests, then those that need a sanitizer under it, then those of what is installed.
+# Builds and runs the suites: all tests, then those that need a sanitizer under it, then those of what is installed, and
+# of the Python package.
 # Prints the minutes of each.
 # `test.sh all` runs every test under the sanitizers, the model test over more histories, and the kernels for aarch64.
 set -euo pipefail
@@ -12,10 +13,12 @@ if [[ ${1:-} == all ]]; then
 fi
 times=()
 failed=0
-for suite in release tsan asan install; do
+for suite in release tsan asan install python; do
   start=$SECONDS
   if [[ $suite == install ]]; then
     bash tools/test_install.sh || failed=1
+  elif [[ $suite == python ]]; then
+    bash tools/test_python.sh || failed=1
   else
     cmake --preset "$suite" -DPENNON_TEST_ALL=$all >/dev/null
     cmake --build --preset "$suite"

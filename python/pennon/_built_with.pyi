@@ -1,0 +1,1 @@
+ARROW: str  # major and minor version of Arrow C++; written by python/CMakeLists.txt
