@@ -246,8 +246,8 @@ class Graph : private Lists {
   // All lists of a version are well formed and every row reaches every other over level 0. False: no memory.
   [[nodiscard]] bool Verify(const Reader& reader, Report* report) const noexcept;
 
-  // Writer, on an empty graph: lists made elsewhere, with a tree of parents in them, which stay invisible until Publish.
-  // `entry` is on the top level.
+  // Writer, on an empty graph: lists made elsewhere, with a tree of parents in them, which stay invisible until
+  // Publish. `entry` is on the top level.
   [[nodiscard]] Outcome Import(uint32_t rows, const uint8_t* levels, uint32_t entry,
                                const std::function<void(uint32_t row, int32_t level, ListDraft& draft)>& fill);
   // And what walks over them look like, as it was once measured, or as it is. What does not succeed has been aborted.
