@@ -120,7 +120,8 @@ Result<lance::IndexSummary> AddLanceIndex(Table& table, const lance::IndexOption
   std::span<const uint64_t> positions = options.positions;
   if (positions.empty()) {
     positions = snapshot.places;
-    const uint64_t appended = positions.empty() ? rows : positions.back() + 1;
+    // Ascending, but of an index that was loaded.
+    const uint64_t appended = positions.empty() ? rows : *std::max_element(positions.begin(), positions.end()) + 1;
     if (appended > table.rows()) {
       return Invalid("table: expected the ", appended, " rows that were appended up to the snapshot, got ",
                      table.rows());

@@ -250,6 +250,8 @@ uint64_t Table::RowId(uint64_t position) const {
   return manifest_.fragments[static_cast<size_t>(fragment - first_rows_.begin())].id << 32 | (position - *fragment);
 }
 
+uint64_t Table::NextRowId() const { return NextFragmentId(manifest_) << 32; }
+
 bool Table::HasIndex(const std::string& name) const { return HasIndexOf(manifest_, name); }
 
 int32_t Table::FieldId(int column) const {
