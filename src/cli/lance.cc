@@ -107,7 +107,7 @@ Result<lance::IndexInfo> ChooseIndex(const lance::Dataset& dataset, const Option
         (!options.column.empty() && index.column != options.column)) {
       continue;
     }
-    if (found != nullptr) {
+    if (found != nullptr && found->name != index.name) {  // else they are parts of one
       return Status::Invalid(options.path, ": more than one index of vectors, choose with --column or --index");
     }
     found = &index;
@@ -175,7 +175,7 @@ std::function<Status()> AddLance(CLI::App& app) {
 
   const auto add_reader = [&](const char* name, const char* help, Status (*command)(const Options&)) {
     CLI::App* added = add(name, help, command);
-    added->add_option("--at", options->at, "a version; default: the newest");
+    added->add_option("--at", options->at, "a version; default: the newest")->check(CLI::NonNegativeNumber);
     return added;
   };
   const auto add_columns = [&](CLI::App* command) {
@@ -190,13 +190,17 @@ std::function<Status()> AddLance(CLI::App& app) {
   scan->add_option("--out", options->out, "write them to this .parquet, .arrow (.ipc, .feather) or .csv file instead");
   CLI::App* take = add_reader("take", "Some rows, as scan prints them", Take);
   add_columns(take);
-  take->add_option("--rows", options->rows, "positions from 0, separated by commas")->delimiter(',')->required();
+  take->add_option("--rows", options->rows, "positions from 0, separated by commas")
+      ->delimiter(',')
+      ->required()
+      ->check(CLI::NonNegativeNumber);
   CLI::App* search = add_reader("search", "The nearest rows, by the table's index", Search);
   search->add_option("--column", options->column, "of the vectors; default: the only one with an index");
   search->add_option("--index", options->index, "its name, where a column has several");
   CLI::App* question = search->add_option_group("question");
   question->add_option("--query-file", options->query_file, "file of queries, as replay reads DATA");
-  question->add_option("--like-row", options->like_row, "a position: rows like that one");
+  question->add_option("--like-row", options->like_row, "a position: rows like that one")
+      ->check(CLI::NonNegativeNumber);
   question->require_option(1);
   search->add_option("--k,-k", options->k, "results wanted")->capture_default_str()->check(CLI::PositiveNumber);
   search->add_option("--ef", options->ef, "beam width")->capture_default_str()->check(CLI::PositiveNumber);
@@ -210,7 +214,8 @@ std::function<Status()> AddLance(CLI::App& app) {
       ->default_str("7d")
       ->transform(CLI::AsNumberWithUnit(
           std::map<std::string, uint64_t>{{"s", 1}, {"m", 60}, {"h", 3600}, {"d", 86400}, {"w", 604800}},
-          CLI::AsNumberWithUnit::CASE_SENSITIVE, "DURATION"));
+          CLI::AsNumberWithUnit::Options(CLI::AsNumberWithUnit::CASE_SENSITIVE | CLI::AsNumberWithUnit::UNIT_REQUIRED),
+          "DURATION"));
   cleanup->add_flag("--dry-run", options->dry_run, "only say which");
   return [run] { return (*run)(); };
 }

@@ -11,6 +11,7 @@
 #include <arrow/io/file.h>
 #include <arrow/ipc/writer.h>
 #include <arrow/scalar.h>
+#include <arrow/type_traits.h>
 #include <arrow/util/base64.h>
 #include <arrow/util/float16.h>
 #include <parquet/arrow/writer.h>
@@ -116,6 +117,17 @@ Status WriteAll(const std::string& path, arrow::RecordBatchReader& rows, Writer&
   return status.ok() ? closed : status;
 }
 
+// Bytes and what is nested have no words there.
+Status CheckCsv(const std::string& path, const arrow::Schema& schema) {
+  for (const auto& field : schema.fields()) {
+    const arrow::DataType& type = *field->type();
+    if (type.num_fields() == 0 && !arrow::is_binary(type.id()) && type.id() != arrow::Type::FIXED_SIZE_BINARY) continue;
+    return Status::Invalid(path, ": column ", field->name(), ": a .csv file cannot hold ", type.ToString(),
+                           "; choose other columns, or another kind of file");
+  }
+  return Status::OK();
+}
+
 }  // namespace
 
 Status WriteRowsTo(const std::string& path, arrow::RecordBatchReader& rows) {
@@ -124,6 +136,8 @@ Status WriteRowsTo(const std::string& path, arrow::RecordBatchReader& rows) {
   if (extension != ".parquet" && extension != ".csv" && !ipc) {
     return Status::Invalid(path, ": expected a name that ends in .parquet, .arrow, .ipc, .feather or .csv");
   }
+  // Before the file loses what it had.
+  if (extension == ".csv") ARROW_RETURN_NOT_OK(CheckCsv(path, *rows.schema()));
   ARROW_ASSIGN_OR_RAISE(const auto file, arrow::io::FileOutputStream::Open(path));
   if (extension == ".parquet") {
     auto writer = parquet::arrow::FileWriter::Open(*rows.schema(), arrow::default_memory_pool(), file);

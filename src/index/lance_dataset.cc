@@ -120,6 +120,7 @@ Result<lance::IndexSummary> AddLanceIndex(Table& table, const lance::IndexOption
   std::span<const uint64_t> positions = options.positions;
   if (positions.empty()) {
     positions = snapshot.places;
+    // Ascending, but of an index that was loaded.
     const uint64_t appended = positions.empty() ? rows : *std::max_element(positions.begin(), positions.end()) + 1;
     if (appended > table.rows()) {
       return Invalid("table: expected the ", appended, " rows that were appended up to the snapshot, got ",

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "index/lance_import.h"
 #include "index/live_index_parts.h"
 #include "lance/hnsw_index_reader.h"
+#include "lance/roaring.h"
 
 namespace pennon {
 namespace {
@@ -102,6 +104,33 @@ Result<const lance_format::Index*> FindIndex(const lance_format::Table& table, c
                  table.directory(), ", there are: ", names.empty() ? "none" : names);
 }
 
+struct Rows {
+  uint64_t first = 0;  // position
+  uint64_t rows = 0;
+};
+
+// By id, the fragments of which the index is, that is as they are. It may have rows of others, which are gone or have
+// other vectors by now.
+Result<std::map<uint64_t, Rows>> FragmentsOf(const lance_format::Table& table, const lance_format::Index& index) {
+  std::optional<lance_format::RoaringView> known;
+  if (index.fragments) {
+    ARROW_ASSIGN_OR_RAISE(known, lance_format::RoaringView::Make(*index.fragments));
+  }
+  std::map<uint64_t, Rows> fragments;
+  uint64_t first = 0;
+  for (const lance_format::Fragment& fragment : table.manifest().fragments) {
+    if (!known || known->Contains(static_cast<uint32_t>(fragment.id))) {
+      if (fragment.deletions) {
+        return Status::NotImplemented("index ", index.name, ": fragment ", std::to_string(fragment.id),
+                                      " has deleted rows, which the index may have");
+      }
+      fragments[fragment.id] = {first, fragment.rows};
+    }
+    first += fragment.rows;
+  }
+  return fragments;
+}
+
 }  // namespace
 }  // namespace pennon
 
@@ -165,6 +194,7 @@ Result<LiveIndex> Dataset::LoadIndex(const LoadOptions& options) const {
     if (!column || !HoldsVectors(*column->type())) {
       return Invalid("name: expected an index of a column of vectors, got ", index->name);
     }
+    ARROW_ASSIGN_OR_RAISE(const auto fragments, FragmentsOf(table, *index));
     const auto& type = static_cast<const arrow::FixedSizeListType&>(*column->type());
     ARROW_ASSIGN_OR_RAISE(const auto files,
                           HnswIndexReader::Open(table.files(), DirectoryOf(table, *index), impl_->pool()));
@@ -200,27 +230,19 @@ Result<LiveIndex> Dataset::LoadIndex(const LoadOptions& options) const {
       return Invalid("index ", index->name, ": expected row ids of type uint64, got ",
                      vectors->schema()->field(0)->type()->ToString());
     }
-    struct Extent {
-      uint64_t first_row;
-      uint64_t rows;
-    };
-    std::map<uint64_t, Extent> fragments;
-    uint64_t first = 0;
-    for (const lance_format::Fragment& fragment : table.manifest().fragments) {
-      fragments[fragment.id] = {first, fragment.rows};
-      first += fragment.rows;
-    }
     const auto position = [&](uint64_t row_id) -> Result<uint64_t> {
       const uint64_t offset = row_id & 0xFFFFFFFFu;
       const auto fragment = fragments.find(row_id >> 32);
-      if (fragment != fragments.end() && offset < fragment->second.rows) return fragment->second.first_row + offset;
-      return Invalid("index ", index->name, ": row id ", row_id, " is of no row of the table");
+      if (fragment != fragments.end() && offset < fragment->second.rows) return fragment->second.first + offset;
+      return Invalid("index ", index->name, ": row id ", row_id, " is of no row of the table that the index is of");
     };
     return LiveIndex::Assemble({.options = live,
                                 .graph = graph,
                                 .survey = survey,
                                 .rows = *vectors,
                                 .position = position,
+                                .next_position = table.all_rows(),
+                                .next_row_id = table.NextRowId(),
                                 .threads = options.threads});
   });
 }

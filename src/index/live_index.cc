@@ -288,9 +288,10 @@ Status LiveIndex::Impl::Assemble(const Parts& parts) {
       if (!places.Append(first + static_cast<uint32_t>(i), place)) {
         return Status::OutOfMemory("append: no memory for the places of rows");
       }
-      next_row_id = std::max(next_row_id, ids[i] + (ids[i] == UINT64_MAX ? 0 : 1));
     }
   }
+  places.SetEnd(parts.next_position);
+  next_row_id = parts.next_row_id;
   if (rows.size() != parts.graph.rows) {
     return Invalid("vectors: expected the graph's ", parts.graph.rows, ", got ", rows.size());
   }

@@ -21,6 +21,9 @@ struct [[gnu::visibility("hidden")]] LiveIndex::Parts {
   arrow::RecordBatchReader& rows;
   // Of a row in the table, by its row id.
   std::function<arrow::Result<uint64_t>(uint64_t row_id)> position;
+  // Of what is appended: after all rows of the table, whether the graph has them or not.
+  uint64_t next_position = 0;
+  uint64_t next_row_id = 0;
   int threads = 0;
 };
 

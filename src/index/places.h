@@ -3,7 +3,6 @@
 // Threads: one writer; readers may ask for rows that something else has published to them.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <mutex>
 #include <new>
@@ -51,17 +50,18 @@ class Places {
     }
   }
 
-  // The row of the id, which comes after the rows so far, is there; what is appended comes after it.
+  // The row of the id, which comes after the rows so far, is there.
   [[nodiscard]] bool Append(uint32_t id, uint64_t place) {
     try {
       const std::lock_guard lock(mutex_);
       if (place != (runs_.empty() ? id : runs_.back().place + (id - runs_.back().id))) runs_.push_back({id, place});
-      end_ = std::max(end_, place + 1);
       return true;
     } catch (const std::bad_alloc&) {
       return false;
     }
   }
+  // Where what is appended then begins.
+  void SetEnd(uint64_t end) { end_ = end; }
 
   // Of the first rows, by id; empty: the place is the id.
   std::vector<uint64_t> Of(uint32_t rows) const {

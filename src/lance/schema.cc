@@ -85,7 +85,9 @@ std::string LogicalType(const DataType& type) {
   }
 }
 
-Status AddField(const arrow::Field& field, int32_t parent, const std::string& path, std::vector<Field>& fields) {
+Status AddField(const arrow::Field& field, int32_t parent, const std::string& path, std::vector<Field>& fields,
+                size_t depth = 0) {
+  if (depth > kDeepest) return Status::NotImplemented("column ", path, ": expected at most ", kDeepest, " parents");
   const DataType& type = *field.type();
   std::string logical = LogicalType(type);
   if (logical.empty()) {
@@ -99,7 +101,7 @@ Status AddField(const arrow::Field& field, int32_t parent, const std::string& pa
   for (const auto& child : type.fields()) {
     // Parquet's and Arrow's names of items differ; Lance knows "item" alone.
     const auto& named = list ? child->WithName("item") : child;
-    ARROW_RETURN_NOT_OK(AddField(*named, id, path + "." + named->name(), fields));
+    ARROW_RETURN_NOT_OK(AddField(*named, id, path + "." + named->name(), fields, depth + 1));
   }
   return Status::OK();
 }

@@ -31,6 +31,16 @@ bool SameColumns(const std::vector<Field>& a, const std::vector<Field>& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), SameColumn);
 }
 
+// Lance adds columns of these names when it reads, and panics where there is one.
+Status CheckNames(const arrow::Schema& schema) {
+  for (const char* own :
+       {"_rowid", "_rowaddr", "_rowoffset", "_row_created_at_version", "_row_last_updated_at_version"}) {
+    if (schema.GetFieldIndex(own) < 0) continue;
+    return Status::Invalid("column ", own, ": expected a name that is not one of Lance's own");
+  }
+  return Status::OK();
+}
+
 // A file's writer numbers the fields as they come in the schema, and so must the table, whatever the numbers.
 Status CheckPreorder(const std::vector<Field>& fields, const arrow::Schema& schema) {
   ARROW_ASSIGN_OR_RAISE(const auto written, MakeFields(schema));
@@ -67,6 +77,7 @@ Result<Table> Table::Create(io::FileSystem& files, const std::string& directory,
   if (directory.empty()) return Status::Invalid("path: expected the name of a directory, got an empty one");
   if (options.rows_a_fragment == 0) return Status::Invalid("rows_a_fragment: expected at least 1, got 0");
   Table table(files, directory, schema, options);
+  ARROW_RETURN_NOT_OK(CheckNames(*schema));
   ARROW_ASSIGN_OR_RAISE(table.manifest_.fields, MakeFields(*schema));
   table.manifest_.file_version = options.pages.version == FileVersion::k2_0 ? "2.0" : "2.2";
   ARROW_ASSIGN_OR_RAISE(const auto versions, ListVersions(files, directory));
@@ -249,6 +260,8 @@ uint64_t Table::RowId(uint64_t position) const {
   const auto fragment = std::upper_bound(first_rows_.begin(), first_rows_.end(), position) - 1;
   return manifest_.fragments[static_cast<size_t>(fragment - first_rows_.begin())].id << 32 | (position - *fragment);
 }
+
+uint64_t Table::NextRowId() const { return NextFragmentId(manifest_) << 32; }
 
 bool Table::HasIndex(const std::string& name) const { return HasIndexOf(manifest_, name); }
 

@@ -41,12 +41,14 @@ class Table {
   const Manifest& manifest() const { return manifest_; }
   uint64_t version() const { return manifest_.version; }
   uint64_t rows() const { return rows_; }  // without those that are deleted
-  bool has_deletions() const { return rows_ != first_rows_.back(); }
+  uint64_t all_rows() const { return first_rows_.back(); }
+  bool has_deletions() const { return rows_ != all_rows(); }
   const arrow::Schema& schema() const { return *schema_; }
   const std::shared_ptr<arrow::Schema>& shared_schema() const { return schema_; }
   const TableOptions& options() const { return options_; }
   // Of a row by its position, which there is, in a table without deletions: its fragment << 32 and the offset in that.
   uint64_t RowId(uint64_t position) const;
+  uint64_t NextRowId() const;  // of the first row that is appended next
   bool HasIndex(const std::string& name) const;
   // Of a column of the schema.
   int32_t FieldId(int column) const;

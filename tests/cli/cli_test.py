@@ -125,6 +125,7 @@ class Errors(Case):
         self.fails(1, "expected a Lance table, found none", "lance", "cleanup", self.folder.name)
         self.fails(1, "s3://bucket", "lance", "cleanup", "s3://bucket/x.lance")
         self.fails(2, "--older-than", "lance", "cleanup", self.folder.name, "--older-than", "7 years")
+        self.fails(2, "--older-than", "lance", "cleanup", self.folder.name, "--older-than", "7")
         self.fails(2, "PATH", "lance", "cleanup")
         self.fails(2, "subcommand", "lance")
         self.fails(1, "older_than: expected", "lance", "cleanup", self.folder.name, "--older-than", "9999w")
@@ -341,6 +342,14 @@ class Lance(Case):
                                    "day": "1970-01-02", "big": 2**64 - 1, "nan": None})
         self.assertEqual(rows[1], {"v": [0.1, -3], "bytes": None, "list": None, "struct": {"a": None, "b": None},
                                    "day": None, "big": 0, "nan": 0.1})
+        for column, words in (("v", "fixed_size_list<item: float>[2]"), ("bytes", "binary"), ("struct", "struct<")):
+            self.write_bytes("old.csv", b"what it had")
+            self.fails(1, f"column {column}: a .csv file cannot hold {words}", "lance", "scan", self.path("t.lance"),
+                       "--columns", f"day,{column}", "--out", self.path("old.csv"))
+            with open(self.path("old.csv"), "rb") as old:
+                self.assertEqual(old.read(), b"what it had")
+        for args in (("take", "--rows", "-1"), ("take", "--rows", ""), ("count", "--at", "-1"), ("search", "--like-row", "-1")):
+            self.fails(2, args[1], "lance", args[0], self.path("t.lance"), *args[1:])
 
     def test_search(self):
         path = self.table()

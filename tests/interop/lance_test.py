@@ -418,6 +418,31 @@ class Index(Case):
                 np.testing.assert_allclose([line["distance"] for line in found], nearest["_distance"].to_numpy(), rtol=1e-4, atol=1e-5)
                 self.assertEqual([line["row_id"] for line in found], nearest["_rowid"].to_pylist())
 
+    def test_rows_that_are_gone_are_not_found_here(self):
+        table, _ = self.table(300, 80)  # so wide that pylance does not make mini-blocks
+
+        def fails(dataset, words):
+            queries = self.write_ipc(table.slice(7, 1))
+            run = subprocess.run([PENNON, "lance", "search", dataset.uri, "--query-file", queries], capture_output=True,
+                                 text=True, timeout=100)
+            self.assertEqual((run.returncode, run.stdout), (1, ""))
+            self.assertIn(words, run.stderr)
+
+        for index in ("flat", "sq"):
+            deleted = self.write(table, index=index)
+            deleted.delete("id = 7")
+            fails(deleted, "index v_idx: fragment 0 has deleted rows")
+            changed = self.write(table, index=index)
+            fragment, fields = changed.get_fragments()[0].update_columns(
+                pa.table({"id": table["id"], "v": vectors(np.ones((300, 80)))}), left_on="id")
+            lance.LanceDataset.commit(
+                changed.uri, lance.LanceOperation.Update(updated_fragments=[fragment], fields_modified=fields),
+                read_version=changed.version)
+            fails(changed, "index v_idx: row id 0 is of no row of the table that the index is of")
+            parts = self.write(table, index=index, later=50)
+            parts.optimize.optimize_indices()
+            fails(parts, "expected one part of the index v_idx, found several")
+
     def test_the_graph_is_the_one_searched(self):
         table, values = self.table()
         dataset = self.write(table, version="2.0")

@@ -312,6 +312,17 @@ TEST(Schema, WhatLanceWouldRefuse) {
   EXPECT_TRUE(MakeFields(*arrow::schema({arrow::field("a", arrow::fixed_size_binary(0))})).status().IsNotImplemented());
 }
 
+TEST(Schema, WhatIsWrittenIsReadAgain) {
+  auto type = arrow::int32();
+  for (int parents = 0; parents <= 64; ++parents) {
+    const auto fields = MakeFields(*arrow::schema({arrow::field("a", type)}));
+    ASSERT_TRUE(fields.ok()) << fields.status();
+    EXPECT_TRUE(MakeSchema(*fields).ok());
+    type = parents % 2 == 0 ? arrow::list(type) : arrow::struct_({arrow::field("b", type)});
+  }
+  EXPECT_TRUE(MakeFields(*arrow::schema({arrow::field("a", type)})).status().IsNotImplemented());
+}
+
 TEST(Schema, OtherTypesAreNamed) {
   const auto status = MakeFields(*arrow::schema({arrow::field("a", arrow::list(arrow::month_interval()))})).status();
   EXPECT_TRUE(status.IsNotImplemented());

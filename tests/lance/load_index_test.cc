@@ -115,7 +115,7 @@ TEST_F(LoadIndex, AnswersAsItDid) {
         const auto found = loaded.Search(Normal(700, kDim, 9)[3], {.k = 1}).ValueOrDie();
         if (metric == Metric::kL2) {
           EXPECT_EQ(found.rows[0].id, 2943);
-          EXPECT_EQ(found.rows[0].row_id, RowIdOf(2999) + 4);
+          EXPECT_EQ(found.rows[0].row_id, (uint64_t{3} << 32) + 3);  // of the fragment that an append makes
         }
       }
     }
@@ -132,6 +132,42 @@ TEST_F(LoadIndex, KnowsWhereItsRowsAre) {
   const LiveIndex of_again = exported.dataset.LoadIndex({.name = "again"}).ValueOrDie();
   for (const auto& query : Normal(20, kDim, 3)) {
     EXPECT_EQ(of_again.Search(query).ValueOrDie().rows, loaded.Search(query).ValueOrDie().rows);
+  }
+}
+
+// The table has rows after the index's last, which are null, and the index has its rows in another order.
+TEST_F(LoadIndex, WhatIsAppendedComesAfterAllRows) {
+  const Vectors vectors = Normal(240, kDim, 1);
+  const Vectors first(vectors.begin(), vectors.begin() + 200);
+  const Vectors later(vectors.begin() + 200, vectors.end());
+  const auto array = ToArray(first, kDim, {0, 198, 199});
+  const auto schema = arrow::schema({arrow::field("v", array->type())});
+  auto dataset = lance::Dataset::Create(path("t"), schema, {.rows_a_fragment = 64}).ValueOrDie();
+  const auto append = [&](const std::shared_ptr<arrow::Array>& rows) {
+    const auto batch = arrow::RecordBatch::Make(schema, rows->length(), {rows});
+    return dataset.Append(*arrow::RecordBatchReader::Make({batch}).ValueOrDie());
+  };
+  ASSERT_TRUE(append(array).ok());
+  auto index = LiveIndex::Make({.dim = kDim}).ValueOrDie();
+  std::vector<uint64_t> positions;
+  for (uint64_t row = 197; row > 0; --row) {
+    ASSERT_TRUE(index.Append(array->Slice(static_cast<int64_t>(row), 1)).ok());
+    positions.push_back(row);
+  }
+  ASSERT_TRUE(index.GetSnapshot().ValueOrDie().ToLance(dataset, {.positions = positions}).ok());
+
+  LiveIndex loaded = dataset.LoadIndex().ValueOrDie();
+  EXPECT_EQ(append(ToArray(later, kDim)).ValueOrDie(), 200);
+  ASSERT_TRUE(loaded.Append(ToArray(later, kDim)).ok());
+  const auto again = loaded.GetSnapshot().ValueOrDie().ToLance(dataset, {.name = "again"});
+  ASSERT_TRUE(again.ok()) << again.status();
+  const LiveIndex of_again = dataset.LoadIndex({.name = "again"}).ValueOrDie();
+  EXPECT_EQ(of_again.size(), 237);
+  for (size_t row = 0; row < vectors.size(); ++row) {
+    if (row == 0 || row == 198 || row == 199) continue;
+    const uint64_t row_id = row < 200 ? uint64_t{row / 64} << 32 | row % 64 : uint64_t{4} << 32 | (row - 200);
+    EXPECT_EQ(of_again.Search(vectors[row], {.k = 1}).ValueOrDie().rows[0].row_id, row_id);
+    EXPECT_EQ(loaded.Search(vectors[row], {.k = 1}).ValueOrDie().rows[0].row_id, row_id);
   }
 }
 

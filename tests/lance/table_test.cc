@@ -59,6 +59,15 @@ TEST(Table, IsThereWithItsFirstRows) {
   EXPECT_TRUE(again.status().IsAlreadyExists()) << again.status();
 }
 
+TEST(Table, NamesOfLancesOwnAreRefused) {
+  io::MemoryFileSystem files;
+  for (const char* name : {"_rowid", "_rowaddr"}) {
+    const auto status = Table::Create(files, "t", arrow::schema({arrow::field(name, arrow::uint64())})).status();
+    EXPECT_TRUE(status.IsInvalid()) << status;
+    EXPECT_NE(status.message().find(name), std::string::npos) << status;
+  }
+}
+
 TEST(Table, RowIdsAreFragmentAndOffset) {
   io::MemoryFileSystem files;
   Table table = Make(files, 4);
