@@ -418,6 +418,16 @@ class Index(Case):
                 np.testing.assert_allclose([line["distance"] for line in found], nearest["_distance"].to_numpy(), rtol=1e-4, atol=1e-5)
                 self.assertEqual([line["row_id"] for line in found], nearest["_rowid"].to_pylist())
 
+    def test_indices_that_are_not_read_are_named(self):
+        rng = np.random.default_rng(1)
+        table = pa.table({"v": vectors(rng.random((300, 64))), "u": vectors(rng.integers(0, 255, (300, 8)), pa.uint8())})
+        dataset = lance.write_dataset(table, os.path.join(self.folder, "indices.lance"))
+        dataset = dataset.create_index("v", "IVF_PQ", num_partitions=1, num_sub_vectors=8, index_file_version="LEGACY")
+        dataset = dataset.create_index("u", "IVF_FLAT", num_partitions=1, metric="hamming")
+        info = json.loads(self.run_program(PENNON, "lance", "info", dataset.uri, "--json"))
+        self.assertEqual([(index["name"], index["metric"], index["rows"]) for index in info["indices"]],
+                         [("v_idx", None, None), ("u_idx", None, None)])
+
     def test_zero_vectors_under_cosine(self):
         _, values = self.table(600)
         values[::30] = 0
