@@ -83,8 +83,8 @@ struct IndexInfo {
   std::string name = {};
   std::string type = {};  // as Lance calls it: IVF_HNSW_FLAT
   std::string column = {};
-  std::optional<Metric> metric = {};  // of a vector index
-  std::optional<uint64_t> rows = {};  // in it; of a vector index
+  std::optional<Metric> metric = {};  // of an index of vectors, if it can be read
+  std::optional<uint64_t> rows = {};  // in it, likewise
 };
 
 struct LoadOptions {

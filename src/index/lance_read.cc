@@ -173,11 +173,13 @@ Result<std::vector<IndexInfo>> Dataset::Indices() const {
     for (const lance_format::Index& index : table.manifest().indices) {
       IndexInfo info{.name = index.name, .type = lance_format::DetailsName(index), .column = ColumnOf(table, index)};
       if (IsOfVectors(table, index)) {
-        ARROW_ASSIGN_OR_RAISE(const auto reader,
-                              HnswIndexReader::Open(table.files(), DirectoryOf(table, index), impl_->pool()));
-        info.type = reader.type();
-        info.metric = MetricOf(reader.distance());
-        info.rows = reader.rows();
+        const auto reader = HnswIndexReader::Open(table.files(), DirectoryOf(table, index), impl_->pool());
+        if (!reader.ok() && !reader.status().IsNotImplemented()) return reader.status();
+        if (reader.ok()) {
+          info.type = reader->type();
+          info.metric = MetricOf(reader->distance());
+          info.rows = reader->rows();
+        }
       }
       infos.push_back(std::move(info));
     }

@@ -56,6 +56,28 @@ Status CheckZips(const arrow::DataType& type, const std::string& path) {
   return Status::OK();
 }
 
+// Whether values of one field may be among the other's: what has no nulls may be where there may be some. Files do not
+// say whether numbers of a fixed-size list may be null, so that a table's schema is not always the one it was made
+// with.
+bool Fits(const arrow::Field& from, const arrow::Field& to) {
+  const arrow::DataType& type = *from.type();
+  const arrow::Type::type id = type.id();
+  if ((from.nullable() && !to.nullable()) || id != to.type()->id()) return false;
+  const bool lists = id == arrow::Type::LIST || id == arrow::Type::LARGE_LIST || id == arrow::Type::FIXED_SIZE_LIST;
+  if (!lists && id != arrow::Type::STRUCT) return type.Equals(*to.type());
+  if (type.num_fields() != to.type()->num_fields()) return false;
+  if (id == arrow::Type::FIXED_SIZE_LIST && static_cast<const arrow::FixedSizeListType&>(type).list_size() !=
+                                                static_cast<const arrow::FixedSizeListType&>(*to.type()).list_size()) {
+    return false;
+  }
+  for (int i = 0; i < type.num_fields(); ++i) {
+    const arrow::Field& child = *type.field(i);
+    const arrow::Field& place = *to.type()->field(i);
+    if ((!lists && child.name() != place.name()) || !Fits(child, place)) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 FileWriter::FileWriter(std::unique_ptr<io::OutputFile> file, std::shared_ptr<arrow::Schema> schema,
@@ -90,7 +112,11 @@ Result<std::unique_ptr<FileWriter>> FileWriter::Make(std::unique_ptr<io::OutputF
 }
 
 Status FileWriter::Write(const arrow::RecordBatch& batch) {
-  if (!batch.schema()->Equals(*schema_, /*check_metadata=*/false)) {
+  bool fits = batch.num_columns() == schema_->num_fields();
+  for (int i = 0; fits && i < batch.num_columns(); ++i) {
+    fits = batch.column_name(i) == schema_->field(i)->name() && Fits(*batch.schema()->field(i), *schema_->field(i));
+  }
+  if (!fits) {
     return Status::Invalid("batch: expected the schema ", schema_->ToString(), ", got ", batch.schema()->ToString());
   }
   for (int i = 0; i < batch.num_columns(); ++i) {

@@ -114,6 +114,18 @@ class VectorsReader {
       const std::span<const float> vector(index_.read(row, scratch_.data()), scratch_.size());
       for (size_t i = 0; i < vector.size(); ++i) sums_[i] += vector[i];
       Put(vector, to);
+      const bool zero = std::all_of(vector.begin(), vector.end(), [](float value) { return value == 0; });
+      if (index_.distance != Distance::kCosine || index_.storage != Storage::kFlat || !zero) continue;
+      // Lance divides by its length, and a distance that is no number comes before all others. Of infinite length, as
+      // floats go, it is at distance 1 from everything, as it is here.
+      constexpr float kTooLong = 1e25f;
+      if (index_.half) {
+        return Status::NotImplemented(
+            "column: expected no zero vectors of float16 under cosine, which Lance cannot rank "
+            "in an index of type flat (sq can), got one at row id ",
+            std::to_string(index_.row_id(row)));
+      }
+      *reinterpret_cast<float*>(to) = kTooLong;
     }
     const auto numbers = std::make_shared<arrow::UInt64Array>(count, row_ids_);
     const auto values =

@@ -81,9 +81,12 @@ Result<HnswIndexReader> HnswIndexReader::Open(io::FileSystem& files, const std::
   };
   reader.type_ = word("type");
   const std::string distance = word("distance_type");
-  if (reader.type_.empty() || (distance != "l2" && distance != "cosine" && distance != "dot")) {
+  if (reader.type_.empty() || distance.empty()) {
     return Status::Invalid(reader.graph_->path(), ": expected metadata lance:index with a type and a distance, got ",
                            text == nullptr ? "none" : *text);
+  }
+  if (distance != "l2" && distance != "cosine" && distance != "dot") {
+    return Status::NotImplemented(directory, ": expected distance l2, cosine or dot, got ", distance);
   }
   reader.distance_ = distance == "cosine" ? Distance::kCosine : distance == "dot" ? Distance::kDot : Distance::kL2;
   return reader;

@@ -76,6 +76,13 @@ std::vector<int32_t> TableReader::State::FieldsOf(const std::string& column) con
   return ids;
 }
 
+// What rows take, about, up to each of some: of a column's pages.
+struct UpTo {
+  uint64_t row = 0;
+  uint64_t bytes_a_row = 0;
+};
+using Sizes = std::vector<UpTo>;
+
 // A fragment's files and those of its columns that were needed.
 struct TableReader::OpenFragment {
   OpenFragment(std::shared_ptr<const State> s, const Fragment& f)
@@ -84,8 +91,8 @@ struct TableReader::OpenFragment {
   // Null if the fragment is older than the column, which is null there.
   Result<ColumnReader*> Reader(const arrow::Field& column);
   Result<ArrayPtr> Read(const arrow::Field& column, const Ranges& rows);
-  // That a row of the column takes, about.
-  Result<uint64_t> BytesARow(const arrow::Field& column);
+  // Of the column, or of its parts, which have pages each.
+  Status AddSizes(const arrow::Field& column, std::vector<Sizes>& sizes);
   // Which file has it, and columns of that by field.
   Result<std::shared_ptr<const FileReader>> FileOf(const std::string& column, ColumnsOfFields& columns);
 
@@ -148,18 +155,30 @@ Result<ArrayPtr> TableReader::OpenFragment::Read(const arrow::Field& column, con
   return array;
 }
 
-Result<uint64_t> TableReader::OpenFragment::BytesARow(const arrow::Field& column) {
+Status TableReader::OpenFragment::AddSizes(const arrow::Field& column, std::vector<Sizes>& sizes) {
   ColumnsOfFields columns;
   ARROW_ASSIGN_OR_RAISE(const auto file, FileOf(column.name(), columns));
-  uint64_t bytes = 0;
+  // What takes no place in the file does in memory.
+  const uint64_t least = WidthOf(*column.type()) / 8;
+  sizes.push_back({{fragment.rows, least}});
   for (const auto& [field, place] : columns) {
     if (!file || static_cast<size_t>(place) >= file->columns().size()) continue;
+    Sizes of_part;
+    uint64_t rows = 0;
+    uint64_t bytes = 0;
     for (const PageInfo& page : file->columns()[static_cast<size_t>(place)]) {
-      for (const io::ByteRange& buffer : page.buffers) bytes += buffer.length;
+      uint64_t of_page = 0;
+      for (const io::ByteRange& buffer : page.buffers) of_page += buffer.length;
+      rows += page.rows;
+      bytes += of_page;
+      const uint64_t a_row = of_page / std::max<uint64_t>(page.rows, 1);
+      of_part.push_back({rows, a_row - std::min(a_row, least)});
     }
+    // Pages of items are of other rows.
+    if (rows != fragment.rows) of_part = {{fragment.rows, bytes / std::max<uint64_t>(fragment.rows, 1)}};
+    sizes.push_back(std::move(of_part));
   }
-  // What takes no place in the file does in memory.
-  return std::max(bytes / std::max<uint64_t>(fragment.rows, 1), WidthOf(*column.type()) / 8);
+  return Status::OK();
 }
 
 // From file to file.
@@ -180,14 +199,11 @@ class TableReader::Scanner : public arrow::RecordBatchReader {
       if (next_ == state_->manifest.fragments.size()) return open_ = nullptr, Status::OK();
       open_ = std::make_unique<OpenFragment>(state_, state_->manifest.fragments[next_++]);
       row_ = 0;
-      uint64_t bytes = 1;
-      for (const auto& column : columns_->fields()) {
-        ARROW_ASSIGN_OR_RAISE(const uint64_t of_column, open_->BytesARow(*column));
-        bytes += of_column;
-      }
-      step_ = std::clamp(kBatchBytes / bytes, uint64_t{1}, static_cast<uint64_t>(settings_.batch_rows));
+      sizes_.clear();
+      for (const auto& column : columns_->fields()) ARROW_RETURN_NOT_OK(open_->AddSizes(*column, sizes_));
+      pages_.assign(sizes_.size(), 0);
     }
-    const Range rows{row_, std::min(step_, open_->fragment.rows - row_)};
+    const Range rows{row_, RowsThatFit()};
     arrow::ArrayVector arrays;
     for (const auto& column : columns_->fields()) {
       ARROW_ASSIGN_OR_RAISE(auto array, open_->Read(*column, {rows}));
@@ -205,14 +221,35 @@ class TableReader::Scanner : public arrow::RecordBatchReader {
   }
 
  private:
+  // From row_ on, in a batch; one at least.
+  uint64_t RowsThatFit() {
+    const uint64_t last = std::min(open_->fragment.rows, row_ + std::min<uint64_t>(settings_.batch_rows, UINT32_MAX));
+    uint64_t bytes = 0;
+    for (uint64_t end = row_; end < last;) {
+      uint64_t next = last;
+      uint64_t a_row = 1;
+      for (size_t i = 0; i < sizes_.size(); ++i) {
+        while (sizes_[i][pages_[i]].row <= end) ++pages_[i];
+        next = std::min(next, sizes_[i][pages_[i]].row);
+        a_row += sizes_[i][pages_[i]].bytes_a_row;
+      }
+      const uint64_t fit = (kBatchBytes - bytes) / a_row;
+      if (fit < next - end) return std::max<uint64_t>(end + fit - row_, 1);
+      bytes += (next - end) * a_row;
+      end = next;
+    }
+    return last - row_;
+  }
+
   const std::shared_ptr<const State> state_;
   const std::shared_ptr<arrow::Schema> columns_;
   const ScanSettings settings_;
   std::shared_ptr<arrow::Schema> schema_;
   size_t next_ = 0;  // fragment
   std::unique_ptr<OpenFragment> open_;
-  uint64_t row_ = 0;   // of it
-  uint64_t step_ = 0;  // rows a batch
+  uint64_t row_ = 0;  // of it
+  std::vector<Sizes> sizes_;
+  std::vector<size_t> pages_;  // where row_ is in each of sizes_, or what was looked at after it
 };
 
 TableReader::TableReader(io::FileSystem& files, std::string directory, Manifest manifest,

@@ -418,6 +418,39 @@ class Index(Case):
                 np.testing.assert_allclose([line["distance"] for line in found], nearest["_distance"].to_numpy(), rtol=1e-4, atol=1e-5)
                 self.assertEqual([line["row_id"] for line in found], nearest["_rowid"].to_pylist())
 
+    def test_indices_that_are_not_read_are_named(self):
+        rng = np.random.default_rng(1)
+        table = pa.table({"v": vectors(rng.random((300, 64))), "u": vectors(rng.integers(0, 255, (300, 8)), pa.uint8())})
+        dataset = lance.write_dataset(table, os.path.join(self.folder, "indices.lance"))
+        dataset = dataset.create_index("v", "IVF_PQ", num_partitions=1, num_sub_vectors=8, index_file_version="LEGACY")
+        dataset = dataset.create_index("u", "IVF_FLAT", num_partitions=1, metric="hamming")
+        info = json.loads(self.run_program(PENNON, "lance", "info", dataset.uri, "--json"))
+        self.assertEqual([(index["name"], index["metric"], index["rows"]) for index in info["indices"]],
+                         [("v_idx", None, None), ("u_idx", None, None)])
+
+    def test_zero_vectors_under_cosine(self):
+        _, values = self.table(600)
+        values[::30] = 0
+        table = pa.table({"id": np.arange(600), "v": vectors(values)})
+        for index in ("flat", "sq"):
+            dataset = self.write(table, index=index, metric="cosine")
+            for options in ({}, {"refine_factor": 3}):
+                if index == "sq" and not options:
+                    continue  # ranks by codes
+                for query in values[1::100]:
+                    found = self.nearest(dataset, "v", query, **options)
+                    exact = distances(values[values.any(1)], query, "cosine")
+                    np.testing.assert_allclose(found["_distance"], np.sort(exact)[:10], atol=1e-3)
+            everything = self.nearest(dataset, "v", values[1], 600, ef=600)
+            if index == "flat":
+                zero = dict(zip(everything["_rowid"].to_pylist(), everything["_distance"].to_pylist()))
+                self.assertEqual([zero[row] for row in range(0, 600, 30)], [1] * 20)
+        half = pa.table({"id": np.arange(600), "v": vectors(values, pa.float16())})
+        path = os.path.join(self.folder, "half.lance")
+        run = subprocess.run([WRITE_TABLE, self.write_ipc(half), path, "100", "64", "flat", "cosine", "2.2"],
+                             capture_output=True, text=True, timeout=200)
+        self.assertIn("expected no zero vectors of float16 under cosine", run.stderr)
+
     def test_rows_that_are_gone_are_not_found_here(self):
         table, _ = self.table(300, 80)  # so wide that pylance does not make mini-blocks
 

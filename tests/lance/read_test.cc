@@ -286,6 +286,27 @@ TEST(Reads, AScanTakesMemoryForItsBatches) {
   }
 }
 
+TEST(Reads, AScanTakesMemoryForTheRowsThatAreLarge) {
+  constexpr int kLarge = 24;
+  constexpr int64_t kBytes = 4 << 20;
+  arrow::StringBuilder texts;
+  for (int i = 0; i < 5000; ++i) ASSERT_TRUE(texts.Append("short").ok());
+  for (int i = 0; i < kLarge; ++i) ASSERT_TRUE(texts.Append(std::string(kBytes, 'x')).ok());
+  const auto column = texts.Finish().ValueOrDie();
+  const auto batch =
+      arrow::RecordBatch::Make(arrow::schema({arrow::field("text", arrow::utf8())}), column->length(), {column});
+  for (const FileVersion version : {FileVersion::k2_0, FileVersion::k2_2}) {
+    const auto written = Write(batch, version);
+    arrow::ProxyMemoryPool pool(arrow::default_memory_pool());
+    auto reader = written->Read(&pool);
+    const auto scan = reader.Scan({}).ValueOrDie();
+    int64_t rows = 0;
+    for (auto part = scan->Next().ValueOrDie(); part; part = scan->Next().ValueOrDie()) rows += part->num_rows();
+    EXPECT_EQ(rows, 5000 + kLarge);
+    EXPECT_LT(pool.max_memory(), 16 * kBytes);
+  }
+}
+
 // A file made by hand.
 struct MadePage {
   std::vector<std::string> buffers;  // hex

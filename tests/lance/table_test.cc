@@ -59,6 +59,40 @@ TEST(Table, IsThereWithItsFirstRows) {
   EXPECT_TRUE(again.status().IsAlreadyExists()) << again.status();
 }
 
+TEST(Table, TakesWhatItWasMadeFromAgain) {
+  const auto item = arrow::field("item", arrow::float32(), false);
+  const auto vectors = arrow::fixed_size_list(item, 2);
+  const auto inner =
+      arrow::struct_({arrow::field("v", vectors), arrow::field("l", arrow::list(arrow::field("x", arrow::int8())))});
+  const auto schema = arrow::schema({arrow::field("v", vectors), arrow::field("s", inner)});
+  const auto batch = arrow::RecordBatch::Make(
+      schema, 1, {FromJson(vectors, "[[1, 2]]"), FromJson(inner, R"([{"v": [3, 4], "l": [null]}])")});
+  const auto append = [](Table& table, const std::shared_ptr<arrow::RecordBatch>& rows) {
+    return table.Append(*arrow::RecordBatchReader::Make({rows}).ValueOrDie()).status();
+  };
+  io::MemoryFileSystem files;
+  auto made = Table::Create(files, "t", schema).ValueOrDie();
+  ASSERT_TRUE(append(made, batch).ok());
+  auto opened = Table::Open(files, "t").ValueOrDie();
+  EXPECT_FALSE(opened.schema().Equals(*schema));
+  const auto status = append(opened, batch);
+  EXPECT_TRUE(status.ok()) << status;
+  for (const auto& other :
+       {arrow::fixed_size_list(item, 1), arrow::fixed_size_list(arrow::float16(), 2), arrow::list(arrow::float32())}) {
+    const auto wrong = schema->SetField(0, arrow::field("v", other)).ValueOrDie();
+    const auto column = arrow::MakeArrayOfNull(other, 1).ValueOrDie();
+    EXPECT_TRUE(append(opened, arrow::RecordBatch::Make(wrong, 1, {column, batch->column(1)})).IsInvalid());
+  }
+  // Where the table says that there is none.
+  const auto number = arrow::schema({arrow::field("n", arrow::int32(), false)});
+  auto strict = Table::Create(files, "n", number).ValueOrDie();
+  const auto nullable = arrow::schema({arrow::field("n", arrow::int32())});
+  const auto numbers = FromJson(arrow::int32(), "[1]");
+  EXPECT_TRUE(append(strict, arrow::RecordBatch::Make(nullable, 1, {numbers})).IsInvalid());
+  auto loose = Table::Create(files, "l", nullable).ValueOrDie();
+  EXPECT_TRUE(append(loose, arrow::RecordBatch::Make(number, 1, {numbers})).ok());
+}
+
 TEST(Table, NamesOfLancesOwnAreRefused) {
   io::MemoryFileSystem files;
   for (const char* name : {"_rowid", "_rowaddr"}) {
