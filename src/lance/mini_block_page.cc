@@ -6,9 +6,8 @@
 
 #include <arrow/array/concatenate.h>
 #include <arrow/array/util.h>
-#include <arrow/buffer_builder.h>
-#include <arrow/util/bit_util.h>
 
+#include "lance/dictionary.h"
 #include "lance/levels.h"
 #include "lance/little_endian.h"
 #include "lance/value_decoder.h"
@@ -33,78 +32,6 @@ Result<std::optional<ValueDecoder>> MakeLevelDecoder(const std::optional<ValueEn
   }
   return ValueDecoder::Make(*encoding, pool);
 }
-
-// Values by their places in a dictionary.
-class Dictionary {
- public:
-  static Result<Dictionary> Make(const std::shared_ptr<arrow::DataType>& type, const DecodedValues& values,
-                                 arrow::MemoryPool* pool) {
-    // What is not UTF-8 shall not be met later.
-    if (!values.offsets.empty()) {
-      ARROW_RETURN_NOT_OK(MakeBinary(type, values.offsets, values.bytes, nullptr, 0, pool).status());
-    }
-    return Dictionary(type, values);
-  }
-
-  // Places of values that are null are not looked at.
-  Result<ArrayPtr> Take(const arrow::Array& places, const BufferPtr& validity, arrow::MemoryPool* pool) const {
-    switch (places.type_id()) {
-      case arrow::Type::UINT8: return TakeAs<uint8_t>(places, validity, pool);
-      case arrow::Type::UINT16: return TakeAs<uint16_t>(places, validity, pool);
-      case arrow::Type::UINT32: return TakeAs<uint32_t>(places, validity, pool);
-      default: return TakeAs<uint64_t>(places, validity, pool);
-    }
-  }
-
- private:
-  Dictionary(std::shared_ptr<arrow::DataType> type, DecodedValues values)
-      : type_(std::move(type)), values_(std::move(values)) {}
-
-  template <typename Place>
-  Result<ArrayPtr> TakeAs(const arrow::Array& places, const BufferPtr& validity, arrow::MemoryPool* pool) const {
-    const auto* place = places.data()->GetValues<Place>(1);
-    const auto count = static_cast<uint64_t>(places.length());
-    const bool variable = !values_.offsets.empty();
-    const uint64_t width = WidthOf(*type_) / 8;
-    const char* from = Bytes(*values_.bytes);
-    arrow::BufferBuilder bytes(pool);
-    std::vector<int64_t> offsets = {0};
-    if (variable) {
-      offsets.reserve(count + 1);
-    } else {
-      ARROW_RETURN_NOT_OK(bytes.Reserve(static_cast<int64_t>(count * width)));
-    }
-    for (uint64_t i = 0; i < count; ++i) {
-      const bool valid = !validity || arrow::bit_util::GetBit(validity->data(), static_cast<int64_t>(i));
-      if (valid && place[i] >= values_.count) {
-        return Status::Invalid("expected one of ", std::to_string(values_.count),
-                               " values of a dictionary, got number ", std::to_string(place[i]));
-      }
-      if (!variable) {
-        if (valid) {
-          bytes.UnsafeAppend(from + place[i] * width, static_cast<int64_t>(width));
-        } else {
-          bytes.UnsafeAppend(static_cast<int64_t>(width), 0);
-        }
-        continue;
-      }
-      if (valid) {
-        const int64_t first = values_.offsets[place[i]];
-        const int64_t size = values_.offsets[place[i] + 1] - first;
-        ARROW_RETURN_NOT_OK(CheckSize(static_cast<uint64_t>(offsets.back() + size), 8));
-        ARROW_RETURN_NOT_OK(bytes.Append(from + first, size));
-      }
-      offsets.push_back(bytes.length());
-    }
-    ARROW_ASSIGN_OR_RAISE(auto buffer, bytes.Finish());
-    DecodedValues taken{.count = count, .bytes = std::move(buffer)};
-    if (variable) taken.offsets = std::move(offsets);
-    return MakeValues(type_, taken, pool);
-  }
-
-  std::shared_ptr<arrow::DataType> type_;
-  DecodedValues values_;
-};
 
 class MiniBlockPage : public PageDecoder {
  public:
@@ -401,12 +328,7 @@ Result<ArrayPtr> MiniBlockPage::Read(const Ranges& rows) {
   } else if (id == arrow::Type::LARGE_STRING) {
     ARROW_RETURN_NOT_OK(static_cast<const arrow::LargeStringArray&>(*leaf).ValidateUTF8());
   }
-  if (validity) {
-    const auto data = leaf->data()->Copy();
-    data->buffers[0] = std::move(validity);
-    data->null_count = arrow::kUnknownNullCount;
-    leaf = arrow::MakeArray(data);
-  }
+  leaf = WithValidity(leaf, std::move(validity));
   return levels_.Assemble(std::move(entries), std::move(leaf), CountOf(rows), source_.pool);
 }
 

@@ -416,7 +416,7 @@ TEST(Pages, WhatIsNotKnownIsNamed) {
   // Full-zip of a constant, a packed struct.
   expect(arrow::utf8(), {{"00", "0000"}, 1, "1a0920203a021a00420101"}, "encoding constant");
   expect(arrow::int64(), {{"00"}, 1, "1a0918403a026200420101"}, "encoding packed struct");
-  expect(arrow::utf8(), {{"00"}, 1, "3a00"}, "encoding dictionary", true);
+  expect(arrow::int64(), {{"00"}, 1, "3a00"}, "encoding dictionary", true);
   expect(arrow::int64(), {{"00"}, 1, "5200"}, "encoding bitpacked", true);
   // Flat, compressed with zstd.
   expect(arrow::int64(), {{"00"}, 1, "0a0c084012001a060a047a737464"}, "compression zstd", true);
