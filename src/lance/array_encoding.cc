@@ -16,11 +16,18 @@ using arrow::Result;
 using arrow::Status;
 
 // encodings_v2_0.proto.
-enum class ArrayEncoding : Tag { kFlat = 1, kNullable = 2, kFixedSizeList = 3, kList = 4, kStruct = 5, kBinary = 6 };
+enum class ArrayEncoding : Tag {
+  kFlat = 1,
+  kNullable = 2,
+  kFixedSizeList = 3,
+  kList = 4,
+  kStruct = 5,
+  kBinary = 6,
+  kDictionary = 7,
+  kFsst = 8,
+};
 // Read as errors alone.
-constexpr std::pair<Tag, const char*> kOtherEncodings[] = {{7, "dictionary"},
-                                                           {8, "fsst"},
-                                                           {9, "packed struct"},
+constexpr std::pair<Tag, const char*> kOtherEncodings[] = {{9, "packed struct"},
                                                            {10, "bitpacked"},
                                                            {11, "fixed-size binary"},
                                                            {12, "bitpacked for non-negative"},
@@ -42,6 +49,8 @@ enum class SomeNullsTag : Tag { kValidity = 1, kValues = 2 };
 enum class FixedSizeListTag : Tag { kDimension = 1, kItems = 2 };
 enum class ListTag : Tag { kEnds = 1, kNullAdjustment = 2, kItems = 3 };
 enum class BinaryTag : Tag { kEnds = 1, kBytes = 2, kNullAdjustment = 3 };
+enum class DictionaryTag : Tag { kPlaces = 1, kItems = 2, kCount = 3 };
+enum class FsstTag : Tag { kBinary = 1, kSymbols = 2 };
 // file2.proto.
 enum class EncodingTag : Tag { kDirect = 2 };
 enum class DirectTag : Tag { kBytes = 1 };
@@ -152,6 +161,22 @@ Result<ArrayNode> ParseNode(std::string_view message, int depth) {
       ARROW_RETURN_NOT_OK(ParseParts(encoding.message, {Tag(BinaryTag::kEnds), Tag(BinaryTag::kBytes)},
                                      {{Tag(BinaryTag::kNullAdjustment), &node.null_adjustment}}, node, depth));
       return node;
+    case ArrayEncoding::kDictionary:
+      node.kind = ArrayNode::Kind::kDictionary;
+      ARROW_RETURN_NOT_OK(ParseParts(encoding.message, {Tag(DictionaryTag::kPlaces), Tag(DictionaryTag::kItems)},
+                                     {{Tag(DictionaryTag::kCount), &node.items}}, node, depth));
+      return node;
+    case ArrayEncoding::kFsst:
+      node.kind = ArrayNode::Kind::kFsst;
+      ARROW_RETURN_NOT_OK(ParseParts(encoding.message, {Tag(FsstTag::kBinary)}, {}, node, depth));
+      ARROW_RETURN_NOT_OK(ReadFields(
+          encoding.message,
+          [&](Tag tag, std::string_view symbols) {
+            if (tag == Tag(FsstTag::kSymbols)) node.symbols = symbols;
+            return Status::OK();
+          },
+          kNoNumbers));
+      return node;
   }
   for (const auto& [tag, name] : kOtherEncodings) {
     if (tag == encoding.tag) return Status::NotImplemented("encoding ", name);
@@ -241,6 +266,8 @@ const char* Name(ArrayNode::Kind kind) {
     case ArrayNode::Kind::kFixedSizeList: return "fixed-size list";
     case ArrayNode::Kind::kList: return "list";
     case ArrayNode::Kind::kStruct: return "struct";
+    case ArrayNode::Kind::kDictionary: return "dictionary";
+    case ArrayNode::Kind::kFsst: return "fsst";
     case ArrayNode::Kind::kBinary: break;
   }
   return "binary";

@@ -32,15 +32,27 @@ inline constexpr std::string_view kArrayEncoding = "/lance.encodings.ArrayEncodi
 
 // What the message says, as a tree.
 struct ArrayNode {
-  enum class Kind { kFlat, kNoNulls, kSomeNulls, kAllNulls, kFixedSizeList, kList, kStruct, kBinary };
+  enum class Kind {
+    kFlat,
+    kNoNulls,
+    kSomeNulls,
+    kAllNulls,
+    kFixedSizeList,
+    kList,
+    kStruct,
+    kBinary,
+    kDictionary,
+    kFsst
+  };
 
   Kind kind = Kind::kFlat;
   uint64_t bits = 0;             // of a value, where it is flat
   uint32_t buffer = 0;           // of the page
   uint64_t dimension = 0;        // of fixed-size lists
   uint64_t null_adjustment = 0;  // of lists and binary; 0: there are no nulls
-  uint64_t items = 0;            // of lists
-  // Values; validity and values; items; ends; ends and bytes.
+  uint64_t items = 0;            // of lists and dictionaries
+  std::string symbols = {};      // a table of fsst
+  // Values; validity and values; items; ends; ends and bytes; places and items; binary.
   std::vector<ArrayNode> inner = {};
 };
 const char* Name(ArrayNode::Kind kind);

@@ -1,12 +1,16 @@
 // Pages of version 2.0, whose buffers an ArrayEncoding tells: array_encoding.h writes it.
 #include <array>
+#include <cstring>
 #include <optional>
 #include <span>
 #include <utility>
 
+#include <arrow/array/builder_primitive.h>
 #include <arrow/buffer_builder.h>
 
 #include "lance/array_encoding.h"
+#include "lance/dictionary.h"
+#include "lance/fsst.h"
 #include "lance/message.h"
 #include "lance/page_decoder.h"
 
@@ -184,26 +188,125 @@ class EndsReader {
   uint64_t total_;  // bytes or items of the page
 };
 
+// Rows and null ones of variable size, as a page has them.
+struct BinaryValues {
+  Lists rows;
+  std::shared_ptr<arrow::Buffer> bytes;
+};
+
 class BinaryPage : public PageDecoder {
  public:
+  static Result<BinaryPage> Make(const PageSource& source, const PageInfo& page, const Node& node,
+                                 const std::shared_ptr<arrow::DataType>& type) {
+    const bool compressed = node.kind == Node::Kind::kFsst;
+    const Node& binary = compressed ? node.inner[0] : node;
+    if (binary.kind != Node::Kind::kBinary) return Unexpected("strings", binary);
+    std::optional<FsstTable> fsst;
+    if (compressed) {
+      ARROW_ASSIGN_OR_RAISE(fsst, FsstTable::Make(node.symbols));
+    }
+    const Node& bytes = binary.inner[1];
+    ARROW_ASSIGN_OR_RAISE(const Values inner, TakeNullable(page, bytes, 0));
+    if (inner.validity || inner.all_null || inner.node->kind != Node::Kind::kFlat) return Unexpected("bytes", bytes);
+    ARROW_ASSIGN_OR_RAISE(const auto place, BufferOf(page, *inner.node));
+    ARROW_ASSIGN_OR_RAISE(const FixedWidth flat, MakeFlat(page, *inner.node, 8, place.length));
+    ARROW_ASSIGN_OR_RAISE(const auto ends,
+                          EndsReader::Make(source, page, binary.inner[0], binary.null_adjustment, place.length));
+    return BinaryPage(source, type, ends, flat, std::move(fsst));
+  }
+
+  Result<BinaryValues> ReadValues(const Ranges& rows) const {
+    BinaryValues values;
+    ARROW_ASSIGN_OR_RAISE(values.rows, ends_.Read(rows));
+    std::vector<io::ByteRange> reads;
+    bytes_.Request(values.rows.items, reads);
+    ARROW_ASSIGN_OR_RAISE(const auto read, io::ReadRanges(*source_.file, reads, source_.pool));
+    ARROW_ASSIGN_OR_RAISE(values.bytes, bytes_.Take(values.rows.items, read.data(), source_.pool));
+    if (!fsst_) return values;
+    std::string decoded;
+    auto& offsets = values.rows.offsets;
+    const std::string_view bytes(reinterpret_cast<const char*>(values.bytes->data()),
+                                 static_cast<size_t>(values.bytes->size()));
+    int64_t first = 0;
+    for (size_t i = 1; i < offsets.size(); ++i) {
+      const int64_t end = offsets[i];
+      const auto size = static_cast<size_t>(end - first);
+      ARROW_RETURN_NOT_OK(fsst_->Decode(bytes.substr(static_cast<size_t>(first), size), decoded));
+      offsets[i] = static_cast<int64_t>(decoded.size());
+      first = end;
+    }
+    values.bytes = arrow::Buffer::FromString(std::move(decoded));
+    return values;
+  }
+  Result<std::shared_ptr<arrow::Array>> Read(const Ranges& rows) override {
+    ARROW_ASSIGN_OR_RAISE(auto values, ReadValues(rows));
+    return MakeBinary(type_, values.rows.offsets, std::move(values.bytes), values.rows.validity, values.rows.null_count,
+                      source_.pool);
+  }
+
+ private:
   BinaryPage(const PageSource& source, std::shared_ptr<arrow::DataType> type, const EndsReader& ends,
-             const FixedWidth& bytes)
-      : source_(source), type_(std::move(type)), ends_(ends), bytes_(bytes) {}
+             const FixedWidth& bytes, std::optional<FsstTable> fsst)
+      : source_(source), type_(std::move(type)), ends_(ends), bytes_(bytes), fsst_(std::move(fsst)) {}
+
+  const PageSource source_;
+  const std::shared_ptr<arrow::DataType> type_;
+  const EndsReader ends_;
+  const FixedWidth bytes_;
+  const std::optional<FsstTable> fsst_;
+};
+
+// A place in the items for each row, from 1; 0 is null.
+class DictionaryPage : public PageDecoder {
+ public:
+  DictionaryPage(const PageSource& source, std::shared_ptr<arrow::DataType> type, BinaryPage items, uint64_t count,
+                 uint64_t width, const FixedWidth& places)
+      : source_(source),
+        type_(std::move(type)),
+        items_(std::move(items)),
+        count_(count),
+        width_(width),
+        places_(places) {}
 
   Result<std::shared_ptr<arrow::Array>> Read(const Ranges& rows) override {
-    ARROW_ASSIGN_OR_RAISE(const Lists lists, ends_.Read(rows));
+    if (!dictionary_) {
+      ARROW_ASSIGN_OR_RAISE(const auto items, items_.ReadValues({{0, count_}}));
+      ARROW_ASSIGN_OR_RAISE(
+          dictionary_, Dictionary::Make(type_, {.count = count_, .bytes = items.bytes, .offsets = items.rows.offsets},
+                                        source_.pool));
+    }
     std::vector<io::ByteRange> reads;
-    bytes_.Request(lists.items, reads);
+    places_.Request(rows, reads);
     ARROW_ASSIGN_OR_RAISE(const auto read, io::ReadRanges(*source_.file, reads, source_.pool));
-    ARROW_ASSIGN_OR_RAISE(auto bytes, bytes_.Take(lists.items, read.data(), source_.pool));
-    return MakeBinary(type_, lists.offsets, std::move(bytes), lists.validity, lists.null_count, source_.pool);
+    ARROW_ASSIGN_OR_RAISE(const auto bytes, places_.Take(rows, read.data(), source_.pool));
+    arrow::UInt64Builder places(source_.pool);
+    arrow::TypedBufferBuilder<bool> validity(source_.pool);
+    const uint64_t count = CountOf(rows);
+    ARROW_RETURN_NOT_OK(places.Reserve(static_cast<int64_t>(count)));
+    ARROW_RETURN_NOT_OK(validity.Reserve(static_cast<int64_t>(count)));
+    for (uint64_t i = 0; i < count; ++i) {
+      uint64_t place = 0;
+      std::memcpy(&place, bytes->data() + i * width_, width_);
+      places.UnsafeAppend(place - 1);
+      validity.UnsafeAppend(place != 0);
+    }
+    std::shared_ptr<arrow::Buffer> bits;
+    if (validity.false_count() > 0) {
+      ARROW_ASSIGN_OR_RAISE(bits, validity.Finish());
+    }
+    ARROW_ASSIGN_OR_RAISE(const auto numbers, places.Finish());
+    ARROW_ASSIGN_OR_RAISE(const auto values, dictionary_->Take(*numbers, bits, source_.pool));
+    return WithValidity(values, std::move(bits));
   }
 
  private:
   const PageSource source_;
   const std::shared_ptr<arrow::DataType> type_;
-  const EndsReader ends_;
-  const FixedWidth bytes_;
+  const BinaryPage items_;
+  const uint64_t count_;
+  const uint64_t width_;  // bytes of a place
+  const FixedWidth places_;
+  std::optional<Dictionary> dictionary_;  // once it was needed
 };
 
 class ListEndsPage : public ListPage {
@@ -232,15 +335,24 @@ Result<std::unique_ptr<PageDecoder>> MakeArrayPage(const PageSource& source, con
   if (rows.all_null) return std::make_unique<NullPage>(source, type);
   const Type::type id = type->id();
   if (id == Type::STRING || id == Type::BINARY || id == Type::LARGE_STRING || id == Type::LARGE_BINARY) {
-    if (rows.validity || rows.node->kind != Node::Kind::kBinary) return Unexpected("strings", node);
-    const Node& bytes = rows.node->inner[1];
-    ARROW_ASSIGN_OR_RAISE(const Values inner, TakeNullable(page, bytes, 0));
-    if (inner.validity || inner.all_null || inner.node->kind != Node::Kind::kFlat) return Unexpected("bytes", bytes);
-    ARROW_ASSIGN_OR_RAISE(const auto place, BufferOf(page, *inner.node));
-    ARROW_ASSIGN_OR_RAISE(const FixedWidth flat, MakeFlat(page, *inner.node, 8, place.length));
-    ARROW_ASSIGN_OR_RAISE(
-        const auto ends, EndsReader::Make(source, page, rows.node->inner[0], rows.node->null_adjustment, place.length));
-    return std::make_unique<BinaryPage>(source, type, ends, flat);
+    if (rows.validity) return Unexpected("strings", node);
+    if (rows.node->kind != Node::Kind::kDictionary) {
+      ARROW_ASSIGN_OR_RAISE(auto binary, BinaryPage::Make(source, page, *rows.node, type));
+      return std::make_unique<BinaryPage>(std::move(binary));
+    }
+    ARROW_ASSIGN_OR_RAISE(const Values places, TakeNullable(page, rows.node->inner[0], page.rows));
+    if (places.validity || places.all_null) return Unexpected("places", rows.node->inner[0]);
+    const uint64_t bits = places.node->bits;
+    if (bits != 8 && bits != 16 && bits != 32 && bits != 64) {
+      return Status::NotImplemented("places of ", std::to_string(bits), " bits in a dictionary");
+    }
+    ARROW_ASSIGN_OR_RAISE(const FixedWidth flat, MakeFlat(page, *places.node, bits, page.rows));
+    ARROW_ASSIGN_OR_RAISE(const Values items, TakeNullable(page, rows.node->inner[1], rows.node->items));
+    if (items.validity || items.all_null || rows.node->items == 0) return Unexpected("a dictionary", *rows.node);
+    PageInfo of_items = page;
+    of_items.rows = rows.node->items;
+    ARROW_ASSIGN_OR_RAISE(auto binary, BinaryPage::Make(source, of_items, *items.node, type));
+    return std::make_unique<DictionaryPage>(source, type, std::move(binary), of_items.rows, bits / 8, flat);
   }
   const uint64_t width = WidthOf(*type);
   if (width == 0) return Status::NotImplemented("type ", type->ToString(), " in a page of version 2.0");

@@ -1,4 +1,5 @@
-// Pages of version 2.1 on, which a PageLayout tells: full-zip, where each value lies with its levels, and constant.
+// Pages of version 2.1 on, which a PageLayout tells: full-zip, where each value lies with its levels, and constant; see
+// mini_block_page.h for the others.
 #include <algorithm>
 #include <cstring>
 #include <optional>
@@ -7,8 +8,11 @@
 #include <arrow/buffer_builder.h>
 
 #include "lance/levels.h"
+#include "lance/little_endian.h"
+#include "lance/mini_block_page.h"
 #include "lance/page_decoder.h"
 #include "lance/page_layout.h"
+#include "lance/value_decoder.h"
 
 namespace pennon::lance_format {
 namespace {
@@ -19,7 +23,8 @@ using arrow::Status;
 // How a value lies in a page, and the arrays of several.
 class ValueFormat {
  public:
-  static Result<ValueFormat> Make(const ValueEncoding& encoding, const std::shared_ptr<arrow::DataType>& type);
+  static Result<ValueFormat> Make(const ValueEncoding& encoding, const std::shared_ptr<arrow::DataType>& type,
+                                  arrow::MemoryPool* pool);
 
   bool variable() const { return length_bytes_ > 0; }
   uint64_t bytes() const { return validity_bytes_ + value_bytes_; }  // of one that is not variable
@@ -27,6 +32,8 @@ class ValueFormat {
   uint64_t validity_bytes() const { return validity_bytes_; }        // of items, before them
   uint64_t dimension() const { return dimension_; }                  // 1: no list
   bool bools() const { return bools_; }
+  // Of variable values that are compressed, else null.
+  const ValueDecoder* decoder() const { return decoder_ ? &*decoder_ : nullptr; }
 
  private:
   bool bools_ = false;
@@ -34,32 +41,36 @@ class ValueFormat {
   uint64_t validity_bytes_ = 0;
   uint64_t value_bytes_ = 0;
   uint64_t dimension_ = 1;
+  std::optional<ValueDecoder> decoder_;
 };
 
-Result<ValueFormat> ValueFormat::Make(const ValueEncoding& encoding, const std::shared_ptr<arrow::DataType>& type) {
+Result<ValueFormat> ValueFormat::Make(const ValueEncoding& encoding, const std::shared_ptr<arrow::DataType>& type,
+                                      arrow::MemoryPool* pool) {
   ValueFormat format;
   const arrow::Type::type id = type->id();
   const bool variable = id == arrow::Type::STRING || id == arrow::Type::BINARY || id == arrow::Type::LARGE_STRING ||
                         id == arrow::Type::LARGE_BINARY;
   const bool list = id == arrow::Type::FIXED_SIZE_LIST;
   using Kind = ValueEncoding::Kind;
-  if (encoding.kind != (variable ? Kind::kVariable : list ? Kind::kFixedSizeList : Kind::kFlat)) {
+  const bool compressed = variable && (encoding.kind == Kind::kFsst || encoding.kind == Kind::kGeneral);
+  const ValueEncoding& plain = compressed ? encoding.inner[0] : encoding;
+  if (plain.kind != (variable ? Kind::kVariable : list ? Kind::kFixedSizeList : Kind::kFlat)) {
     return Status::NotImplemented("another encoding of ", type->ToString(), " than plain values");
   }
   if (variable) {
-    if (encoding.bits != 32 && encoding.bits != 64) {
-      return Status::NotImplemented("lengths of ", std::to_string(encoding.bits), " bits");
+    format.length_bytes_ = plain.bits / 8;
+    if (compressed) {
+      ARROW_ASSIGN_OR_RAISE(format.decoder_, ValueDecoder::Make(encoding, pool));
     }
-    format.length_bytes_ = encoding.bits / 8;
     return format;
   }
   if (list) format.dimension_ = static_cast<uint64_t>(static_cast<const arrow::FixedSizeListType&>(*type).list_size());
   const uint64_t width = id == arrow::Type::BOOL ? 8 : WidthOf(*type);  // a byte each
   if (width == 0 || width % 8 != 0) return Status::NotImplemented("type ", type->ToString(), " in a full-zip page");
   format.bools_ = id == arrow::Type::BOOL;
-  if (encoding.bits * format.dimension_ != width || (list && encoding.dimension != format.dimension_)) {
+  if (WidthOf(encoding) != width || (list && encoding.dimension != format.dimension_)) {
     return Status::Invalid("expected values of ", type->ToString(), ", got ", std::to_string(encoding.dimension),
-                           " of ", std::to_string(encoding.bits), " bits");
+                           " of ", std::to_string(WidthOf(encoding)), " bits together");
   }
   format.value_bytes_ = width / 8;
   format.validity_bytes_ = encoding.item_validity ? (format.dimension_ + 7) / 8 : 0;
@@ -77,6 +88,12 @@ class Values {
   Status Add(const char* value, uint64_t size, bool valid) {
     ARROW_RETURN_NOT_OK(validity_.Append(valid));
     if (format_.bools()) return bools_.Append(*value != 0);
+    if (valid && format_.decoder() != nullptr) {
+      ARROW_RETURN_NOT_OK(format_.decoder()->DecodeOne(
+          {value, size}, static_cast<uint64_t>(std::max(kMostBytes - bytes_.length(), int64_t{0})), decoded_));
+      value = decoded_.data();
+      size = decoded_.size();
+    }
     if (format_.variable()) {
       offsets_.push_back(offsets_.back() + static_cast<int64_t>(size));
     } else if (format_.validity_bytes() > 0) {
@@ -111,6 +128,8 @@ class Values {
   }
 
  private:
+  static constexpr int64_t kMostBytes = int64_t{1} << 31;  // that a value may be decompressed to, with all before
+
   const ValueFormat format_;
   arrow::MemoryPool* const pool_;
   arrow::BufferBuilder bytes_;
@@ -118,6 +137,7 @@ class Values {
   arrow::TypedBufferBuilder<bool> validity_;
   arrow::TypedBufferBuilder<bool> bools_;
   std::vector<int64_t> offsets_ = {0};
+  std::string decoded_;  // one value
 };
 
 // Before each value lie its levels, in as few bytes as hold them, and before a variable one its length, too. Where rows
@@ -162,7 +182,7 @@ Result<std::unique_ptr<PageDecoder>> FullZipPage::Make(const PageSource& source,
                                                        const std::shared_ptr<arrow::DataType>& type) {
   const auto& [repetition_bits, definition_bits, bits_per_value, bits_per_offset, encoding] = *layout.full_zip;
   ARROW_ASSIGN_OR_RAISE(auto levels, Levels::Make(layout.layers, type));
-  ARROW_ASSIGN_OR_RAISE(const auto format, ValueFormat::Make(encoding, levels.leaf()));
+  ARROW_ASSIGN_OR_RAISE(const auto format, ValueFormat::Make(encoding, levels.leaf(), source.pool));
   if (repetition_bits > 16 || definition_bits > 16) {
     return Status::Invalid("expected levels of at most 16 bits, got ", std::to_string(repetition_bits), " and ",
                            std::to_string(definition_bits));
@@ -309,12 +329,14 @@ class ConstantPage : public PageDecoder {
       : source_(source), page_(page), levels_(std::move(levels)) {}
 
   Status ReadLevels();
+  Status ReadValue(std::string_view bytes);
   Result<std::shared_ptr<arrow::Array>> Leaf(const std::vector<uint16_t>& definition, uint64_t visible) const;
 
   const PageSource source_;
   const PageInfo page_;
   const Levels levels_;
-  std::optional<std::string> value_;
+  ConstantInfo info_;
+  std::optional<std::string> value_;  // of one width, or variable
   // Of all rows, once they were needed.
   bool read_ = false;
   Entries entries_;
@@ -327,29 +349,60 @@ Result<std::unique_ptr<PageDecoder>> ConstantPage::Make(const PageSource& source
   const auto& value = layout.constant.value;
   ARROW_ASSIGN_OR_RAISE(auto levels, Levels::Make(layout.layers, type));
   auto made = std::unique_ptr<ConstantPage>(new ConstantPage(source, page, std::move(levels)));
-  if (!page.buffers.empty() && page.buffers.size() != 2) {
-    return Status::NotImplemented("a constant with a buffer of its own");
+  const size_t buffers = page.buffers.size();
+  if (buffers > 3 || (buffers % 2 == 1 && value)) {
+    return Status::Invalid("expected at most a value and levels, got ", std::to_string(buffers), " buffers",
+                           value ? " and a value" : "");
   }
   const auto& leaf = *made->levels_.leaf();
   if (value && (leaf.num_fields() > 0 || WidthOf(leaf) == 0 || (WidthOf(leaf) + 7) / 8 != value->size())) {
     return Status::Invalid("expected a value of ", leaf.ToString(), ", got ", std::to_string(value->size()), " bytes");
   }
+  made->info_ = layout.constant;
   made->value_ = value;
   return made;
+}
+
+// The buffers of an Arrow array of one value: how many, the sizes of each, and they.
+Status ConstantPage::ReadValue(std::string_view bytes) {
+  const auto& leaf = *levels_.leaf();
+  const uint64_t width = WidthOf(leaf);
+  const size_t wanted = width > 0 ? 1 : 2;
+  if (leaf.num_fields() > 0) return Status::NotImplemented("a constant of ", leaf.ToString());
+  const size_t head = (wanted + 1) * sizeof(uint32_t);
+  const auto number = [&](size_t i) { return uint64_t{Get<uint32_t>(bytes.data() + i * sizeof(uint32_t))}; };
+  if (bytes.size() < head || number(0) != wanted || number(1) + (wanted == 2 ? number(2) : 0) != bytes.size() - head) {
+    return Status::Invalid("expected a value of ", leaf.ToString(), ", got ", std::to_string(bytes.size()), " bytes");
+  }
+  value_ = bytes.substr(head + (wanted == 2 ? number(1) : 0));
+  if (width == 0 || value_->size() == (width + 7) / 8) return Status::OK();
+  return Status::Invalid("expected a value of ", leaf.ToString(), ", got ", std::to_string(value_->size()), " bytes");
 }
 
 Status ConstantPage::ReadLevels() {
   if (std::exchange(read_, true)) return Status::OK();
   if (!page_.buffers.empty()) {
     ARROW_ASSIGN_OR_RAISE(const auto read, io::ReadRanges(*source_.file, page_.buffers, source_.pool));
-    const auto take = [&](const arrow::Buffer& buffer, uint16_t most, std::vector<uint16_t>& to) -> Status {
-      to.resize(static_cast<size_t>(buffer.size()) / sizeof(uint16_t));
-      std::memcpy(to.data(), buffer.data(), to.size() * sizeof(uint16_t));
-      if (std::all_of(to.begin(), to.end(), [&](uint16_t level) { return level <= most; })) return Status::OK();
-      return Status::Invalid("expected levels of at most ", std::to_string(most));
+    if (read.size() % 2 == 1) {
+      ARROW_RETURN_NOT_OK(
+          ReadValue({reinterpret_cast<const char*>(read[0]->data()), static_cast<size_t>(read[0]->size())}));
+    }
+    const auto take = [&](const std::shared_ptr<arrow::Buffer>& buffer, const std::optional<ValueEncoding>& encoding,
+                          uint64_t count, uint16_t most, std::vector<uint16_t>& to) -> Status {
+      if (!encoding) {
+        return Levels::Check(*buffer, static_cast<uint64_t>(buffer->size()) / sizeof(uint16_t), most).Value(&to);
+      }
+      if (WidthOf(*encoding) != 16) return Status::Invalid("expected levels of 16 bits");
+      ARROW_ASSIGN_OR_RAISE(const auto decoder, ValueDecoder::Make(*encoding, source_.pool));
+      ARROW_ASSIGN_OR_RAISE(const auto levels, decoder.DecodeWhole(buffer, count));
+      return Levels::Check(*levels.bytes, count, most).Value(&to);
     };
-    ARROW_RETURN_NOT_OK(take(*read[0], levels_.most_repetition(), entries_.repetition));
-    ARROW_RETURN_NOT_OK(take(*read[1], levels_.most_definition(), entries_.definition));
+    if (read.size() >= 2) {
+      ARROW_RETURN_NOT_OK(take(read[read.size() - 2], info_.repetition, info_.repetition_values,
+                               levels_.most_repetition(), entries_.repetition));
+      ARROW_RETURN_NOT_OK(
+          take(read.back(), info_.definition, info_.definition_values, levels_.most_definition(), entries_.definition));
+    }
   }
   uint64_t begun = page_.rows;
   const size_t count = entries_.definition.size();
@@ -374,9 +427,13 @@ Result<std::shared_ptr<arrow::Array>> ConstantPage::Leaf(const std::vector<uint1
   const auto& type = levels_.leaf();
   if (!value_) return Nulls(type, visible, source_.pool);
   const uint64_t width = WidthOf(*type);
-  ARROW_RETURN_NOT_OK(CheckSize(visible, width));
-  ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> values,
-                        arrow::AllocateBuffer(static_cast<int64_t>((visible * width + 7) / 8), source_.pool));
+  ARROW_ASSIGN_OR_RAISE(auto bits, levels_.LeafValidity(definition, source_.pool));
+  const int64_t null_count = bits ? arrow::kUnknownNullCount : 0;
+  ARROW_RETURN_NOT_OK(CheckSize(visible, std::max<uint64_t>(width, 8 * value_->size())));
+  ARROW_ASSIGN_OR_RAISE(
+      std::shared_ptr<arrow::Buffer> values,
+      arrow::AllocateBuffer(static_cast<int64_t>(width == 1 ? (visible + 7) / 8 : visible * value_->size()),
+                            source_.pool));
   if (width == 1) {
     std::memset(values->mutable_data(), ((*value_)[0] & 1) != 0 ? 0xFF : 0, static_cast<size_t>(values->size()));
   } else {
@@ -384,16 +441,13 @@ Result<std::shared_ptr<arrow::Array>> ConstantPage::Leaf(const std::vector<uint1
       std::memcpy(values->mutable_data() + i * value_->size(), value_->data(), value_->size());
     }
   }
-  arrow::TypedBufferBuilder<bool> validity(source_.pool);
-  for (const uint16_t level : definition) {
-    if (levels_.visible(level)) ARROW_RETURN_NOT_OK(validity.Append(level == 0));
+  if (width == 0) {
+    std::vector<int64_t> offsets(visible + 1);
+    for (uint64_t i = 0; i <= visible; ++i) offsets[i] = static_cast<int64_t>(i * value_->size());
+    return MakeBinary(type, offsets, std::move(values), std::move(bits), null_count, source_.pool);
   }
-  const int64_t null_count = validity.false_count();
-  std::shared_ptr<arrow::Buffer> bits;
-  if (null_count > 0) {
-    ARROW_ASSIGN_OR_RAISE(bits, validity.Finish());
-  }
-  return arrow::MakeArray(arrow::ArrayData::Make(type, static_cast<int64_t>(visible), {bits, values}, null_count));
+  return arrow::MakeArray(
+      arrow::ArrayData::Make(type, static_cast<int64_t>(visible), {std::move(bits), std::move(values)}, null_count));
 }
 
 Result<std::shared_ptr<arrow::Array>> ConstantPage::Read(const Ranges& rows) {
@@ -413,8 +467,7 @@ Result<std::shared_ptr<arrow::Array>> ConstantPage::Read(const Ranges& rows) {
   }
   uint64_t visible = count;
   if (!entries.definition.empty()) {
-    visible = static_cast<uint64_t>(std::count_if(entries.definition.begin(), entries.definition.end(),
-                                                  [&](uint16_t level) { return levels_.visible(level); }));
+    visible = levels_.CountVisible(entries.definition);
   }
   ARROW_ASSIGN_OR_RAISE(auto leaf, Leaf(entries.definition, visible));
   return levels_.Assemble(std::move(entries), std::move(leaf), CountOf(rows), source_.pool);
@@ -426,8 +479,9 @@ Result<std::unique_ptr<PageDecoder>> MakeLayoutPage(const PageSource& source, co
                                                     const std::shared_ptr<arrow::DataType>& type) {
   if (page.type_url != kPageLayout) return Status::NotImplemented("encoding ", page.type_url);
   ARROW_ASSIGN_OR_RAISE(const LayoutInfo layout, ParsePageLayout(page.encoding));
-  return layout.full_zip ? FullZipPage::Make(source, page, layout, type)
-                         : ConstantPage::Make(source, page, layout, type);
+  return layout.full_zip     ? FullZipPage::Make(source, page, layout, type)
+         : layout.mini_block ? MakeMiniBlockPage(source, page, layout, type)
+                             : ConstantPage::Make(source, page, layout, type);
 }
 
 }  // namespace pennon::lance_format

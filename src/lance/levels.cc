@@ -1,6 +1,7 @@
 #include "lance/levels.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include <arrow/buffer_builder.h>
@@ -49,6 +50,32 @@ Result<Levels> Levels::Make(const std::vector<uint64_t>& layers, const std::shar
   std::string got;
   for (const uint64_t layer : layers) got += (got.empty() ? "" : ", ") + std::to_string(layer);
   return Status::Invalid("expected layers of ", type->ToString(), ", got ", got);
+}
+
+uint64_t Levels::CountVisible(const std::vector<uint16_t>& definition) const {
+  return static_cast<uint64_t>(
+      std::count_if(definition.begin(), definition.end(), [&](uint16_t level) { return visible(level); }));
+}
+
+Result<std::shared_ptr<arrow::Buffer>> Levels::LeafValidity(const std::vector<uint16_t>& definition,
+                                                            arrow::MemoryPool* pool) const {
+  arrow::TypedBufferBuilder<bool> validity(pool);
+  for (const uint16_t level : definition) {
+    if (visible(level)) ARROW_RETURN_NOT_OK(validity.Append(level == 0));
+  }
+  if (validity.false_count() == 0) return nullptr;
+  return validity.Finish();
+}
+
+Result<std::vector<uint16_t>> Levels::Check(const arrow::Buffer& levels, uint64_t count, uint16_t most) {
+  if (count > static_cast<uint64_t>(levels.size()) / sizeof(uint16_t)) {
+    return Status::Invalid("expected ", std::to_string(count), " levels, got ", std::to_string(levels.size()),
+                           " bytes");
+  }
+  std::vector<uint16_t> numbers(count);
+  if (count > 0) std::memcpy(numbers.data(), levels.data(), count * sizeof(uint16_t));
+  if (std::all_of(numbers.begin(), numbers.end(), [&](uint16_t level) { return level <= most; })) return numbers;
+  return Status::Invalid("expected levels of at most ", std::to_string(most));
 }
 
 Result<std::shared_ptr<arrow::Array>> Levels::Assemble(Entries entries, std::shared_ptr<arrow::Array> array,

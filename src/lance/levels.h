@@ -36,6 +36,13 @@ class Levels {
   // Whether an entry has a place among the values, if only of a null.
   bool visible(uint16_t definition) const { return depths_[definition] == 0; }
   bool nullable_leaf() const { return layers_[0] == RepDefLayer::kNullableItem; }
+  // How many entries have a place among the values.
+  uint64_t CountVisible(const std::vector<uint16_t>& definition) const;
+  // Of the visible entries, in the bits of a new buffer: null if none is null.
+  arrow::Result<std::shared_ptr<arrow::Buffer>> LeafValidity(const std::vector<uint16_t>& definition,
+                                                             arrow::MemoryPool* pool) const;
+  // Decoded levels as numbers. Invalid if one is more than `most`.
+  static arrow::Result<std::vector<uint16_t>> Check(const arrow::Buffer& levels, uint64_t count, uint16_t most);
 
   // The array of so many rows. Levels are no more than the most there are, and the first entry begins a row. The leaf
   // has the visible entries, nulls included.

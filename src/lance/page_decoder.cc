@@ -92,6 +92,15 @@ Result<std::shared_ptr<arrow::Buffer>> FixedWidth::Take(const Ranges& values,
   return buffer;
 }
 
+std::shared_ptr<arrow::Array> WithValidity(const std::shared_ptr<arrow::Array>& array,
+                                           std::shared_ptr<arrow::Buffer> validity) {
+  if (!validity) return array;
+  const auto data = array->data()->Copy();
+  data->buffers[0] = std::move(validity);
+  data->null_count = arrow::kUnknownNullCount;
+  return arrow::MakeArray(data);
+}
+
 Result<std::shared_ptr<arrow::Buffer>> MakeOffsets(const std::vector<int64_t>& offsets, bool large,
                                                    arrow::MemoryPool* pool) {
   const size_t width = large ? sizeof(int64_t) : sizeof(int32_t);

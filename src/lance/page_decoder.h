@@ -109,6 +109,9 @@ uint64_t WidthOf(const arrow::DataType& type);
 arrow::Status CheckSize(uint64_t rows, uint64_t bits_a_row);
 arrow::Result<std::shared_ptr<arrow::Array>> Nulls(const std::shared_ptr<arrow::DataType>& type, uint64_t rows,
                                                    arrow::MemoryPool* pool);
+// The array, of offset 0, with that validity; null: as it was.
+std::shared_ptr<arrow::Array> WithValidity(const std::shared_ptr<arrow::Array>& array,
+                                           std::shared_ptr<arrow::Buffer> validity);
 // An array of strings or bytes, which are looked at.
 arrow::Result<std::shared_ptr<arrow::Array>> MakeBinary(const std::shared_ptr<arrow::DataType>& type,
                                                         const std::vector<int64_t>& offsets,

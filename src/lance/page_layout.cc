@@ -14,9 +14,9 @@ using arrow::Result;
 using arrow::Status;
 
 // encodings_v2_1.proto.
-enum class PageLayoutTag : Tag { kConstant = 2, kFullZip = 3 };
+enum class PageLayoutTag : Tag { kMiniBlock = 1, kConstant = 2, kFullZip = 3 };
 // Read as errors alone.
-constexpr std::pair<Tag, const char*> kOtherLayouts[] = {{1, "mini-block"}, {4, "blob"}, {5, "sparse"}};
+constexpr std::pair<Tag, const char*> kOtherLayouts[] = {{4, "blob"}, {5, "delta blob"}};
 enum class FullZipTag : Tag {
   kBitsRep = 1,
   kBitsDef = 2,
@@ -27,57 +27,30 @@ enum class FullZipTag : Tag {
   kValues = 7,
   kLayers = 8,
 };
-enum class ConstantTag : Tag { kLayers = 5, kValue = 6, kRepetition = 7, kDefinition = 8 };
+enum class MiniBlockTag : Tag {
+  kRepetition = 1,
+  kDefinition = 2,
+  kValues = 3,
+  kDictionary = 4,
+  kDictionaryValues = 5,
+  kLayers = 6,
+  kBuffers = 7,
+  kIndexDepth = 8,
+  kItems = 9,
+  kLargeChunks = 10,
+};
+enum class ConstantTag : Tag {
+  kLayers = 5,
+  kValue = 6,
+  kRepetition = 7,
+  kDefinition = 8,
+  kRepetitionValues = 9,
+  kDefinitionValues = 10,
+};
 enum class CompressiveTag : Tag { kFlat = 1, kVariable = 2, kFixedSizeList = 11 };
-constexpr std::pair<Tag, const char*> kOtherEncodings[] = {{3, "constant"},          {4, "out-of-line bitpacking"},
-                                                           {5, "inline bitpacking"}, {6, "fsst"},
-                                                           {7, "dictionary"},        {8, "rle"},
-                                                           {9, "byte stream split"}, {10, "general"},
-                                                           {12, "packed struct"},    {13, "packed struct"}};
-enum class FlatTag : Tag { kBitsPerValue = 1, kCompression = 2 };
-enum class VariableTag : Tag { kOffsets = 1, kCompression = 2 };
+enum class FlatTag : Tag { kBitsPerValue = 1 };
+enum class VariableTag : Tag { kOffsets = 1 };
 enum class FixedSizeListTag : Tag { kItemsPerValue = 1, kValues = 2, kHasValidity = 3 };
-
-Status ParseValues(std::string_view message, ValueEncoding& values, bool inner = false) {
-  const OneOf encoding = TakeOneOf(message);
-  switch (CompressiveTag(encoding.tag)) {
-    case CompressiveTag::kFlat:
-      return ReadFields(
-          encoding.message,
-          [](Tag tag, std::string_view) {
-            return tag == Tag(FlatTag::kCompression) ? Status::NotImplemented("compression of a buffer") : Status::OK();
-          },
-          [&](Tag tag, uint64_t number) {
-            if (tag == Tag(FlatTag::kBitsPerValue)) values.bits = number;
-          });
-    case CompressiveTag::kVariable:
-      if (inner) break;
-      values.kind = ValueEncoding::Kind::kVariable;
-      return ReadFields(
-          encoding.message,
-          [&](Tag tag, std::string_view part) {
-            if (tag == Tag(VariableTag::kCompression)) return Status::NotImplemented("compression of a buffer");
-            return tag == Tag(VariableTag::kOffsets) ? ParseValues(part, values, true) : Status::OK();
-          },
-          kNoNumbers);
-    case CompressiveTag::kFixedSizeList:
-      if (inner) break;
-      values.kind = ValueEncoding::Kind::kFixedSizeList;
-      return ReadFields(
-          encoding.message,
-          [&](Tag tag, std::string_view part) {
-            return tag == Tag(FixedSizeListTag::kValues) ? ParseValues(part, values, true) : Status::OK();
-          },
-          [&](Tag tag, uint64_t number) {
-            if (tag == Tag(FixedSizeListTag::kItemsPerValue)) values.dimension = number;
-            if (tag == Tag(FixedSizeListTag::kHasValidity)) values.item_validity = number != 0;
-          });
-  }
-  for (const auto& [tag, name] : kOtherEncodings) {
-    if (tag == encoding.tag) return Status::NotImplemented("encoding ", name);
-  }
-  return Status::NotImplemented("encoding number ", std::to_string(encoding.tag), " in another");
-}
 
 // A repeated enum comes packed, or one by one.
 std::vector<uint64_t> ParseLayers(std::string_view message, Tag layers) {
@@ -100,7 +73,7 @@ Status ParseFullZip(std::string_view message, FullZipInfo& info) {
   return ReadFields(
       message,
       [&](Tag tag, std::string_view part) {
-        return tag == Tag(FullZipTag::kValues) ? ParseValues(part, info.values) : Status::OK();
+        return tag == Tag(FullZipTag::kValues) ? ParseValueEncoding(part).Value(&info.values) : Status::OK();
       },
       [&](Tag tag, uint64_t number) {
         if (tag == Tag(FullZipTag::kBitsRep)) info.repetition_bits = number;
@@ -110,18 +83,40 @@ Status ParseFullZip(std::string_view message, FullZipInfo& info) {
       });
 }
 
+Status ParseMiniBlock(std::string_view message, MiniBlockInfo& info) {
+  return ReadFields(
+      message,
+      [&](Tag tag, std::string_view part) -> Status {
+        switch (MiniBlockTag(tag)) {
+          case MiniBlockTag::kRepetition: return ParseValueEncoding(part).Value(&info.repetition.emplace());
+          case MiniBlockTag::kDefinition: return ParseValueEncoding(part).Value(&info.definition.emplace());
+          case MiniBlockTag::kValues: return ParseValueEncoding(part).Value(&info.values);
+          case MiniBlockTag::kDictionary: return ParseValueEncoding(part).Value(&info.dictionary.emplace());
+          default: return Status::OK();
+        }
+      },
+      [&](Tag tag, uint64_t number) {
+        if (tag == Tag(MiniBlockTag::kDictionaryValues)) info.dictionary_values = number;
+        if (tag == Tag(MiniBlockTag::kBuffers)) info.buffers = number;
+        if (tag == Tag(MiniBlockTag::kIndexDepth)) info.index_depth = number;
+        if (tag == Tag(MiniBlockTag::kItems)) info.items = number;
+        if (tag == Tag(MiniBlockTag::kLargeChunks)) info.large_chunks = number != 0;
+      });
+}
+
 Status ParseConstant(std::string_view message, ConstantInfo& info) {
   return ReadFields(
       message,
       [&](Tag tag, std::string_view part) -> Status {
         if (tag == Tag(ConstantTag::kValue)) info.value = part;
-        if (tag != Tag(ConstantTag::kRepetition) && tag != Tag(ConstantTag::kDefinition)) return Status::OK();
-        ValueEncoding levels;
-        ARROW_RETURN_NOT_OK(ParseValues(part, levels));
-        if (levels.kind == ValueEncoding::Kind::kFlat && levels.bits == 16) return Status::OK();
-        return Status::NotImplemented("levels that are not of 16 bits each");
+        if (tag == Tag(ConstantTag::kRepetition)) return ParseValueEncoding(part).Value(&info.repetition.emplace());
+        if (tag == Tag(ConstantTag::kDefinition)) return ParseValueEncoding(part).Value(&info.definition.emplace());
+        return Status::OK();
       },
-      kNoNumbers);
+      [&](Tag tag, uint64_t number) {
+        if (tag == Tag(ConstantTag::kRepetitionValues)) info.repetition_values = number;
+        if (tag == Tag(ConstantTag::kDefinitionValues)) info.definition_values = number;
+      });
 }
 
 }  // namespace
@@ -173,6 +168,10 @@ Result<LayoutInfo> ParsePageLayout(std::string_view message) {
     const OneOf layout = TakeOneOf(message);
     LayoutInfo info;
     switch (PageLayoutTag(layout.tag)) {
+      case PageLayoutTag::kMiniBlock:
+        info.layers = ParseLayers(layout.message, Tag(MiniBlockTag::kLayers));
+        ARROW_RETURN_NOT_OK(ParseMiniBlock(layout.message, info.mini_block.emplace()));
+        return info;
       case PageLayoutTag::kConstant:
         info.layers = ParseLayers(layout.message, Tag(ConstantTag::kLayers));
         ARROW_RETURN_NOT_OK(ParseConstant(layout.message, info.constant));

@@ -1,5 +1,6 @@
 // How a page of a 2.2 file says what its buffers hold: the message PageLayout of Lance's encodings_v2_1.proto,
-// serialised, and read. Of the layouts there are full-zip, where a row's bytes lie together; and, read alone, constant.
+// serialised, and read. Of the layouts there are full-zip, where a row's bytes lie together; and, read alone,
+// mini-block and constant.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +10,8 @@
 #include <vector>
 
 #include <arrow/result.h>
+
+#include "lance/value_encoding.h"
 
 namespace pennon::lance_format {
 
@@ -40,16 +43,6 @@ std::string VariableValues(uint64_t bits_per_length);
 // validity: bits of the items before those of each list.
 std::string ListValues(uint64_t dimension, bool validity, const std::string& items);
 
-// What a CompressiveEncoding says of a value.
-struct ValueEncoding {
-  enum class Kind { kFlat, kVariable, kFixedSizeList };
-
-  Kind kind = Kind::kFlat;
-  uint64_t bits = 0;       // of a number, or of the length of a string
-  uint64_t dimension = 0;  // of a list
-  bool item_validity = false;
-};
-
 // What a message says. Of a full-zip page:
 struct FullZipInfo {
   uint64_t repetition_bits = 0;
@@ -58,13 +51,31 @@ struct FullZipInfo {
   uint64_t bits_per_offset = 0;
   ValueEncoding values;
 };
+// Of one of chunks:
+struct MiniBlockInfo {
+  std::optional<ValueEncoding> repetition;
+  std::optional<ValueEncoding> definition;
+  std::optional<ValueEncoding> dictionary;
+  ValueEncoding values;  // or places in the dictionary
+  uint64_t dictionary_values = 0;
+  uint64_t buffers = 0;      // of values, in a chunk
+  uint64_t index_depth = 0;  // of the index of rows
+  uint64_t items = 0;        // values
+  bool large_chunks = false;
+};
 // Of one whose values are all the same or, without a value, null:
 struct ConstantInfo {
   std::optional<std::string> value;
+  // Absent: levels are u16 as they are.
+  std::optional<ValueEncoding> repetition;
+  std::optional<ValueEncoding> definition;
+  uint64_t repetition_values = 0;
+  uint64_t definition_values = 0;
 };
 struct LayoutInfo {
   std::vector<uint64_t> layers;  // as RepDefLayer, if they are known
   std::optional<FullZipInfo> full_zip;
+  std::optional<MiniBlockInfo> mini_block;
   ConstantInfo constant;  // else
 };
 

@@ -2,6 +2,8 @@
 // Tables written here and read again: all types, nulls, versions, in pieces of all sizes; what is read for it; and
 // files that are damaged.
 #include <algorithm>
+#include <fstream>
+#include <iterator>
 #include <memory>
 #include <random>
 #include <string>
@@ -430,13 +432,12 @@ TEST(Pages, WhatIsNotKnownIsNamed) {
     EXPECT_TRUE(status.IsNotImplemented()) << status;
     EXPECT_NE(status.message().find(std::string("made: column c: ") + what), std::string::npos) << status;
   };
-  expect(arrow::int64(), {{"00"}, 1, "0a00"}, "layout mini-block");
   expect(arrow::int64(), {{"00"}, 1, "2200"}, "layout blob");
   expect(arrow::int64(), {{"00"}, 1, "9a0600"}, "layout number 99 of PageLayout");
-  // Full-zip of fsst, rle.
-  expect(arrow::utf8(), {{"00", "0000"}, 1, "1a0920203a023200420101"}, "encoding fsst");
-  expect(arrow::int64(), {{"00"}, 1, "1a0918403a024200420101"}, "encoding rle");
-  expect(arrow::utf8(), {{"00"}, 1, "3a00"}, "encoding dictionary", true);
+  // Full-zip of a constant, a packed struct.
+  expect(arrow::utf8(), {{"00", "0000"}, 1, "1a0920203a021a00420101"}, "encoding constant");
+  expect(arrow::int64(), {{"00"}, 1, "1a0918403a026200420101"}, "encoding packed struct");
+  expect(arrow::int64(), {{"00"}, 1, "3a00"}, "encoding dictionary", true);
   expect(arrow::int64(), {{"00"}, 1, "5200"}, "encoding bitpacked", true);
   // Flat, compressed with zstd.
   expect(arrow::int64(), {{"00"}, 1, "0a0c084012001a060a047a737464"}, "compression zstd", true);
@@ -531,6 +532,41 @@ TEST_P(Versions, FlippedBitsAreErrorsOrOtherValues) {
   // Values and padding may change unseen, places may not.
   EXPECT_GT(survived, file.size());
   EXPECT_LT(survived, 7 * file.size());
+}
+
+// tests/data/make_pylance_files.py made them.
+class PylanceFiles : public testing::TestWithParam<const char*> {
+ protected:
+  static std::string Bytes() {
+    const std::string path = std::string(PENNON_TEST_DATA) + "/pylance14-" + GetParam() + ".lance";
+    std::ifstream file(path, std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+};
+INSTANTIATE_TEST_SUITE_P(All, PylanceFiles,
+                         testing::Values("flat-2.1", "flat-2.2", "nested-2.2", "fsst-2.2", "zstd-2.2", "lz4-2.1",
+                                         "dictionary-2.0"));
+
+TEST_P(PylanceFiles, TruncatedOnesAreErrors) {
+  const std::string file = Bytes();
+  ASSERT_TRUE(Survives(file));
+  for (size_t size = 0; size < file.size(); size += 7) EXPECT_FALSE(Survives(file.substr(0, size))) << size;
+}
+
+TEST_P(PylanceFiles, FlippedBitsAreErrorsOrOtherValues) {
+  std::string file = Bytes();
+  size_t survived = 0;
+  size_t tried = 0;
+  for (size_t bit = 0; bit < 8 * file.size(); bit += 3) {
+    char& byte = file[bit / 8];
+    const char was = byte;
+    byte = static_cast<char>(byte ^ 1 << bit % 8);
+    survived += Survives(file) ? 1 : 0;
+    ++tried;
+    byte = was;
+  }
+  EXPECT_GT(survived, tried / 10);
+  EXPECT_LT(survived, tried);
 }
 
 }  // namespace
