@@ -253,3 +253,17 @@ def _from_numbers(numbers: Any) -> Arrow:
         return pa.array(numbers)
     except OverflowError:  # of int64
         return pa.array(numbers, pa.uint64())
+
+
+def vector_column(name: str, schema: pa.Schema) -> str:
+    """The only column of lists of numbers."""
+    lists = (pa.types.is_fixed_size_list, pa.types.is_list, pa.types.is_large_list)
+    names = [
+        field.name
+        for field in schema
+        if any(is_list(field.type) for is_list in lists)
+        and (pa.types.is_floating(field.type.value_type) or pa.types.is_integer(field.type.value_type))
+    ]
+    if len(names) != 1:
+        raise ValueError(f"{name}: expected the name of a column, as those with lists of numbers are {names}")
+    return names[0]

@@ -319,7 +319,7 @@ class Snapshot(_Searched[core.Snapshot]):
         table: Any = None,
         mode: str = "create",
         *,
-        column: str = "vector",
+        column: str | None = None,
         name: str = "",
         index_type: str = "auto",
         threads: int | None = None,
@@ -338,8 +338,8 @@ class Snapshot(_Searched[core.Snapshot]):
         mode : {"create", "append", "index"}
             Whether to make a table, FileExistsError if there is one; to put the rows after those of the table that is
             there; or to make the index alone, for a table that begins with all rows that were appended, in that order.
-        column : str
-            Of the vectors.
+        column : str, optional
+            Of the vectors; by default the only one of lists of numbers, or "vector" without a table.
         name : str
             Of the index; by default that of the column and "_idx". FileExistsError if there is one of that name.
         index_type : {"auto", "flat", "sq"}
@@ -572,7 +572,7 @@ class Index(_Searched[core.Index]):
         table: Any = None,
         mode: str = "create",
         *,
-        column: str = "vector",
+        column: str | None = None,
         name: str = "",
         index_type: str = "auto",
         threads: int | None = None,

@@ -28,7 +28,7 @@ def write(
     uri: str | PathLike[str],
     given: Any,
     mode: str,
-    column: str,
+    column: str | None,
     name: str,
     index_type: str,
     threads: int | None,
@@ -47,7 +47,7 @@ def write(
             raise ValueError('table: expected None with mode "index", which writes no rows')
         dataset = core.Dataset.open(path, None)
     else:
-        table, positions = _rows(snapshot, given, column)
+        table, positions, column = _rows(snapshot, given, column)
         if mode == "create":
             dataset = core.Dataset.create(path, table.schema)
         else:
@@ -58,17 +58,19 @@ def write(
                 )
         places = pa.array(positions + np.uint64(dataset.append(table)))
     workers = 0 if threads is None else _convert.whole("threads", threads, 31)
-    kind, reason = dataset.write_index(snapshot, column, name, index_type, places, workers)
+    kind, reason = dataset.write_index(snapshot, column or "", name, index_type, places, workers)
     return LanceIndex(dataset.version, kind, reason)
 
 
-def _rows(snapshot: core.Snapshot, given: Any, column: str) -> tuple[pa.Table, Any]:
-    """The table, and where in it the rows of the snapshot are."""
+def _rows(snapshot: core.Snapshot, given: Any, column: str | None) -> tuple[pa.Table, Any, str]:
+    """The table, where in it the rows of the snapshot are, and in which column."""
     rows = len(snapshot)
     if given is None:
+        column = column or "vector"
         own: Any = snapshot.to_arrow()
-        return pa.table({"row_id": own["_rowid"], column: own["flat"]}), np.arange(rows, dtype=np.uint64)
+        return pa.table({"row_id": own["_rowid"], column: own["flat"]}), np.arange(rows, dtype=np.uint64), column
     table: Any = given if isinstance(given, pa.Table) else pa.table(given)
+    column = column or _convert.vector_column("column", table.schema)
     if column not in table.column_names:
         raise ValueError(f"column: expected one of {table.column_names}, got {column!r}")
     vectors: Any = table[column]
@@ -80,4 +82,4 @@ def _rows(snapshot: core.Snapshot, given: Any, column: str) -> tuple[pa.Table, A
     places = np.flatnonzero(vectors.is_valid().to_numpy()).astype(np.uint64)
     if len(places) < rows:
         raise ValueError(f"table: expected the {rows} rows with vectors that the index has, got {len(places)}")
-    return table, places[:rows]
+    return table, places[:rows], column

@@ -52,7 +52,7 @@ def replay(
     appended = 0
     with _Bar(total if progress else 0, progress) as bar:
         for batch in batches:
-            column = vectors or _vector_column(batch.schema)
+            column = vectors or _convert.vector_column("vectors", batch.schema)
             for first in range(0, batch.num_rows, batch_rows):
                 part = batch.slice(first, batch_rows)
                 ids = None if row_ids is None else part.column(row_ids)
@@ -83,19 +83,6 @@ def _open(source: Any, batch_rows: int) -> tuple[Iterator[pa.RecordBatch], int |
     if isinstance(source, Iterable):
         return iter(source), None
     raise TypeError(f"source: expected a path, an Arrow stream or record batches, got {type(source).__name__}")
-
-
-def _vector_column(schema: pa.Schema) -> str:
-    lists = (pa.types.is_fixed_size_list, pa.types.is_list, pa.types.is_large_list)
-    names = [
-        field.name
-        for field in schema
-        if any(is_list(field.type) for is_list in lists)
-        and (pa.types.is_floating(field.type.value_type) or pa.types.is_integer(field.type.value_type))
-    ]
-    if len(names) != 1:
-        raise ValueError(f"vectors: expected the name of a column, as those with lists of numbers are {names}")
-    return names[0]
 
 
 class _Bar:

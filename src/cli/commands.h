@@ -9,10 +9,19 @@
 
 #include <arrow/status.h>
 #include <CLI/App.hpp>
+#include <CLI/Validators.hpp>
 
 #include "cli/ingest.h"
 
 namespace pennon::cli {
+
+// Of options that count.
+inline const CLI::Validator kAtLeastOne(
+    [](const std::string& text) {
+      int64_t value = 0;
+      return CLI::detail::lexical_cast(text, value) && value >= 1 ? std::string() : "expected 1 or more, got " + text;
+    },
+    "AT LEAST 1");
 
 struct ReplayOptions {
   std::string data;

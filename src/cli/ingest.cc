@@ -81,6 +81,10 @@ arrow::Result<Ingest> RunIngest(LiveIndex& index, const arrow::Array& vectors, c
   auto read = [&](size_t first) {
     std::vector<Ingest::TimedSearch> times;
     Status status;
+    // There is nothing to find yet.
+    while (visible.load(std::memory_order_relaxed) == 0 && !done.load(std::memory_order_relaxed)) {
+      std::this_thread::sleep_for(std::chrono::microseconds(100));
+    }
     for (size_t q = first; !done.load(std::memory_order_relaxed) && status.ok(); ++q) {
       const int64_t rows = visible.load(std::memory_order_relaxed);
       const auto start = Clock::now();

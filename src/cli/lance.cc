@@ -202,8 +202,8 @@ std::function<Status()> AddLance(CLI::App& app) {
   question->add_option("--like-row", options->like_row, "a position: rows like that one")
       ->check(CLI::NonNegativeNumber);
   question->require_option(1);
-  search->add_option("--k,-k", options->k, "results wanted")->capture_default_str()->check(CLI::PositiveNumber);
-  search->add_option("--ef", options->ef, "beam width")->capture_default_str()->check(CLI::PositiveNumber);
+  search->add_option("--k,-k", options->k, "results wanted")->capture_default_str()->check(kAtLeastOne);
+  search->add_option("--ef", options->ef, "beam width")->capture_default_str()->check(kAtLeastOne);
   search->add_flag("--json", options->json, "as JSON objects of query, row_id and distance");
 
   CLI::App* cleanup =

@@ -41,18 +41,18 @@ void AddReplay(CLI::App& app, pennon::cli::ReplayOptions& options) {
 
   CLI::Option* queries = add("Questions", "--queries", options.queries, "file of queries, columns as in DATA");
   add("Questions", "--holdout", options.holdout,
-      "insert all but the last N rows and ask for those; default: min(1000, rows / 10)")
+      "insert all but the last N rows and ask for those; default: min(1000, rows / 10), and 0 with --export-lance")
       ->excludes(queries)
       ->check(CLI::NonNegativeNumber);
-  add("Questions", "--k", options.ingest.k, "results wanted")->capture_default_str()->check(CLI::PositiveNumber);
+  add("Questions", "--k", options.ingest.k, "results wanted")->capture_default_str()->check(pennon::cli::kAtLeastOne);
   add("Questions", "--ef", options.ef, "beam widths, separated by commas; readers use the first")
       ->delimiter(',')
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(pennon::cli::kAtLeastOne);
 
   add("Questions", "--passes", options.passes, "passes over the queries at each ef; QPS is that of the fastest")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(pennon::cli::kAtLeastOne);
   add("Questions", "--deadline", options.deadline_ms,
       "milliseconds a search has, and a batch for each query; 0: no end")
       ->capture_default_str()
@@ -64,7 +64,9 @@ void AddReplay(CLI::App& app, pennon::cli::ReplayOptions& options) {
       ->check(CLI::PositiveNumber & CLI::Range(0.0, 1.0));
   replay->add_flag("!--no-exact", options.exact, "no exact answers, and so no recall")->group("Questions");
 
-  add("Ingest", "--batch", options.ingest.batch, "rows a batch")->capture_default_str()->check(CLI::PositiveNumber);
+  add("Ingest", "--batch", options.ingest.batch, "rows a batch")
+      ->capture_default_str()
+      ->check(pennon::cli::kAtLeastOne);
   add("Ingest", "--rate", options.ingest.rate, "rows a second; 0: as fast as it goes")
       ->capture_default_str()
       ->check(kNumber)

@@ -94,7 +94,9 @@ Result<Input> Input::Read(const ReplayOptions& options) {
   }
   auto asked = all;
   if (options.queries.empty()) {
-    const int64_t held = std::min(options.holdout.value_or(std::min<int64_t>(1000, all->length() / 10)), all->length());
+    // A table is to have all rows, if nothing else is said.
+    const int64_t some = options.export_lance.empty() ? std::min<int64_t>(1000, all->length() / 10) : 0;
+    const int64_t held = std::min(options.holdout.value_or(some), all->length());
     const int64_t rows = all->length() - held;
     input.vectors = std::static_pointer_cast<arrow::FixedSizeListArray>(all->Slice(0, rows));
     asked = std::static_pointer_cast<arrow::FixedSizeListArray>(all->Slice(rows));
