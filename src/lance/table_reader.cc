@@ -19,6 +19,7 @@ using arrow::Status;
 using ArrayPtr = std::shared_ptr<arrow::Array>;
 
 constexpr uint64_t kBatchBytes = 16 << 20;
+constexpr size_t kMostOpen = 256;  // fragments, whose files are kept open
 constexpr char kRowId[] = "_rowid";
 
 // Of the array's elements those at these places.
@@ -274,9 +275,10 @@ Result<std::shared_ptr<arrow::RecordBatch>> TableReader::Take(std::span<const ui
   std::vector<uint64_t> wanted(row_ids.begin(), row_ids.end());
   std::sort(wanted.begin(), wanted.end());
   wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
-  std::vector<std::pair<OpenFragment*, Ranges>> pieces;
+  std::vector<arrow::ArrayVector> parts(static_cast<size_t>(schema->num_fields()));  // of each column
   for (size_t i = 0; i < wanted.size();) {
     const uint64_t id = wanted[i] >> 32;
+    if (open_.size() == kMostOpen && !open_.contains(id)) open_.clear();
     auto& open = open_[id];
     if (!open) {
       const auto& fragments = state_->manifest.fragments;
@@ -300,7 +302,10 @@ Result<std::shared_ptr<arrow::RecordBatch>> TableReader::Take(std::span<const ui
         rows.push_back({row, 1});
       }
     }
-    pieces.emplace_back(open.get(), std::move(rows));
+    for (size_t column = 0; column < parts.size(); ++column) {
+      ARROW_ASSIGN_OR_RAISE(auto part, open->Read(*schema->field(static_cast<int>(column)), rows));
+      parts[column].push_back(std::move(part));
+    }
   }
   const bool in_order = std::equal(wanted.begin(), wanted.end(), row_ids.begin(), row_ids.end());
   std::vector<int64_t> places;
@@ -308,19 +313,15 @@ Result<std::shared_ptr<arrow::RecordBatch>> TableReader::Take(std::span<const ui
     places.push_back(std::lower_bound(wanted.begin(), wanted.end(), row_ids[i]) - wanted.begin());
   }
   arrow::ArrayVector arrays;
-  for (const auto& column : schema->fields()) {
-    arrow::ArrayVector parts;
-    for (const auto& [open, rows] : pieces) {
-      ARROW_ASSIGN_OR_RAISE(auto part, open->Read(*column, rows));
-      parts.push_back(std::move(part));
-    }
+  for (size_t column = 0; column < parts.size(); ++column) {
     ArrayPtr array;
-    if (parts.empty()) {
-      ARROW_ASSIGN_OR_RAISE(array, arrow::MakeEmptyArray(column->type(), state_->pool));
-    } else if (parts.size() == 1) {
-      array = parts[0];
+    if (parts[column].empty()) {
+      ARROW_ASSIGN_OR_RAISE(array,
+                            arrow::MakeEmptyArray(schema->field(static_cast<int>(column))->type(), state_->pool));
+    } else if (parts[column].size() == 1) {
+      array = parts[column][0];
     } else {
-      ARROW_ASSIGN_OR_RAISE(array, arrow::Concatenate(parts, state_->pool));
+      ARROW_ASSIGN_OR_RAISE(array, arrow::Concatenate(parts[column], state_->pool));
     }
     if (!in_order) {
       ARROW_ASSIGN_OR_RAISE(array, Reorder(array, places, state_->pool));

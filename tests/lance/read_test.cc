@@ -255,6 +255,23 @@ TEST(Reads, ATakeReadsTheBytesOfItsRows) {
   }
 }
 
+TEST(Reads, FewFilesAreOpenAtATime) {
+  constexpr int64_t kRows = 700;
+  const auto written = Write(Documents(kRows), FileVersion::k2_2, 1);
+  io::CountingFileSystem files(written->files);
+  TableReader reader(files, "t", written->table->manifest(), written->table->shared_schema(),
+                     arrow::default_memory_pool());
+  std::vector<uint64_t> rows;
+  for (uint64_t row = kRows; row-- > 0;) rows.push_back(row << 32);
+  for (int i = 0; i < 2; ++i) {
+    const auto taken = reader.Take(rows, {"id", "text"}).ValueOrDie();
+    const auto& ids = static_cast<const arrow::Int64Array&>(*taken->column(0));
+    for (int64_t row = 0; row < kRows; ++row) ASSERT_EQ(ids.Value(row), kRows - 1 - row);
+  }
+  EXPECT_TRUE(reader.Scan({}).ValueOrDie()->ToTable().ok());
+  EXPECT_LE(files.most_open(), 257);
+}
+
 TEST(Reads, AFileIsOpenedInOneRead) {
   const auto written = Write(Documents(100), FileVersion::k2_2);
   io::CountingFileSystem files(written->files);

@@ -1,6 +1,7 @@
 // A file system that tells what is read of its files.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -24,6 +25,7 @@ class CountingFileSystem : public FileSystem {
 
   // Since it was asked last.
   std::vector<Read> TakeReads() { return std::exchange(reads_, {}); }
+  int most_open() const { return open_.most; }  // files at a time, to read
 
   arrow::Result<std::unique_ptr<OutputFile>> Create(const std::string& path) override { return files_.Create(path); }
   arrow::Status PutIfAbsent(const std::string& path, std::string_view bytes) override {
@@ -35,13 +37,21 @@ class CountingFileSystem : public FileSystem {
   arrow::Status Remove(const std::string& path) override { return files_.Remove(path); }
   arrow::Result<std::unique_ptr<InputFile>> Open(const std::string& path) override {
     ARROW_ASSIGN_OR_RAISE(auto file, files_.Open(path));
-    return std::make_unique<File>(std::move(file), reads_);
+    return std::make_unique<File>(std::move(file), reads_, open_);
   }
 
  private:
+  struct OpenFiles {
+    int now = 0;
+    int most = 0;
+  };
   class File : public InputFile {
    public:
-    File(std::unique_ptr<InputFile> file, std::vector<Read>& reads) : file_(std::move(file)), reads_(reads) {}
+    File(std::unique_ptr<InputFile> file, std::vector<Read>& reads, OpenFiles& open)
+        : file_(std::move(file)), reads_(reads), open_(open) {
+      open_.most = std::max(open_.most, ++open_.now);
+    }
+    ~File() override { --open_.now; }
     const std::string& path() const override { return file_->path(); }
     uint64_t size() const override { return file_->size(); }
     arrow::Status ReadAt(uint64_t offset, uint64_t length, void* to) override {
@@ -52,10 +62,12 @@ class CountingFileSystem : public FileSystem {
    private:
     const std::unique_ptr<InputFile> file_;
     std::vector<Read>& reads_;
+    OpenFiles& open_;
   };
 
   FileSystem& files_;
   std::vector<Read> reads_;
+  OpenFiles open_;
 };
 
 }  // namespace pennon::io
