@@ -13,6 +13,7 @@
 #include "index/lance_import.h"
 #include "index/live_index_parts.h"
 #include "lance/hnsw_index_reader.h"
+#include "lance/roaring.h"
 
 namespace pennon {
 namespace {
@@ -200,11 +201,20 @@ Result<LiveIndex> Dataset::LoadIndex(const LoadOptions& options) const {
       return Invalid("index ", index->name, ": expected row ids of type uint64, got ",
                      vectors->schema()->field(0)->type()->ToString());
     }
+    std::optional<lance_format::RoaringView> known;  // fragments
+    if (index->fragments) {
+      ARROW_ASSIGN_OR_RAISE(known, lance_format::RoaringView::Make(std::string_view(*index->fragments)));
+    }
     std::map<uint64_t, uint64_t> first_rows;  // of each fragment
     uint64_t first = 0;
     for (const lance_format::Fragment& fragment : table.manifest().fragments) {
       first_rows[fragment.id] = first;
-      first += fragment.rows;
+      first += fragment.live_rows();
+      const auto id = static_cast<uint32_t>(fragment.id);
+      if (fragment.live_rows() < fragment.rows && (!known || known->Contains(id))) {
+        return Status::NotImplemented("index ", index->name, ": fragment ", fragment.id,
+                                      " has deleted rows, which a LiveIndex would find");
+      }
     }
     const auto position = [&](uint64_t row_id) -> Result<uint64_t> {
       const auto fragment = first_rows.find(row_id >> 32);
