@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include <arrow/builder.h>
 #include <arrow/type.h>
 #include <arrow/util/key_value_metadata.h>
 #include <nlohmann/json.hpp>
@@ -138,11 +139,46 @@ void SortedKeys(const LanceHnsw& lance, int64_t at, std::vector<uint64_t>& keys)
   std::sort(keys.begin(), keys.end());
 }
 
-Status CheckLists(LanceHnsw& lance) {
-  if (static_cast<const arrow::ListArray&>(*lance.neighbors).values()->null_count() > 0 ||
-      static_cast<const arrow::ListArray&>(*lance.distances).values()->null_count() > 0) {
+// Lance 14 leaves a row of level 0 one neighbour too many now and then, under dot: the farthest gives way.
+Status TrimLists(LanceHnsw& lance) {
+  const int64_t most = 2 * int64_t{lance.params.m};
+  const auto too_long = [&](int64_t row) {
+    return lance.neighbors->value_length(row) == most + 1 && lance.distances->value_length(row) == most + 1;
+  };
+  int64_t found = 0;
+  for (int64_t row = 0; row < int64_t{lance.rows}; ++row) found += too_long(row) ? 1 : 0;
+  if (found == 0) return Status::OK();
+  arrow::ListBuilder neighbors(arrow::default_memory_pool(), std::make_shared<arrow::UInt32Builder>());
+  arrow::ListBuilder distances(arrow::default_memory_pool(), std::make_shared<arrow::FloatBuilder>());
+  auto& ids = static_cast<arrow::UInt32Builder&>(*neighbors.value_builder());
+  auto& values = static_cast<arrow::FloatBuilder&>(*distances.value_builder());
+  for (int64_t at = 0; at < lance.ids->length(); ++at) {
+    const auto from_ids = IdsOf(lance, at);
+    const auto from = DistancesOf(lance, at);
+    ARROW_RETURN_NOT_OK(neighbors.Append());
+    ARROW_RETURN_NOT_OK(distances.Append());
+    const bool drop = at < int64_t{lance.rows} && too_long(at);
+    const size_t farthest =
+        drop ? static_cast<size_t>(std::max_element(from.begin(), from.end()) - from.begin()) : from_ids.size();
+    for (size_t i = 0; i < from_ids.size(); ++i) {
+      if (i != farthest) ARROW_RETURN_NOT_OK(ids.Append(from_ids[i]));
+    }
+    for (size_t i = 0; i < from.size(); ++i) {
+      if (!drop || i != farthest) ARROW_RETURN_NOT_OK(values.Append(from[i]));
+    }
+  }
+  ARROW_RETURN_NOT_OK(neighbors.Finish(&lance.neighbors));
+  return distances.Finish(&lance.distances);
+}
+
+Status CheckNulls(const LanceHnsw& lance) {
+  if (lance.neighbors->values()->null_count() > 0 || lance.distances->values()->null_count() > 0) {
     return Bad("a list has a null");
   }
+  return Status::OK();
+}
+
+Status CheckLists(LanceHnsw& lance) {
   lance.levels.assign(lance.rows, 0);
   const auto levels = static_cast<int32_t>(lance.level_offsets.size()) - 1;
   for (int32_t level = 0; level < levels; ++level) {
@@ -200,6 +236,8 @@ Result<LanceHnsw> ReadLanceHnswBatch(const arrow::RecordBatch& batch) {
   ARROW_ASSIGN_OR_RAISE(lance.neighbors, Column<arrow::ListArray>(batch, "__neighbors", arrow::list(arrow::uint32())));
   ARROW_ASSIGN_OR_RAISE(lance.distances, Column<arrow::ListArray>(batch, "_distance", arrow::list(arrow::float32())));
   ARROW_RETURN_NOT_OK(FindLevels(lance));
+  ARROW_RETURN_NOT_OK(CheckNulls(lance));
+  ARROW_RETURN_NOT_OK(TrimLists(lance));
   ARROW_RETURN_NOT_OK(CheckLists(lance));
   return lance;
 }

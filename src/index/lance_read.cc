@@ -126,7 +126,7 @@ Result<std::map<uint64_t, Rows>> FragmentsOf(const lance_format::Table& table, c
       }
       fragments[fragment.id] = {first, fragment.rows};
     }
-    first += fragment.rows;
+    first += fragment.live_rows();
   }
   return fragments;
 }

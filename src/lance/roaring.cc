@@ -121,4 +121,23 @@ bool RoaringView::Contains(uint32_t value) const {
   return low - uint32_t{Get<uint16_t>(last)} <= length;
 }
 
+arrow::Status RoaringView::Visit(const std::function<arrow::Status(uint64_t first, uint64_t count)>& visit) const {
+  for (const Container& container : containers_) {
+    const uint64_t high = uint64_t{container.high} << 16;
+    if (container.kind == Kind::kBits) {
+      for (uint32_t low = 0; low < 8 * kBytesOfBits; ++low) {
+        if ((container.values[low / 8] >> low % 8 & 1) != 0) ARROW_RETURN_NOT_OK(visit(high + low, 1));
+      }
+      continue;
+    }
+    const size_t width = container.kind == Kind::kRuns ? 4 : 2;
+    for (size_t i = 0; i < container.count; ++i) {
+      const char* at = container.values + width * i;
+      const uint64_t more = container.kind == Kind::kRuns ? Get<uint16_t>(at + 2) : 0;
+      ARROW_RETURN_NOT_OK(visit(high + Get<uint16_t>(at), more + 1));
+    }
+  }
+  return arrow::Status::OK();
+}
+
 }  // namespace pennon::lance_format

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,6 +23,9 @@ class RoaringView {
 
   bool Contains(uint32_t value) const;
   uint64_t size() const { return size_; }
+  // Calls visit(first, count) for values that follow each other, until it returns an error. They ascend but for runs of
+  // a bitmap that nobody writes.
+  arrow::Status Visit(const std::function<arrow::Status(uint64_t first, uint64_t count)>& visit) const;
 
  private:
   enum class Kind : uint8_t { kArray, kBits, kRuns };

@@ -9,6 +9,7 @@
 #include <arrow/array/util.h>
 #include <arrow/builder.h>
 
+#include "lance/deletions.h"
 #include "lance/file_reader.h"
 
 namespace pennon::lance_format {
@@ -86,8 +87,12 @@ using Sizes = std::vector<UpTo>;
 
 // A fragment's files and those of its columns that were needed.
 struct TableReader::OpenFragment {
-  OpenFragment(std::shared_ptr<const State> s, const Fragment& f)
-      : state(std::move(s)), fragment(f), files(f.files.size()) {}
+  static Result<std::shared_ptr<OpenFragment>> Make(std::shared_ptr<const State> state, const Fragment& fragment) {
+    ARROW_ASSIGN_OR_RAISE(auto deletions, Deletions::Read(state->files, state->directory, fragment));
+    return std::make_shared<OpenFragment>(std::move(state), fragment, std::move(deletions));
+  }
+  OpenFragment(std::shared_ptr<const State> s, const Fragment& f, Deletions d)
+      : state(std::move(s)), fragment(f), deletions(std::move(d)), files(f.files.size()) {}
 
   // Null if the fragment is older than the column, which is null there.
   Result<ColumnReader*> Reader(const arrow::Field& column);
@@ -99,16 +104,13 @@ struct TableReader::OpenFragment {
 
   const std::shared_ptr<const State> state;
   const Fragment& fragment;
+  const Deletions deletions;
   std::vector<std::shared_ptr<const FileReader>> files;
   std::map<std::string, std::unique_ptr<ColumnReader>> readers;
 };
 
 Result<std::shared_ptr<const FileReader>> TableReader::OpenFragment::FileOf(const std::string& column,
                                                                             ColumnsOfFields& columns) {
-  if (fragment.deletions) {
-    return Status::NotImplemented(state->directory, ": fragment ", std::to_string(fragment.id),
-                                  " has deleted rows, which are not read");
-  }
   const std::vector<int32_t> ids = state->FieldsOf(column);
   for (size_t i = 0; i < files.size(); ++i) {
     const DataFile& file = fragment.files[i];
@@ -196,32 +198,43 @@ class TableReader::Scanner : public arrow::RecordBatchReader {
 
   Status ReadNext(std::shared_ptr<arrow::RecordBatch>* batch) override {
     *batch = nullptr;
-    while (!open_ || row_ == open_->fragment.rows) {
-      if (next_ == state_->manifest.fragments.size()) return open_ = nullptr, Status::OK();
-      open_ = std::make_unique<OpenFragment>(state_, state_->manifest.fragments[next_++]);
-      row_ = 0;
-      sizes_.clear();
-      for (const auto& column : columns_->fields()) ARROW_RETURN_NOT_OK(open_->AddSizes(*column, sizes_));
-      pages_.assign(sizes_.size(), 0);
+    Ranges rows;
+    while (rows.empty()) {
+      while (!open_ || row_ == open_->fragment.rows) {
+        if (next_ == state_->manifest.fragments.size()) return open_ = nullptr, Status::OK();
+        ARROW_RETURN_NOT_OK(OpenNext());
+      }
+      const Range step{row_, RowsThatFit()};
+      rows = open_->deletions.Left(step);
+      row_ = step.end();
     }
-    const Range rows{row_, RowsThatFit()};
     arrow::ArrayVector arrays;
     for (const auto& column : columns_->fields()) {
-      ARROW_ASSIGN_OR_RAISE(auto array, open_->Read(*column, {rows}));
+      ARROW_ASSIGN_OR_RAISE(auto array, open_->Read(*column, rows));
       arrays.push_back(std::move(array));
     }
     if (settings_.row_ids) {
       arrow::UInt64Builder ids(state_->pool);
-      ARROW_RETURN_NOT_OK(ids.Reserve(static_cast<int64_t>(rows.count)));
-      for (uint64_t row = rows.first; row < rows.end(); ++row) ids.UnsafeAppend(open_->fragment.id << 32 | row);
+      ARROW_RETURN_NOT_OK(ids.Reserve(static_cast<int64_t>(CountOf(rows))));
+      for (const Range& range : rows) {
+        for (uint64_t row = range.first; row < range.end(); ++row) ids.UnsafeAppend(open_->fragment.id << 32 | row);
+      }
       ARROW_RETURN_NOT_OK(ids.Finish(&arrays.emplace_back()));
     }
-    row_ = rows.end();
-    *batch = arrow::RecordBatch::Make(schema_, static_cast<int64_t>(rows.count), std::move(arrays));
+    *batch = arrow::RecordBatch::Make(schema_, static_cast<int64_t>(CountOf(rows)), std::move(arrays));
     return Status::OK();
   }
 
  private:
+  Status OpenNext() {
+    ARROW_ASSIGN_OR_RAISE(open_, OpenFragment::Make(state_, state_->manifest.fragments[next_++]));
+    row_ = 0;
+    sizes_.clear();
+    for (const auto& column : columns_->fields()) ARROW_RETURN_NOT_OK(open_->AddSizes(*column, sizes_));
+    pages_.assign(sizes_.size(), 0);
+    return Status::OK();
+  }
+
   // From row_ on, in a batch; one at least.
   uint64_t RowsThatFit() {
     const uint64_t last = std::min(open_->fragment.rows, row_ + std::min<uint64_t>(settings_.batch_rows, UINT32_MAX));
@@ -247,7 +260,7 @@ class TableReader::Scanner : public arrow::RecordBatchReader {
   const ScanSettings settings_;
   std::shared_ptr<arrow::Schema> schema_;
   size_t next_ = 0;  // fragment
-  std::unique_ptr<OpenFragment> open_;
+  std::shared_ptr<OpenFragment> open_;
   uint64_t row_ = 0;  // of it
   std::vector<Sizes> sizes_;
   std::vector<size_t> pages_;  // where row_ is in each of sizes_, or what was looked at after it
@@ -278,7 +291,7 @@ Result<std::shared_ptr<arrow::RecordBatch>> TableReader::Take(std::span<const ui
   std::vector<arrow::ArrayVector> parts(static_cast<size_t>(schema->num_fields()));  // of each column
   for (size_t i = 0; i < wanted.size();) {
     const uint64_t id = wanted[i] >> 32;
-    if (open_.size() == kMostOpen && !open_.contains(id)) open_.clear();
+    if (open_.size() >= kMostOpen && !open_.contains(id)) open_.clear();
     auto& open = open_[id];
     if (!open) {
       const auto& fragments = state_->manifest.fragments;
@@ -287,7 +300,7 @@ Result<std::shared_ptr<arrow::RecordBatch>> TableReader::Take(std::span<const ui
         open_.erase(id);
         return Status::Invalid("row id ", std::to_string(wanted[i]), ": no fragment ", std::to_string(id));
       }
-      open = std::make_shared<OpenFragment>(state_, *found);
+      ARROW_ASSIGN_OR_RAISE(open, OpenFragment::Make(state_, *found));
     }
     Ranges rows;
     for (; i < wanted.size() && wanted[i] >> 32 == id; ++i) {
@@ -295,6 +308,9 @@ Result<std::shared_ptr<arrow::RecordBatch>> TableReader::Take(std::span<const ui
       if (row >= open->fragment.rows) {
         return Status::Invalid("row id ", std::to_string(wanted[i]), ": fragment ", std::to_string(id), " has ",
                                std::to_string(open->fragment.rows), " rows");
+      }
+      if (open->deletions.Contains(row)) {
+        return Status::Invalid("row id ", std::to_string(wanted[i]), ": the row is deleted");
       }
       if (!rows.empty() && rows.back().end() == row) {
         ++rows.back().count;
@@ -331,24 +347,23 @@ Result<std::shared_ptr<arrow::RecordBatch>> TableReader::Take(std::span<const ui
   return arrow::RecordBatch::Make(schema, static_cast<int64_t>(row_ids.size()), std::move(arrays));
 }
 
-Result<std::vector<uint64_t>> TableReader::RowIdsAt(std::span<const uint64_t> positions) const {
+Result<std::vector<uint64_t>> TableReader::RowIdsAt(std::span<const uint64_t> positions) {
   const auto& fragments = state_->manifest.fragments;
   std::vector<uint64_t> first = {0};
-  for (const Fragment& fragment : fragments) {
-    if (fragment.deletions) {
-      return Status::NotImplemented(state_->directory, ": fragment ", std::to_string(fragment.id),
-                                    " has deleted rows, which are not read");
-    }
-    first.push_back(first.back() + fragment.rows);
-  }
+  for (const Fragment& fragment : fragments) first.push_back(first.back() + fragment.live_rows());
   std::vector<uint64_t> ids;
   for (const uint64_t position : positions) {
     if (position >= first.back()) {
       return Status::Invalid("position ", std::to_string(position), ": the table has ", std::to_string(first.back()),
                              " rows");
     }
-    const auto place = std::upper_bound(first.begin(), first.end(), position) - first.begin() - 1;
-    ids.push_back(fragments[static_cast<size_t>(place)].id << 32 | (position - first[static_cast<size_t>(place)]));
+    const auto place = static_cast<size_t>(std::upper_bound(first.begin(), first.end(), position) - first.begin() - 1);
+    const Fragment& fragment = fragments[place];
+    auto& open = open_[fragment.id];
+    if (!open) {
+      ARROW_ASSIGN_OR_RAISE(open, OpenFragment::Make(state_, fragment));
+    }
+    ids.push_back(fragment.id << 32 | open->deletions.RowAt(position - first[place]));
   }
   return ids;
 }

@@ -39,7 +39,7 @@ class TableReader {
   arrow::Result<std::shared_ptr<arrow::RecordBatch>> Take(std::span<const uint64_t> row_ids,
                                                           const std::vector<std::string>& columns);
   // Row ids of rows by their place in a scan. Invalid beyond the last.
-  arrow::Result<std::vector<uint64_t>> RowIdsAt(std::span<const uint64_t> positions) const;
+  arrow::Result<std::vector<uint64_t>> RowIdsAt(std::span<const uint64_t> positions);
 
  private:
   class Scanner;

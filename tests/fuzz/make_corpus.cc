@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <iterator>
 #include <random>
 #include <string>
 
@@ -154,6 +155,15 @@ void WriteLanceFiles() {
   }
 }
 
+// As pylance writes them; tests/data/make_pylance_files.py made them.
+void WritePylanceFiles() {
+  for (const auto& entry : std::filesystem::directory_iterator(PENNON_TEST_DATA)) {
+    if (entry.path().extension() != ".lance") continue;
+    std::ifstream file(entry.path(), std::ios::binary);
+    Write("lance_file_fuzz", entry.path().filename().string(), std::string(std::istreambuf_iterator<char>(file), {}));
+  }
+}
+
 void WriteManifests() {
   using namespace pennon::lance_format;
   Manifest manifest{
@@ -204,6 +214,7 @@ int main(int argc, char** argv) {
   WriteVectorFiles();
   WriteTables();
   WriteLanceFiles();
+  WritePylanceFiles();
   WriteManifests();
   WriteNoise("import_columns_fuzz", 40, 64);
   WriteNoise("options_fuzz", 100, 2000);
