@@ -153,11 +153,16 @@ class EndsReader {
     lists.offsets.push_back(0);
     arrow::TypedBufferBuilder<bool> validity(source_.pool);
     ARROW_RETURN_NOT_OK(validity.Reserve(static_cast<int64_t>(CountOf(rows))));
+    uint64_t before = 0;
     for (size_t i = 0; i < rows.size(); ++i) {
       ARROW_ASSIGN_OR_RAISE(const auto ends, ends_.Take({wanted[i]}, &read[i], source_.pool));
       const auto* end = reinterpret_cast<const uint64_t*>(ends->data());
       const uint64_t begin = rows[i].first > 0 ? Plain(*end++) : 0;
-      uint64_t before = begin;
+      if (begin < before) {
+        return Status::Invalid("expected row ", std::to_string(rows[i].first), " to begin at ", std::to_string(before),
+                               " or later, got ", std::to_string(begin));
+      }
+      before = begin;
       for (uint64_t row = 0; row < rows[i].count; ++row, ++end) {
         const uint64_t at = Plain(*end);
         if (at < before || at > total_) {

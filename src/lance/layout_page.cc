@@ -380,7 +380,10 @@ Status ConstantPage::ReadValue(std::string_view bytes) {
 }
 
 Status ConstantPage::ReadLevels() {
-  if (std::exchange(read_, true)) return Status::OK();
+  if (read_) return Status::OK();
+  // What an earlier try has left is not to be trusted.
+  entries_ = {};
+  starts_.clear();
   if (!page_.buffers.empty()) {
     ARROW_ASSIGN_OR_RAISE(const auto read, io::ReadRanges(*source_.file, page_.buffers, source_.pool));
     if (read.size() % 2 == 1) {
@@ -416,6 +419,7 @@ Status ConstantPage::ReadLevels() {
   const size_t entries = levels_.has_lists() ? entries_.repetition.size() : page_.rows;
   if (begun == page_.rows && (count == 0 || count == entries) && (starts_.empty() || starts_[0] == 0) &&
       levels_.has_lists() == !entries_.repetition.empty()) {
+    read_ = true;
     return Status::OK();
   }
   return Status::Invalid("expected levels of ", std::to_string(page_.rows), " rows, got those of ",
