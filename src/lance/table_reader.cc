@@ -178,16 +178,27 @@ class TableReader::Scanner : public arrow::RecordBatchReader {
 
   Status ReadNext(std::shared_ptr<arrow::RecordBatch>* batch) override {
     *batch = nullptr;
-    Ranges rows;
-    while (rows.empty()) {
+    while (true) {
       while (!open_ || row_ == open_->fragment.rows) {
         if (next_ == state_->manifest.fragments.size()) return open_ = nullptr, Status::OK();
         ARROW_RETURN_NOT_OK(OpenNext());
       }
       const Range step{row_, std::min(step_, open_->fragment.rows - row_)};
-      rows = open_->deletions.Left(step);
+      const Ranges rows = open_->deletions.Left(step);
+      const Status status = rows.empty() ? Status::OK() : ReadRows(rows, batch);
+      // How large rows are is known only when they are read.
+      if (status.IsCapacityError() && step.count > 1) {
+        step_ = step.count / 2;
+        continue;
+      }
+      ARROW_RETURN_NOT_OK(status);
       row_ = step.end();
+      if (*batch) return Status::OK();
     }
+  }
+
+ private:
+  Status ReadRows(const Ranges& rows, std::shared_ptr<arrow::RecordBatch>* batch) {
     arrow::ArrayVector arrays;
     for (const auto& column : columns_->fields()) {
       ARROW_ASSIGN_OR_RAISE(auto array, open_->Read(*column, rows));
@@ -204,8 +215,6 @@ class TableReader::Scanner : public arrow::RecordBatchReader {
     *batch = arrow::RecordBatch::Make(schema_, static_cast<int64_t>(CountOf(rows)), std::move(arrays));
     return Status::OK();
   }
-
- private:
   Status OpenNext() {
     ARROW_ASSIGN_OR_RAISE(open_, OpenFragment::Make(state_, state_->manifest.fragments[next_++]));
     row_ = 0;
