@@ -21,6 +21,9 @@ using ArrayPtr = std::shared_ptr<arrow::Array>;
 using BufferPtr = std::shared_ptr<arrow::Buffer>;
 
 constexpr uint64_t kAlignment = 8;  // of parts of a chunk, and chunks
+// What chunks may come to at a time, if it is more than so many times what the file has of them.
+constexpr uint64_t kMostBytes = uint64_t{1} << 30;
+constexpr uint64_t kMostExpansion = 16;
 
 const char* Bytes(const arrow::Buffer& buffer) { return reinterpret_cast<const char*>(buffer.data()); }
 
@@ -51,6 +54,7 @@ class MiniBlockPage : public PageDecoder {
   struct Decoded {
     Entries entries;
     ArrayPtr values;
+    uint64_t bytes = 0;  // that the values take
   };
 
   MiniBlockPage(const PageSource& source, const PageInfo& page, MiniBlockInfo info, Levels levels, ValueDecoder values)
@@ -251,6 +255,7 @@ Result<MiniBlockPage::Decoded> MiniBlockPage::Decode(const Chunk& chunk, const B
   }
   parts.erase(parts.begin(), parts.begin() + static_cast<ptrdiff_t>(part));
   ARROW_ASSIGN_OR_RAISE(const auto values, values_.DecodeChunk(std::move(parts), chunk.values));
+  decoded.bytes = static_cast<uint64_t>(values.bytes->size()) + values.offsets.size() * sizeof(int64_t);
   ARROW_ASSIGN_OR_RAISE(decoded.values, MakeValues(stored_, values, source_.pool));
   return decoded;
 }
@@ -292,9 +297,17 @@ Result<ArrayPtr> MiniBlockPage::Read(const Ranges& rows) {
   Entries entries;
   arrow::ArrayVector pieces;
   auto range = rows.begin();
+  uint64_t read_bytes = 0;
+  uint64_t decoded_bytes = 0;
   for (size_t i = 0; i < numbers.size(); ++i) {
     const Chunk& chunk = chunks_[numbers[i]];
     ARROW_ASSIGN_OR_RAISE(const Decoded decoded, Decode(chunk, read[i]));
+    read_bytes += chunk.place.length;
+    decoded_bytes += decoded.bytes;
+    if (decoded_bytes > kMostBytes && decoded_bytes / kMostExpansion > read_bytes) {
+      return Status::CapacityError("expected fewer rows at a time: chunks of ", std::to_string(read_bytes),
+                                   " bytes are more than ", std::to_string(kMostBytes), " as values");
+    }
     Ranges values;
     if (levels_.has_lists()) {
       ARROW_ASSIGN_OR_RAISE(values, Select(chunk, decoded, rows, entries));
@@ -313,6 +326,9 @@ Result<ArrayPtr> MiniBlockPage::Read(const Ranges& rows) {
     for (const Range& piece : values) {
       pieces.push_back(decoded.values->Slice(static_cast<int64_t>(piece.first), static_cast<int64_t>(piece.count)));
     }
+  }
+  if (levels_.has_lists() && !entries.repetition.empty() && entries.repetition[0] != levels_.most_repetition()) {
+    return Status::Invalid("expected a row to begin");
   }
   ArrayPtr leaf;
   if (pieces.empty()) {

@@ -198,16 +198,27 @@ class TableReader::Scanner : public arrow::RecordBatchReader {
 
   Status ReadNext(std::shared_ptr<arrow::RecordBatch>* batch) override {
     *batch = nullptr;
-    Ranges rows;
-    while (rows.empty()) {
+    while (true) {
       while (!open_ || row_ == open_->fragment.rows) {
         if (next_ == state_->manifest.fragments.size()) return open_ = nullptr, Status::OK();
         ARROW_RETURN_NOT_OK(OpenNext());
       }
-      const Range step{row_, RowsThatFit()};
-      rows = open_->deletions.Left(step);
+      const Range step{row_, std::min(most_, RowsThatFit())};
+      const Ranges rows = open_->deletions.Left(step);
+      const Status status = rows.empty() ? Status::OK() : ReadRows(rows, batch);
+      // How large rows are is known only when they are read.
+      if (status.IsCapacityError() && step.count > 1) {
+        most_ = step.count / 2;
+        continue;
+      }
+      ARROW_RETURN_NOT_OK(status);
       row_ = step.end();
+      if (*batch) return Status::OK();
     }
+  }
+
+ private:
+  Status ReadRows(const Ranges& rows, std::shared_ptr<arrow::RecordBatch>* batch) {
     arrow::ArrayVector arrays;
     for (const auto& column : columns_->fields()) {
       ARROW_ASSIGN_OR_RAISE(auto array, open_->Read(*column, rows));
@@ -224,11 +235,10 @@ class TableReader::Scanner : public arrow::RecordBatchReader {
     *batch = arrow::RecordBatch::Make(schema_, static_cast<int64_t>(CountOf(rows)), std::move(arrays));
     return Status::OK();
   }
-
- private:
   Status OpenNext() {
     ARROW_ASSIGN_OR_RAISE(open_, OpenFragment::Make(state_, state_->manifest.fragments[next_++]));
     row_ = 0;
+    most_ = UINT64_MAX;
     sizes_.clear();
     for (const auto& column : columns_->fields()) ARROW_RETURN_NOT_OK(open_->AddSizes(*column, sizes_));
     pages_.assign(sizes_.size(), 0);
@@ -261,7 +271,8 @@ class TableReader::Scanner : public arrow::RecordBatchReader {
   std::shared_ptr<arrow::Schema> schema_;
   size_t next_ = 0;  // fragment
   std::shared_ptr<OpenFragment> open_;
-  uint64_t row_ = 0;  // of it
+  uint64_t row_ = 0;   // of it
+  uint64_t most_ = 0;  // rows a batch, by what turned out too large
   std::vector<Sizes> sizes_;
   std::vector<size_t> pages_;  // where row_ is in each of sizes_, or what was looked at after it
 };

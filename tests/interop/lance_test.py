@@ -428,6 +428,15 @@ class Reading(Case):
         self.same(self.scan(dataset), wanted)
         self.same(self.scan(dataset, "--at", "1"), lance.dataset(dataset.uri, version=1).to_table())
 
+    def test_few_large_texts(self):
+        """A batch of as many rows as others have would be of gigabytes."""
+        table = pa.table({"text": ["a" * 400_000, "b", "c" * 500_000] * 2000})
+        for version in ("2.0", "2.2"):
+            dataset = self.of_pylance(table, version)
+            path = os.path.join(self.folder, "large.csv")
+            self.run_program(PENNON, "lance", "scan", dataset.uri, "--out", path, "--columns", "text")
+            self.assertGreater(os.path.getsize(path), 2000 * 900_000)
+
     def test_deleted_rows(self):
         n = 1 << 17
         kinds = set()
