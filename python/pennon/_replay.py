@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pennon import _convert
 from pennon._index import Index
 
 
