@@ -38,7 +38,7 @@ class Places {
       for (int64_t i = 0; i < vectors.length(); ++i) {
         if (nulls && vectors.IsNull(i)) continue;
         const uint64_t place = end_ + static_cast<uint64_t>(i);
-        if (place != (runs_.empty() ? id : runs_.back().place + (id - runs_.back().id))) runs_.push_back({id, place});
+        Add(id, place);
         ++id;
         if (!nulls) break;  // the others follow it
       }
@@ -54,7 +54,7 @@ class Places {
   [[nodiscard]] bool Append(uint32_t id, uint64_t place) {
     try {
       const std::lock_guard lock(mutex_);
-      if (place != (runs_.empty() ? id : runs_.back().place + (id - runs_.back().id))) runs_.push_back({id, place});
+      Add(id, place);
       return true;
     } catch (const std::bad_alloc&) {
       return false;
@@ -83,6 +83,9 @@ class Places {
     uint32_t id;
     uint64_t place;
   };
+  void Add(uint32_t id, uint64_t place) {
+    if (place != (runs_.empty() ? id : runs_.back().place + (id - runs_.back().id))) runs_.push_back({id, place});
+  }
 
   mutable std::mutex mutex_;
   std::vector<Run, StdAllocator<Run>> runs_;

@@ -109,11 +109,7 @@ class FixedWidthPage : public PageDecoder {
       ARROW_ASSIGN_OR_RAISE(item_validity, take(*item_validity_, items));
     }
     ARROW_ASSIGN_OR_RAISE(auto values, take(values_, items));
-    const auto count = static_cast<int64_t>(CountOf(rows));
-    if (!list) return arrow::MakeArray(arrow::ArrayData::Make(type_, count, {validity, values}));
-    const auto numbers = arrow::ArrayData::Make(type_->field(0)->type(), count * static_cast<int64_t>(dimension),
-                                                {item_validity, values});
-    return arrow::MakeArray(arrow::ArrayData::Make(type_, count, {validity}, {numbers}));
+    return MakeFixed(type_, static_cast<int64_t>(CountOf(rows)), validity, item_validity, values);
   }
 
  private:
@@ -339,7 +335,7 @@ Result<std::unique_ptr<PageDecoder>> MakeArrayPage(const PageSource& source, con
   ARROW_ASSIGN_OR_RAISE(const Values rows, TakeNullable(page, node, page.rows));
   if (rows.all_null) return std::make_unique<NullPage>(source, type);
   const Type::type id = type->id();
-  if (id == Type::STRING || id == Type::BINARY || id == Type::LARGE_STRING || id == Type::LARGE_BINARY) {
+  if (arrow::is_base_binary_like(id)) {
     if (rows.validity) return Unexpected("strings", node);
     if (rows.node->kind != Node::Kind::kDictionary) {
       ARROW_ASSIGN_OR_RAISE(auto binary, BinaryPage::Make(source, page, *rows.node, type));

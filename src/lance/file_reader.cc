@@ -50,16 +50,6 @@ class Tail {
   uint64_t begin_;
 };
 
-// Repeated numbers, packed or one by one.
-void TakeNumbers(protozero::pbf_reader& reader, std::vector<uint64_t>& numbers) {
-  if (reader.wire_type() == protozero::pbf_wire_type::varint) {
-    numbers.push_back(reader.get_uint64());
-    return;
-  }
-  const auto packed = reader.get_packed_uint64();
-  numbers.insert(numbers.end(), packed.begin(), packed.end());
-}
-
 Result<PageInfo> ParsePage(std::string_view message, uint64_t file_size) {
   PageInfo page;
   std::vector<uint64_t> offsets;
@@ -68,9 +58,9 @@ Result<PageInfo> ParsePage(std::string_view message, uint64_t file_size) {
   ReadMessage(message, [&](protozero::pbf_reader& reader) {
     switch (reader.tag_and_type()) {
       case Varint(PageTag::kOffsets):
-      case Bytes(PageTag::kOffsets): return TakeNumbers(reader, offsets), true;
+      case Bytes(PageTag::kOffsets): return Take(reader, offsets), true;
       case Varint(PageTag::kSizes):
-      case Bytes(PageTag::kSizes): return TakeNumbers(reader, sizes), true;
+      case Bytes(PageTag::kSizes): return Take(reader, sizes), true;
       case Varint(PageTag::kLength): return page.rows = reader.get_uint64(), true;
       case Bytes(PageTag::kEncoding): return encoding = View(reader.get_view()), true;
       default: return false;

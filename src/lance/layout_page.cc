@@ -48,8 +48,7 @@ Result<ValueFormat> ValueFormat::Make(const ValueEncoding& encoding, const std::
                                       arrow::MemoryPool* pool) {
   ValueFormat format;
   const arrow::Type::type id = type->id();
-  const bool variable = id == arrow::Type::STRING || id == arrow::Type::BINARY || id == arrow::Type::LARGE_STRING ||
-                        id == arrow::Type::LARGE_BINARY;
+  const bool variable = arrow::is_base_binary_like(id);
   const bool list = id == arrow::Type::FIXED_SIZE_LIST;
   using Kind = ValueEncoding::Kind;
   const bool compressed = variable && (encoding.kind == Kind::kFsst || encoding.kind == Kind::kGeneral);
@@ -115,16 +114,11 @@ class Values {
     }
     ARROW_ASSIGN_OR_RAISE(auto bytes, format_.bools() ? bools_.Finish() : bytes_.Finish());
     if (format_.variable()) return MakeBinary(type, offsets_, bytes, validity, null_count, pool_);
-    if (type->id() != arrow::Type::FIXED_SIZE_LIST) {
-      return arrow::MakeArray(arrow::ArrayData::Make(type, count, {validity, bytes}, null_count));
-    }
     std::shared_ptr<arrow::Buffer> item_validity;
     if (format_.validity_bytes() > 0) {
       ARROW_ASSIGN_OR_RAISE(item_validity, item_validity_.Finish());
     }
-    const auto items = arrow::ArrayData::Make(type->field(0)->type(), count * static_cast<int64_t>(format_.dimension()),
-                                              {item_validity, bytes});
-    return arrow::MakeArray(arrow::ArrayData::Make(type, count, {validity}, {items}, null_count));
+    return MakeFixed(type, count, validity, item_validity, bytes);
   }
 
  private:
@@ -251,16 +245,8 @@ Result<std::shared_ptr<arrow::Array>> FullZipPage::ReadPlain(const Ranges& rows)
   ARROW_ASSIGN_OR_RAISE(const auto read, io::ReadRanges(*source_.file, reads, source_.pool));
   ARROW_ASSIGN_OR_RAISE(auto values, flat.Take(rows, read.data(), source_.pool));
   const auto count = static_cast<int64_t>(CountOf(rows));
-  const auto& type = levels_.leaf();
-  std::shared_ptr<arrow::Array> leaf;
-  if (type->id() != arrow::Type::FIXED_SIZE_LIST) {
-    leaf = arrow::MakeArray(arrow::ArrayData::Make(type, count, {nullptr, values}, 0));
-  } else {
-    const auto items = arrow::ArrayData::Make(type->field(0)->type(), count * static_cast<int64_t>(format_.dimension()),
-                                              {nullptr, values}, 0);
-    leaf = arrow::MakeArray(arrow::ArrayData::Make(type, count, {nullptr}, {items}, 0));
-  }
-  return levels_.Assemble({}, std::move(leaf), static_cast<uint64_t>(count), source_.pool);
+  return levels_.Assemble({}, MakeFixed(levels_.leaf(), count, nullptr, nullptr, values), static_cast<uint64_t>(count),
+                          source_.pool);
 }
 
 Result<std::shared_ptr<arrow::Array>> FullZipPage::Read(const Ranges& rows) {

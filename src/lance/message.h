@@ -63,6 +63,14 @@ inline void Take(protozero::pbf_reader& reader, std::vector<int32_t>& values) {
   const auto packed = reader.get_packed_int32();
   values.insert(values.end(), packed.begin(), packed.end());
 }
+inline void Take(protozero::pbf_reader& reader, std::vector<uint64_t>& values) {
+  if (reader.wire_type() == protozero::pbf_wire_type::varint) {
+    values.push_back(reader.get_uint64());
+    return;
+  }
+  const auto packed = reader.get_packed_uint64();
+  values.insert(values.end(), packed.begin(), packed.end());
+}
 
 // What parse() returns; Invalid, naming what it is, if that finds no message.
 template <typename Parse>

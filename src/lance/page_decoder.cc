@@ -118,6 +118,19 @@ Result<std::shared_ptr<arrow::Buffer>> MakeOffsets(const std::vector<int64_t>& o
   return buffer;
 }
 
+std::shared_ptr<arrow::Array> MakeFixed(const std::shared_ptr<arrow::DataType>& type, int64_t count,
+                                        std::shared_ptr<arrow::Buffer> validity,
+                                        std::shared_ptr<arrow::Buffer> item_validity,
+                                        std::shared_ptr<arrow::Buffer> values) {
+  if (type->id() != arrow::Type::FIXED_SIZE_LIST) {
+    return arrow::MakeArray(arrow::ArrayData::Make(type, count, {std::move(validity), std::move(values)}));
+  }
+  const int64_t items = count * static_cast<const arrow::FixedSizeListType&>(*type).list_size();
+  return arrow::MakeArray(arrow::ArrayData::Make(
+      type, count, {std::move(validity)},
+      {arrow::ArrayData::Make(type->field(0)->type(), items, {std::move(item_validity), std::move(values)})}));
+}
+
 Result<std::shared_ptr<arrow::Array>> MakeBinary(const std::shared_ptr<arrow::DataType>& type,
                                                  const std::vector<int64_t>& offsets,
                                                  std::shared_ptr<arrow::Buffer> bytes,

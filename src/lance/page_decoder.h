@@ -112,6 +112,11 @@ arrow::Result<std::shared_ptr<arrow::Array>> Nulls(const std::shared_ptr<arrow::
 // The array, of offset 0, with that validity; null: as it was.
 std::shared_ptr<arrow::Array> WithValidity(const std::shared_ptr<arrow::Array>& array,
                                            std::shared_ptr<arrow::Buffer> validity);
+// An array of values of one width, or of lists of a size of such. No validity: no nulls.
+std::shared_ptr<arrow::Array> MakeFixed(const std::shared_ptr<arrow::DataType>& type, int64_t count,
+                                        std::shared_ptr<arrow::Buffer> validity,
+                                        std::shared_ptr<arrow::Buffer> item_validity,
+                                        std::shared_ptr<arrow::Buffer> values);
 // An array of strings or bytes, which are looked at.
 arrow::Result<std::shared_ptr<arrow::Array>> MakeBinary(const std::shared_ptr<arrow::DataType>& type,
                                                         const std::vector<int64_t>& offsets,

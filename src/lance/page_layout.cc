@@ -52,19 +52,14 @@ enum class FlatTag : Tag { kBitsPerValue = 1 };
 enum class VariableTag : Tag { kOffsets = 1 };
 enum class FixedSizeListTag : Tag { kItemsPerValue = 1, kValues = 2, kHasValidity = 3 };
 
-// A repeated enum comes packed, or one by one.
 std::vector<uint64_t> ParseLayers(std::string_view message, Tag layers) {
   std::vector<uint64_t> found;
   ReadMessage(message, [&](protozero::pbf_reader& reader) {
-    if (reader.tag() != layers) return false;
-    if (reader.wire_type() == protozero::pbf_wire_type::varint) {
-      found.push_back(reader.get_uint64());
-      return true;
-    }
-    if (reader.wire_type() != protozero::pbf_wire_type::length_delimited) return false;
-    const auto packed = reader.get_packed_uint64();
-    found.insert(found.end(), packed.begin(), packed.end());
-    return true;
+    using protozero::pbf_wire_type;
+    const bool numbers =
+        reader.wire_type() == pbf_wire_type::varint || reader.wire_type() == pbf_wire_type::length_delimited;
+    if (reader.tag() != layers || !numbers) return false;
+    return Take(reader, found), true;
   });
   return found;
 }

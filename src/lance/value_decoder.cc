@@ -373,8 +373,7 @@ Status ValueDecoder::DecodeOne(std::string_view bytes, uint64_t most, std::strin
 Status CheckType(const ValueEncoding& encoding, const arrow::DataType& type) {
   const arrow::Type::type id = type.id();
   const uint64_t got = WidthOf(encoding);
-  const bool variable = id == arrow::Type::STRING || id == arrow::Type::BINARY || id == arrow::Type::LARGE_STRING ||
-                        id == arrow::Type::LARGE_BINARY;
+  const bool variable = arrow::is_base_binary_like(id);
   const uint64_t wanted = variable ? 0 : WidthOf(type);
   if (!variable && wanted == 0) return Status::NotImplemented("type ", type.ToString());
   const bool list = id == arrow::Type::FIXED_SIZE_LIST;
@@ -400,12 +399,7 @@ Result<std::shared_ptr<arrow::Array>> MakeValues(const std::shared_ptr<arrow::Da
     ARROW_ASSIGN_OR_RAISE(auto offsets, MakeOffsets(values.offsets, large, pool));
     return arrow::MakeArray(arrow::ArrayData::Make(type, count, {nullptr, std::move(offsets), values.bytes}, 0));
   }
-  if (type->id() != arrow::Type::FIXED_SIZE_LIST) {
-    return arrow::MakeArray(arrow::ArrayData::Make(type, count, {nullptr, values.bytes}, 0));
-  }
-  const int64_t items = count * static_cast<const arrow::FixedSizeListType&>(*type).list_size();
-  const auto inner = arrow::ArrayData::Make(type->field(0)->type(), items, {values.item_validity, values.bytes});
-  return arrow::MakeArray(arrow::ArrayData::Make(type, count, {nullptr}, {inner}, 0));
+  return MakeFixed(type, count, nullptr, values.item_validity, values.bytes);
 }
 
 }  // namespace pennon::lance_format
