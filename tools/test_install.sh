@@ -31,7 +31,7 @@ for header in "$work"/static/include/pennon/*.h; do
     -I "$work/static/include" -x c++ /dev/null || fail "${header##*/} does not compile alone"
 done
 exported=$(nm -DC --defined-only "$work/shared/lib/libpennon.so")
-! grep -vE '^[0-9a-f]+ T pennon::v[0-9_]+::(lance::)?\w+(::~?\w+=?)?\(' <<<"$exported" || fail "these names should be hidden"
+! grep -vE '^[0-9a-f]+ T pennon::v[0-9_]+::(lance::)?\w+(::~?\w+=?)?(\[abi:cxx11\])?\(' <<<"$exported" || fail "these names should be hidden"
 
 # configure KIND CMAKE_ARGUMENT...
 configure() {

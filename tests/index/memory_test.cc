@@ -157,6 +157,10 @@ TEST(Trim, GivesScratchAndThreadsBackAndCountersStay) {
   const Stats stats = index.GetStats();
   EXPECT_EQ(ThreadsOfThisProcess(), threads + 2);
   index.Trim();
+  // The kernel counts a thread that was joined for a little longer.
+  for (int i = 0; i < 10'000 && ThreadsOfThisProcess() != threads; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
   EXPECT_EQ(ThreadsOfThisProcess(), threads);
   const MemoryUsage after = index.GetMemoryUsage();
   EXPECT_GT(before.other_bytes, 100'000);
@@ -244,7 +248,7 @@ TEST(SmallIndices, AThousandOfTenRowsCostLittle) {
     ASSERT_EQ(indices.back().Search(std::vector<float>(kDim)).ValueOrDie().rows.size(), 10u);
   }
   EXPECT_LT(pool->bytes_allocated(), 1000 * (52 << 10));
-  EXPECT_EQ(ThreadsOfThisProcess(), threads) << "ten rows are no work for more than the caller";
+  EXPECT_LE(ThreadsOfThisProcess(), threads) << "ten rows are no work for more than the caller";
 }
 
 }  // namespace
