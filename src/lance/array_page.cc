@@ -20,6 +20,7 @@ namespace {
 using arrow::Result;
 using arrow::Status;
 using Node = ArrayNode;
+using BufferPtr = std::shared_ptr<arrow::Buffer>;
 
 Status Unexpected(const char* what, const Node& got) {
   return Status::NotImplemented("encoding ", Name(got.kind), " of ", what);
@@ -70,7 +71,8 @@ Result<FixedWidth> MakeFlat(const PageInfo& page, const Node& node, uint64_t bit
 class NullPage : public PageDecoder {
  public:
   NullPage(const PageSource& source, std::shared_ptr<arrow::DataType> type) : source_(source), type_(std::move(type)) {}
-  Result<std::shared_ptr<arrow::Array>> Read(const Ranges& rows) override {
+  Status Request(const Ranges&, std::vector<io::ByteRange>&) override { return Status::OK(); }
+  Result<std::shared_ptr<arrow::Array>> Finish(const Ranges& rows, std::span<const BufferPtr>) override {
     return Nulls(type_, CountOf(rows), source_.pool);
   }
 
@@ -86,16 +88,15 @@ class FixedWidthPage : public PageDecoder {
                  std::optional<FixedWidth> item_validity, const FixedWidth& values)
       : source_(source), type_(std::move(type)), validity_(validity), item_validity_(item_validity), values_(values) {}
 
-  Result<std::shared_ptr<arrow::Array>> Read(const Ranges& rows) override {
-    const bool list = type_->id() == arrow::Type::FIXED_SIZE_LIST;
-    const auto dimension =
-        list ? static_cast<uint64_t>(static_cast<const arrow::FixedSizeListType&>(*type_).list_size()) : uint64_t{1};
-    const Ranges items = Times(rows, dimension);
-    std::vector<io::ByteRange> reads;
+  Status Request(const Ranges& rows, std::vector<io::ByteRange>& reads) override {
+    const Ranges items = Times(rows, dimension());
     if (validity_) validity_->Request(rows, reads);
     if (item_validity_) item_validity_->Request(items, reads);
     values_.Request(items, reads);
-    ARROW_ASSIGN_OR_RAISE(const auto read, io::ReadRanges(*source_.file, reads, source_.pool));
+    return Status::OK();
+  }
+  Result<std::shared_ptr<arrow::Array>> Finish(const Ranges& rows, std::span<const BufferPtr> read) override {
+    const Ranges items = Times(rows, dimension());
     const auto* next = read.data();
     const auto take = [&](const FixedWidth& of, const Ranges& ranges) {
       return of.Take(ranges, std::exchange(next, next + ranges.size()), source_.pool);
@@ -113,6 +114,12 @@ class FixedWidthPage : public PageDecoder {
   }
 
  private:
+  uint64_t dimension() const {
+    return type_->id() == arrow::Type::FIXED_SIZE_LIST
+               ? static_cast<uint64_t>(static_cast<const arrow::FixedSizeListType&>(*type_).list_size())
+               : 1;
+  }
+
   const PageSource source_;
   const std::shared_ptr<arrow::DataType> type_;
   const std::optional<FixedWidth> validity_;
@@ -192,7 +199,7 @@ class EndsReader {
 // Rows and null ones of variable size, as a page has them.
 struct BinaryValues {
   Lists rows;
-  std::shared_ptr<arrow::Buffer> bytes;
+  BufferPtr bytes = nullptr;
 };
 
 class BinaryPage : public PageDecoder {
@@ -216,12 +223,13 @@ class BinaryPage : public PageDecoder {
     return BinaryPage(source, type, ends, flat, std::move(fsst));
   }
 
-  Result<BinaryValues> ReadValues(const Ranges& rows) const {
-    BinaryValues values;
-    ARROW_ASSIGN_OR_RAISE(values.rows, ends_.Read(rows));
-    std::vector<io::ByteRange> reads;
-    bytes_.Request(values.rows.items, reads);
-    ARROW_ASSIGN_OR_RAISE(const auto read, io::ReadRanges(*source_.file, reads, source_.pool));
+  Status Request(const Ranges& rows, std::vector<io::ByteRange>& reads) override {
+    ARROW_ASSIGN_OR_RAISE(rows_, ends_.Read(rows));
+    bytes_.Request(rows_.items, reads);
+    return Status::OK();
+  }
+  Result<BinaryValues> Take(std::span<const BufferPtr> read) {
+    BinaryValues values{.rows = rows_};
     ARROW_ASSIGN_OR_RAISE(values.bytes, bytes_.Take(values.rows.items, read.data(), source_.pool));
     if (!fsst_) return values;
     std::string decoded;
@@ -239,8 +247,8 @@ class BinaryPage : public PageDecoder {
     values.bytes = arrow::Buffer::FromString(std::move(decoded));
     return values;
   }
-  Result<std::shared_ptr<arrow::Array>> Read(const Ranges& rows) override {
-    ARROW_ASSIGN_OR_RAISE(auto values, ReadValues(rows));
+  Result<std::shared_ptr<arrow::Array>> Finish(const Ranges&, std::span<const BufferPtr> read) override {
+    ARROW_ASSIGN_OR_RAISE(auto values, Take(read));
     return MakeBinary(type_, values.rows.offsets, std::move(values.bytes), values.rows.validity, values.rows.null_count,
                       source_.pool);
   }
@@ -255,6 +263,7 @@ class BinaryPage : public PageDecoder {
   const EndsReader ends_;
   const FixedWidth bytes_;
   const std::optional<FsstTable> fsst_;
+  Lists rows_;  // that were asked for
 };
 
 // A place in the items for each row, from 1; 0 is null.
@@ -269,16 +278,20 @@ class DictionaryPage : public PageDecoder {
         width_(width),
         places_(places) {}
 
-  Result<std::shared_ptr<arrow::Array>> Read(const Ranges& rows) override {
+  Status Request(const Ranges& rows, std::vector<io::ByteRange>& reads) override {
     if (!dictionary_) {
-      ARROW_ASSIGN_OR_RAISE(const auto items, items_.ReadValues({{0, count_}}));
+      std::vector<io::ByteRange> of_items;
+      ARROW_RETURN_NOT_OK(items_.Request({{0, count_}}, of_items));
+      ARROW_ASSIGN_OR_RAISE(const auto read, io::ReadRanges(*source_.file, of_items, source_.pool));
+      ARROW_ASSIGN_OR_RAISE(const auto items, items_.Take(read));
       ARROW_ASSIGN_OR_RAISE(
           dictionary_, Dictionary::Make(type_, {.count = count_, .bytes = items.bytes, .offsets = items.rows.offsets},
                                         source_.pool));
     }
-    std::vector<io::ByteRange> reads;
     places_.Request(rows, reads);
-    ARROW_ASSIGN_OR_RAISE(const auto read, io::ReadRanges(*source_.file, reads, source_.pool));
+    return Status::OK();
+  }
+  Result<std::shared_ptr<arrow::Array>> Finish(const Ranges& rows, std::span<const BufferPtr> read) override {
     ARROW_ASSIGN_OR_RAISE(const auto bytes, places_.Take(rows, read.data(), source_.pool));
     arrow::UInt64Builder places(source_.pool);
     arrow::TypedBufferBuilder<bool> validity(source_.pool);
@@ -303,7 +316,7 @@ class DictionaryPage : public PageDecoder {
  private:
   const PageSource source_;
   const std::shared_ptr<arrow::DataType> type_;
-  const BinaryPage items_;
+  BinaryPage items_;
   const uint64_t count_;
   const uint64_t width_;  // bytes of a place
   const FixedWidth places_;
