@@ -622,7 +622,7 @@ def from_lance(
     Parameters
     ----------
     uri : path
-        Of the table, on a local file system.
+        Of the table: a path, or a URI that Arrow's file systems open.
     version : int, optional
         Of the table; the newest by default.
     name : str
