@@ -1,4 +1,5 @@
 // Pages of version 2.0, whose buffers an ArrayEncoding tells: array_encoding.h writes it.
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <optional>
@@ -13,6 +14,7 @@
 #include "lance/fsst.h"
 #include "lance/message.h"
 #include "lance/page_decoder.h"
+#include "lance/value_decoder.h"
 
 namespace pennon::lance_format {
 namespace {
@@ -61,6 +63,7 @@ Result<Values> TakeNullable(const PageInfo& page, const Node& node, uint64_t cou
 
 Result<FixedWidth> MakeFlat(const PageInfo& page, const Node& node, uint64_t bits, uint64_t count) {
   if (node.kind != Node::Kind::kFlat) return Unexpected("values", node);
+  if (!node.compression.empty()) return Status::NotImplemented("compression ", node.compression, " of values");
   if (node.bits != bits) {
     return Status::Invalid("expected values of ", std::to_string(bits), " bits, got ", std::to_string(node.bits));
   }
@@ -217,19 +220,46 @@ class BinaryPage : public PageDecoder {
     ARROW_ASSIGN_OR_RAISE(const Values inner, TakeNullable(page, bytes, 0));
     if (inner.validity || inner.all_null || inner.node->kind != Node::Kind::kFlat) return Unexpected("bytes", bytes);
     ARROW_ASSIGN_OR_RAISE(const auto place, BufferOf(page, *inner.node));
-    ARROW_ASSIGN_OR_RAISE(const FixedWidth flat, MakeFlat(page, *inner.node, 8, place.length));
+    Node plain = *inner.node;
+    std::optional<ValueEncoding::Scheme> scheme;
+    uint64_t total = place.length;
+    if (const std::string name = std::exchange(plain.compression, {}); !name.empty()) {
+      if (name != "lz4" && name != "zstd") return Status::NotImplemented("compression ", name);
+      scheme = name == "lz4" ? ValueEncoding::Scheme::kLz4 : ValueEncoding::Scheme::kZstd;
+      total = std::min<uint64_t>(binary.null_adjustment - 1, INT64_MAX);  // until it is decompressed
+    }
+    ARROW_ASSIGN_OR_RAISE(const FixedWidth flat, MakeFlat(page, plain, 8, place.length));
     ARROW_ASSIGN_OR_RAISE(const auto ends,
-                          EndsReader::Make(source, page, binary.inner[0], binary.null_adjustment, place.length));
-    return BinaryPage(source, type, ends, flat, std::move(fsst));
+                          EndsReader::Make(source, page, binary.inner[0], binary.null_adjustment, total));
+    return BinaryPage(source, type, ends, flat, std::move(fsst), place, scheme);
   }
 
   Status Request(const Ranges& rows, std::vector<io::ByteRange>& reads) override {
     ARROW_ASSIGN_OR_RAISE(rows_, ends_.Read(rows));
-    bytes_.Request(rows_.items, reads);
+    if (scheme_) {
+      reads.push_back(place_);
+    } else {
+      bytes_.Request(rows_.items, reads);
+    }
     return Status::OK();
   }
   Result<BinaryValues> Take(std::span<const BufferPtr> read) {
     BinaryValues values{.rows = rows_};
+    std::vector<BufferPtr> decompressed;
+    if (scheme_) {
+      const std::string_view whole(reinterpret_cast<const char*>(read[0]->data()),
+                                   static_cast<size_t>(read[0]->size()));
+      ARROW_ASSIGN_OR_RAISE(const auto bytes, Decompress(*scheme_, whole, kMostBytes, source_.pool));
+      for (const Range& range : rows_.items) {
+        if (range.end() > static_cast<uint64_t>(bytes->size())) {
+          return Status::Invalid("expected rows in ", std::to_string(bytes->size()), " decompressed bytes, got ",
+                                 std::to_string(range.end()));
+        }
+        decompressed.push_back(
+            arrow::SliceBuffer(bytes, static_cast<int64_t>(range.first), static_cast<int64_t>(range.count)));
+      }
+      read = decompressed;
+    }
     ARROW_ASSIGN_OR_RAISE(values.bytes, bytes_.Take(values.rows.items, read.data(), source_.pool));
     if (!fsst_) return values;
     std::string decoded;
@@ -255,14 +285,26 @@ class BinaryPage : public PageDecoder {
 
  private:
   BinaryPage(const PageSource& source, std::shared_ptr<arrow::DataType> type, const EndsReader& ends,
-             const FixedWidth& bytes, std::optional<FsstTable> fsst)
-      : source_(source), type_(std::move(type)), ends_(ends), bytes_(bytes), fsst_(std::move(fsst)) {}
+             const FixedWidth& bytes, std::optional<FsstTable> fsst, const io::ByteRange& place,
+             std::optional<ValueEncoding::Scheme> scheme)
+      : source_(source),
+        type_(std::move(type)),
+        ends_(ends),
+        bytes_(bytes),
+        fsst_(std::move(fsst)),
+        place_(place),
+        scheme_(scheme) {}
+
+  static constexpr uint64_t kMostBytes = uint64_t{1} << 30;  // that a page may be decompressed to
 
   const PageSource source_;
   const std::shared_ptr<arrow::DataType> type_;
   const EndsReader ends_;
   const FixedWidth bytes_;
   const std::optional<FsstTable> fsst_;
+  // Of a page that is compressed as a whole, and is read so.
+  const io::ByteRange place_;
+  const std::optional<ValueEncoding::Scheme> scheme_;
   Lists rows_;  // that were asked for
 };
 

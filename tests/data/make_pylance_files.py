@@ -54,6 +54,9 @@ def main():
         "list": pa.array([mixed[i : i + i % 3] for i in range(2000)], pa.list_(pa.int64())),
     }
     write("chunks-2.2", columns, "2.2")
+    text = {"text": pa.array([["abc", None, "", f"text {i}"][i % 4] for i in range(n)])}
+    write("zstd-2.0", text, "2.0", compression="zstd")
+    write("lz4-2.0", text, "2.0", compression="lz4")
     write("dictionary-2.0", {"text": pa.array([["abc", "de", None, "f"][i % 4] for i in number])}, "2.0")
 
 

@@ -605,7 +605,7 @@ class PylanceFiles : public testing::TestWithParam<const char*> {
 };
 INSTANTIATE_TEST_SUITE_P(All, PylanceFiles,
                          testing::Values("flat-2.1", "flat-2.2", "nested-2.2", "fsst-2.2", "zstd-2.2", "lz4-2.1",
-                                         "dictionary-2.0"));
+                                         "dictionary-2.0", "zstd-2.0", "lz4-2.0"));
 
 TEST_P(PylanceFiles, TruncatedOnesAreErrors) {
   const std::string file = Bytes();
