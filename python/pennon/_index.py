@@ -622,7 +622,7 @@ def from_lance(
     Parameters
     ----------
     uri : path
-        Of the table, on a local file system.
+        Of the table: a path, or a URI that Arrow's file systems open.
     version : int, optional
         Of the table; the newest by default.
     name : str
@@ -638,6 +638,9 @@ def from_lance(
         Its distances are of the vectors themselves, whatever the table's index holds of them.
     """
     version = None if version is None else _convert.whole("version", version)
-    dataset = core.Dataset.open(fspath(uri), version)
+    path = fspath(uri)
+    if "://" in path:
+        import pyarrow.fs  # noqa: F401: it ends Arrow's S3 before the process does
+    dataset = core.Dataset.open(path, version)
     threads = 0 if threads is None else _convert.whole("threads", threads, 31)
     return Index._of(dataset.load_index(name, _has(codes), _limit(memory_limit), threads))

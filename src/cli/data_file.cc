@@ -59,7 +59,7 @@ arrow::MemoryPool* BatchPool() {
 
 bool IsTable(const std::string& path) {
   std::error_code error;
-  return std::filesystem::is_directory(path, error);
+  return path.find("://") != std::string::npos || std::filesystem::is_directory(path, error);
 }
 
 Result<std::shared_ptr<arrow::RecordBatchReader>> ScanTable(const std::string& path) {

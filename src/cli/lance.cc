@@ -168,7 +168,7 @@ std::function<Status()> AddLance(CLI::App& app) {
   const auto run = std::make_shared<std::function<Status()>>();
   const auto add = [&](const char* name, const char* help, Status (*command)(const Options&)) {
     CLI::App* added = lance->add_subcommand(name, help);
-    added->add_option("PATH", options->path, "the table's directory")->required();
+    added->add_option("PATH", options->path, "the table's directory, or a URI, as s3://bucket/NAME.lance")->required();
     added->callback([=] { *run = [=] { return command(*options); }; });
     return added;
   };

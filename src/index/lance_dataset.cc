@@ -16,6 +16,7 @@
 #include "graph/thread_pool.h"
 #include "index/adapters.h"
 #include "index/lance_choice.h"
+#include "io/arrow_file_system.h"
 #include "io/file_system.h"
 #include "lance/cleanup.h"
 #include "lance/hnsw_index.h"
@@ -192,10 +193,14 @@ using arrow::Status;
 
 namespace {
 
-Result<lance_format::TableOptions> CheckOptions(const std::string& path, const WriteOptions& options) {
-  if (path.find("://") != std::string::npos) {
-    return Invalid("path: expected one of a local file system, got ", path);
-  }
+// To be written.
+Result<io::Location> LocateLocal(const std::string& path) {
+  const size_t scheme = path.find("://");
+  if (scheme == std::string::npos || path.starts_with("file://")) return io::Locate(path);
+  return Invalid("path: writing is for local file systems, got one of ", path.substr(0, scheme), "://");
+}
+
+Result<lance_format::TableOptions> CheckOptions(const WriteOptions& options) {
   if (options.rows_a_fragment < 1 || options.rows_a_fragment > 0xFFFFFFFFu) {
     return Invalid("rows_a_fragment: expected 1 to 2^32 - 1, got ", options.rows_a_fragment);
   }
@@ -222,32 +227,32 @@ Result<Dataset> Dataset::Create(const std::string& path, const std::shared_ptr<a
                                 const WriteOptions& options) {
   return Guard([&]() -> Result<Dataset> {
     if (schema == nullptr) return Invalid("schema: expected one, got null");
-    ARROW_ASSIGN_OR_RAISE(const auto table_options, CheckOptions(path, options));
-    ARROW_ASSIGN_OR_RAISE(auto table, lance_format::Table::Create(io::LocalFileSystem(), path, schema, table_options));
-    return Dataset(std::make_unique<Impl>(Impl{std::move(table), {}, 0}));
+    ARROW_ASSIGN_OR_RAISE(const auto table_options, CheckOptions(options));
+    ARROW_ASSIGN_OR_RAISE(const auto at, LocateLocal(path));
+    ARROW_ASSIGN_OR_RAISE(auto table, lance_format::Table::Create(*at.files, at.path, schema, table_options));
+    return Dataset(std::make_unique<Impl>(Impl{at.files, std::move(table), {}, 0}));
   });
 }
 
 Result<Dataset> Dataset::Open(const std::string& path, const OpenOptions& options) {
   return Guard([&]() -> Result<Dataset> {
-    ARROW_ASSIGN_OR_RAISE(const auto table_options, CheckOptions(path, options.write));
-    ARROW_ASSIGN_OR_RAISE(auto table,
-                          lance_format::Table::Open(io::LocalFileSystem(), path, options.version, table_options));
-    return Dataset(std::make_unique<Impl>(Impl{std::move(table), {}, 0}));
+    ARROW_ASSIGN_OR_RAISE(const auto table_options, CheckOptions(options.write));
+    ARROW_ASSIGN_OR_RAISE(const auto at, io::Locate(path));
+    ARROW_ASSIGN_OR_RAISE(auto table, lance_format::Table::Open(*at.files, at.path, options.version, table_options));
+    return Dataset(std::make_unique<Impl>(Impl{at.files, std::move(table), {}, 0}));
   });
 }
 
 Result<CleanupResult> Dataset::Cleanup(const std::string& path, const CleanupOptions& options) {
   return Guard([&]() -> Result<CleanupResult> {
-    ARROW_RETURN_NOT_OK(CheckOptions(path, {}).status());
+    ARROW_ASSIGN_OR_RAISE(const auto at, LocateLocal(path));
     const std::chrono::nanoseconds now = std::chrono::system_clock::now().time_since_epoch();
     if (options.older_than.count() < 0 || options.older_than > std::chrono::duration_cast<std::chrono::seconds>(now)) {
       return Invalid("older_than: expected 0 to the seconds since 1970, got ", options.older_than.count());
     }
-    io::FileSystem& files = io::LocalFileSystem();
     ARROW_ASSIGN_OR_RAISE(const auto orphans,
-                          lance_format::FindOrphans(files, path, (now - options.older_than).count()));
-    if (!options.dry_run) ARROW_RETURN_NOT_OK(lance_format::RemoveFiles(files, path, orphans));
+                          lance_format::FindOrphans(*at.files, at.path, (now - options.older_than).count()));
+    if (!options.dry_run) ARROW_RETURN_NOT_OK(lance_format::RemoveFiles(*at.files, at.path, orphans));
     CleanupResult result;
     for (const io::FileInfo& orphan : orphans) {
       result.files.push_back(orphan.path);

@@ -24,6 +24,7 @@ struct [[gnu::visibility("hidden")]] lance::Dataset::Impl {
   lance_format::TableReader& Reader();
   arrow::MemoryPool* pool() const { return table.options().pages.pool; }
 
+  std::shared_ptr<io::FileSystem> files;  // of the table
   lance_format::Table table;
   std::optional<lance_format::TableReader> reader;
   uint64_t reader_version = 0;

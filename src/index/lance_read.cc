@@ -27,13 +27,15 @@ constexpr int64_t kPieceBytes = 1 << 20;  // of vectors: what is smaller than 2 
 
 class GuardedReader : public arrow::RecordBatchReader {
  public:
-  explicit GuardedReader(std::shared_ptr<arrow::RecordBatchReader> reader) : reader_(std::move(reader)) {}
+  GuardedReader(std::shared_ptr<io::FileSystem> files, std::shared_ptr<arrow::RecordBatchReader> reader)
+      : files_(std::move(files)), reader_(std::move(reader)) {}
   std::shared_ptr<arrow::Schema> schema() const override { return reader_->schema(); }
   Status ReadNext(std::shared_ptr<arrow::RecordBatch>* batch) override {
     return Guard([&] { return reader_->ReadNext(batch); });
   }
 
  private:
+  const std::shared_ptr<io::FileSystem> files_;  // that it reads from
   const std::shared_ptr<arrow::RecordBatchReader> reader_;
 };
 
@@ -149,7 +151,7 @@ Result<std::shared_ptr<arrow::RecordBatchReader>> Dataset::Scan(const ScanOption
     ARROW_ASSIGN_OR_RAISE(
         auto scan, impl_->Reader().Scan(
                        {.columns = options.columns, .batch_rows = options.batch_rows, .row_ids = options.row_ids}));
-    return std::make_shared<GuardedReader>(std::move(scan));
+    return std::make_shared<GuardedReader>(impl_->files, std::move(scan));
   });
 }
 
