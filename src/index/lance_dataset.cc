@@ -192,16 +192,12 @@ using arrow::Status;
 
 namespace {
 
-Result<lance_format::TableOptions> CheckOptions(const std::string& path, const WriteOptions& options) {
-  if (path.find("://") != std::string::npos) {
-    return Invalid("path: expected one of a local file system, got ", path);
-  }
-  if (options.rows_a_fragment < 1 || options.rows_a_fragment > 0xFFFFFFFFu) {
-    return Invalid("rows_a_fragment: expected 1 to 2^32 - 1, got ", options.rows_a_fragment);
-  }
-  if (options.page_bytes < 1 || options.page_bytes > 1 << 30) {
-    return Invalid("page_bytes: expected 1 to 2^30, got ", options.page_bytes);
-  }
+Status CheckPath(const std::string& path) {
+  if (path.find("://") == std::string::npos) return Status::OK();
+  return Invalid("path: expected one of a local file system, got ", path);
+}
+
+lance_format::TableOptions TableOptionsOf(const WriteOptions& options) {
   arrow::MemoryPool* pool = options.pool != nullptr ? options.pool : arrow::default_memory_pool();
   return lance_format::TableOptions{
       .rows_a_fragment = options.rows_a_fragment,
@@ -222,24 +218,25 @@ Result<Dataset> Dataset::Create(const std::string& path, const std::shared_ptr<a
                                 const WriteOptions& options) {
   return Guard([&]() -> Result<Dataset> {
     if (schema == nullptr) return Invalid("schema: expected one, got null");
-    ARROW_ASSIGN_OR_RAISE(const auto table_options, CheckOptions(path, options));
-    ARROW_ASSIGN_OR_RAISE(auto table, lance_format::Table::Create(io::LocalFileSystem(), path, schema, table_options));
+    ARROW_RETURN_NOT_OK(CheckPath(path));
+    ARROW_ASSIGN_OR_RAISE(auto table,
+                          lance_format::Table::Create(io::LocalFileSystem(), path, schema, TableOptionsOf(options)));
     return Dataset(std::make_unique<Impl>(Impl{std::move(table), {}, 0}));
   });
 }
 
 Result<Dataset> Dataset::Open(const std::string& path, const OpenOptions& options) {
   return Guard([&]() -> Result<Dataset> {
-    ARROW_ASSIGN_OR_RAISE(const auto table_options, CheckOptions(path, options.write));
-    ARROW_ASSIGN_OR_RAISE(auto table,
-                          lance_format::Table::Open(io::LocalFileSystem(), path, options.version, table_options));
+    ARROW_RETURN_NOT_OK(CheckPath(path));
+    ARROW_ASSIGN_OR_RAISE(auto table, lance_format::Table::Open(io::LocalFileSystem(), path, options.version,
+                                                                TableOptionsOf(options.write)));
     return Dataset(std::make_unique<Impl>(Impl{std::move(table), {}, 0}));
   });
 }
 
 Result<CleanupResult> Dataset::Cleanup(const std::string& path, const CleanupOptions& options) {
   return Guard([&]() -> Result<CleanupResult> {
-    ARROW_RETURN_NOT_OK(CheckOptions(path, {}).status());
+    ARROW_RETURN_NOT_OK(CheckPath(path));
     const std::chrono::nanoseconds now = std::chrono::system_clock::now().time_since_epoch();
     if (options.older_than.count() < 0 || options.older_than > std::chrono::duration_cast<std::chrono::seconds>(now)) {
       return Invalid("older_than: expected 0 to the seconds since 1970, got ", options.older_than.count());
