@@ -225,6 +225,17 @@ Result<Dataset> Dataset::Create(const std::string& path, const std::shared_ptr<a
   });
 }
 
+Result<Dataset> Dataset::Overwrite(const std::string& path, const std::shared_ptr<arrow::Schema>& schema,
+                                   const WriteOptions& options) {
+  return Guard([&]() -> Result<Dataset> {
+    if (schema == nullptr) return Invalid("schema: expected one, got null");
+    ARROW_RETURN_NOT_OK(CheckPath(path));
+    ARROW_ASSIGN_OR_RAISE(auto table,
+                          lance_format::Table::Overwrite(io::LocalFileSystem(), path, schema, TableOptionsOf(options)));
+    return Dataset(std::make_unique<Impl>(Impl{std::move(table), {}, 0}));
+  });
+}
+
 Result<Dataset> Dataset::Open(const std::string& path, const OpenOptions& options) {
   return Guard([&]() -> Result<Dataset> {
     ARROW_RETURN_NOT_OK(CheckPath(path));

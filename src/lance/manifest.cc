@@ -25,6 +25,7 @@ enum class ManifestTag : Tag {
   kFragments = 2,
   kVersion = 3,
   kAuxiliaryData = 4,
+  kSchemaMetadata = 5,
   kIndexSection = 6,
   kTimestamp = 7,
   kTag = 8,
@@ -298,6 +299,22 @@ Status CheckFlags(const char* of, uint64_t flags) {
 std::string DeletionFile::Name(uint64_t fragment) const {
   return std::to_string(fragment) + "-" + std::to_string(read_version) + "-" + std::to_string(id) +
          (type == kBitmap ? ".bin" : ".arrow");
+}
+
+Manifest Emptied(const Manifest& manifest) {
+  Manifest emptied = manifest;
+  for (const Fragment& fragment : manifest.fragments) {
+    const auto id = static_cast<uint32_t>(fragment.id);
+    emptied.max_fragment_id = std::max(emptied.max_fragment_id.value_or(id), id);
+  }
+  emptied.fields.clear();
+  emptied.fragments.clear();
+  emptied.indices.clear();
+  emptied.others = ReadMessage(manifest.others, [](pbf_reader& reader) {
+    if (reader.tag() != static_cast<uint32_t>(ManifestTag::kSchemaMetadata)) return false;
+    return reader.skip(), true;
+  });
+  return emptied;
 }
 
 std::string ToMessage(const Fragment& fragment) {

@@ -84,14 +84,31 @@ Status CheckOptions(const TableOptions& options) {
 
 Result<Table> Table::Create(io::FileSystem& files, const std::string& directory,
                             const std::shared_ptr<arrow::Schema>& schema, const TableOptions& options) {
+  return Begin(files, directory, schema, options, false);
+}
+
+Result<Table> Table::Overwrite(io::FileSystem& files, const std::string& directory,
+                               const std::shared_ptr<arrow::Schema>& schema, const TableOptions& options) {
+  return Begin(files, directory, schema, options, true);
+}
+
+Result<Table> Table::Begin(io::FileSystem& files, const std::string& directory,
+                           const std::shared_ptr<arrow::Schema>& schema, const TableOptions& options, bool anew) {
   if (directory.empty()) return Status::Invalid("path: expected the name of a directory, got an empty one");
   ARROW_RETURN_NOT_OK(CheckOptions(options));
-  Table table(files, directory, schema, options);
   ARROW_RETURN_NOT_OK(CheckNames(*schema));
-  ARROW_ASSIGN_OR_RAISE(table.manifest_.fields, MakeFields(*schema));
-  table.manifest_.file_version = options.pages.version == FileVersion::k2_0 ? "2.0" : "2.2";
+  ARROW_ASSIGN_OR_RAISE(auto fields, MakeFields(*schema));
   ARROW_ASSIGN_OR_RAISE(const auto versions, ListVersions(files, directory));
-  if (!versions.empty()) return Status::AlreadyExists(directory, ": expected no table, found one");
+  Table table(files, directory, schema, options);
+  if (!versions.empty()) {
+    if (!anew) return Status::AlreadyExists(directory, ": expected no table, found one");
+    ARROW_ASSIGN_OR_RAISE(const auto newest, ReadVersion(files, directory, versions.back()));
+    ARROW_RETURN_NOT_OK(lance_format::CheckWritable(newest));
+    table.SetManifest(Emptied(newest));
+  }
+  table.begins_ = true;
+  table.manifest_.fields = std::move(fields);
+  table.manifest_.file_version = options.pages.version == FileVersion::k2_0 ? "2.0" : "2.2";
   for (const char* below : {"/data", "/_versions", "/_transactions"}) {
     ARROW_RETURN_NOT_OK(files.MakeDirectory(directory + below));
   }
@@ -148,7 +165,11 @@ Result<uint64_t> Table::Append(arrow::RecordBatchReader& rows) {
   ARROW_RETURN_NOT_OK(CheckFits(*rows.schema(), *schema_));
   ARROW_ASSIGN_OR_RAISE(const auto fragments, WriteFragments(rows));
   const auto apply = [&](Manifest& next) -> Status {
-    if (!SameColumns(next.fields, manifest_.fields)) {
+    if (begins_) {
+      next = Emptied(next);
+      next.fields = manifest_.fields;
+      next.file_version = manifest_.file_version;
+    } else if (!SameColumns(next.fields, manifest_.fields)) {
       return Status::AlreadyExists("an append does not fit after another writer has changed the columns");
     }
     uint64_t id = NextFragmentId(next);
@@ -160,15 +181,11 @@ Result<uint64_t> Table::Append(arrow::RecordBatchReader& rows) {
     }
     return Status::OK();
   };
-  Change change{.check = CheckAppendFits, .apply = apply};
-  if (version() == 0) {
-    Manifest first = manifest_;
-    ARROW_RETURN_NOT_OK(apply(first));
-    change.transaction = OverwriteTransaction(change.uuid, first);
-  } else {
-    change.transaction = AppendTransaction(version(), change.uuid, fragments);
-  }
+  Change change{.check = begins_ ? CheckOverwriteFits : CheckAppendFits, .apply = apply};
+  change.transaction = begins_ ? OverwriteTransaction(version(), change.uuid, fragments, manifest_.fields)
+                               : AppendTransaction(version(), change.uuid, fragments);
   ARROW_RETURN_NOT_OK(Commit(change));
+  begins_ = false;
   uint64_t appended = 0;
   for (const Fragment& fragment : fragments) appended += fragment.rows;
   return rows_ - appended;
