@@ -193,6 +193,7 @@ using arrow::Status;
 namespace {
 
 Status CheckPath(const std::string& path) {
+  if (path.find('\0') != std::string::npos) return Invalid("path: expected no zero byte in it, got one");
   if (path.find("://") == std::string::npos) return Status::OK();
   return Invalid("path: expected one of a local file system, got ", path);
 }

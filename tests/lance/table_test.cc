@@ -463,6 +463,16 @@ TEST_F(OnDisk, AnIndexNamesTheFragmentsOfItsRows) {
   EXPECT_EQ(manifest.find(RoaringBitmap({0, 1})), std::string::npos);
 }
 
+TEST_F(OnDisk, APathIsNotCutAtAZeroByte) {
+  const std::string name = path("a") + std::string("\0b", 2);
+  const auto schema = Rows(0)->schema();
+  EXPECT_TRUE(lance::Dataset::Create(name, schema).status().IsInvalid());
+  EXPECT_TRUE(lance::Dataset::Overwrite(name, schema).status().IsInvalid());
+  EXPECT_TRUE(lance::Dataset::Open(name).status().IsInvalid());
+  EXPECT_TRUE(lance::Dataset::Cleanup(name).status().IsInvalid());
+  EXPECT_FALSE(std::filesystem::exists(path("a")));
+}
+
 // What a killed first commit leaves is no table.
 TEST_F(OnDisk, ATableMayBeginWhereOneBegan) {
   ASSERT_TRUE(files_.MakeDirectory(path("t.lance/_versions")).ok());
