@@ -109,6 +109,11 @@ class PENNON_EXPORT Dataset {
   // type that is not in docs/lance.md.
   static arrow::Result<Dataset> Create(const std::string& path, const std::shared_ptr<arrow::Schema>& schema,
                                        const WriteOptions& options = {});
+  // As Create, but where there is a table the first Append begins it anew, with other columns and another file version
+  // if need be: the version it makes has nothing of those before, which stay as they are. Until then this is at the
+  // newest of them, without rows. NotImplemented for a table that Append would not go on with.
+  static arrow::Result<Dataset> Overwrite(const std::string& path, const std::shared_ptr<arrow::Schema>& schema,
+                                          const WriteOptions& options = {});
   // A table, of Lance's or of Pennon's. IOError if there is none, or not that version; Invalid if its manifest is
   // damaged, and for a URI that Arrow does not open; NotImplemented for a type that is not in docs/lance.md and for what a table says that readers must know.
   static arrow::Result<Dataset> Open(const std::string& path, const OpenOptions& options = {});

@@ -335,9 +335,10 @@ class Snapshot(_Searched[core.Snapshot]):
         table : pyarrow.Table, or what has Arrow's PyCapsule interface, optional
             All rows that were appended, in that order, with a column of the vectors and any others. That the vectors
             are the same is not looked at. By default ``row_id`` and the vectors as float32.
-        mode : {"create", "append", "index"}
-            Whether to make a table, FileExistsError if there is one; to put the rows after those of the table that is
-            there; or to make the index alone, for a table that begins with all rows that were appended, in that order.
+        mode : {"create", "overwrite", "append", "index"}
+            Whether to make a table, FileExistsError if there is one; to make one, or a version of the one that is there
+            which has nothing of those before; to put the rows after those of the table that is there; or to make the
+            index alone, for a table that begins with all rows that were appended, in that order.
         column : str, optional
             Of the vectors; by default the only one of lists of numbers, or "vector" without a table.
         name : str

@@ -34,8 +34,8 @@ def write(
     threads: int | None,
 ) -> LanceIndex:
     """See Snapshot.to_lance."""
-    if mode not in ("create", "append", "index"):
-        raise ValueError(f'mode: expected "create", "append" or "index", got {mode!r}')
+    if mode not in ("create", "overwrite", "append", "index"):
+        raise ValueError(f'mode: expected "create", "overwrite", "append" or "index", got {mode!r}')
     if index_type not in ("auto", "flat", "sq"):  # before anything is written
         raise ValueError(f'index_type: expected "auto", "flat" or "sq", got {index_type!r}')
     if len(snapshot) == 0:
@@ -48,8 +48,9 @@ def write(
         dataset = core.Dataset.open(path, None)
     else:
         table, positions, column = _rows(snapshot, given, column)
-        if mode == "create":
-            dataset = core.Dataset.create(path, table.schema)
+        if mode in ("create", "overwrite"):
+            make = core.Dataset.create if mode == "create" else core.Dataset.overwrite
+            dataset = make(path, table.schema)
         else:
             dataset = core.Dataset.open(path, None)
             if (name or f"{column}_idx") in dataset.index_names():  # before rows are written

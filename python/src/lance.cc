@@ -71,6 +71,11 @@ void BindLance(nb::module_& module) {
                     auto fields = Check(arrow::py::unwrap_schema(schema.ptr()));
                     return new Held<lance::Dataset>(Run([&] { return lance::Dataset::Create(path, fields); }));
                   })
+      .def_static("overwrite",
+                  [](const std::string& path, nb::handle schema) {
+                    auto fields = Check(arrow::py::unwrap_schema(schema.ptr()));
+                    return new Held<lance::Dataset>(Run([&] { return lance::Dataset::Overwrite(path, fields); }));
+                  })
       .def_static(
           "open",
           [](const std::string& path, std::optional<uint64_t> version) {

@@ -80,6 +80,34 @@ def test_rows_after_those_of_another(vectors, tmp_path):
     assert pennon.from_lance(uri).search(vectors[701], k=1, exact=True)["distance"].to_pylist() == [0]
 
 
+def test_a_table_begun_anew(vectors, tmp_path):
+    uri = tmp_path / "t.lance"
+    before = table_of(vectors[:300]).replace_schema_metadata({"of": "the old columns"})
+    data = lance.write_dataset(before, uri, data_storage_version="2.0")
+    data.create_index("vector", "IVF_HNSW_FLAT", num_partitions=1)
+    data.delete("name = 'row 3'")
+    data.update_config({"kept": "so"})
+    index = pennon.Index(DIM)
+    index.append(vectors)
+    for version in (6, 8):
+        rows = table_of(vectors).append_column("n", pa.array(range(2000)))
+        assert index.to_lance(uri, rows, mode="overwrite", index_type="flat").version == version
+        data = lance.dataset(uri)
+        assert (data.schema.names, data.schema.metadata or {}) == (["name", "vector", "n"], {})
+        assert data.count_rows() == 2000
+        assert data.config()["kept"] == "so"
+        assert [i.name for i in data.describe_indices()] == ["vector_idx"]
+        assert "ANNSubIndex" in data.scanner(nearest={"column": "vector", "q": vectors[3], "k": 1}).explain_plan()
+        assert nearest(uri, vectors[3], 1)["n"].to_pylist() == [3]
+        assert pennon.from_lance(uri).search(vectors[3], k=1)["distance"].to_pylist() == [0]
+    assert lance.dataset(uri, version=4).count_rows() == 299
+    lance.write_dataset(rows, uri, mode="append")
+    assert lance.dataset(uri).count_rows() == 4000
+    assert sorted(nearest(uri, vectors[3], 2)["n"].to_pylist()) == [3, 3]
+    lance.write_dataset(table_of(vectors[:5]), uri, mode="overwrite")
+    assert index.to_lance(tmp_path / "new.lance", mode="overwrite").version == 2
+
+
 def test_an_index_alone(vectors, tmp_path):
     uri = tmp_path / "t.lance"
     lance.write_dataset(table_of(vectors), uri)
@@ -104,7 +132,7 @@ def test_an_index_of_lances_own(vectors, tmp_path):
     ("call", "error", "text"),
     [
         (lambda index, uri: index.to_lance(uri), FileExistsError, "t.lance"),
-        (lambda index, uri: index.to_lance(uri, mode="overwrite"), ValueError, "mode: expected"),
+        (lambda index, uri: index.to_lance(uri, mode="replace"), ValueError, "mode: expected"),
         (lambda index, uri: index.to_lance(uri, index_type="pq"), ValueError, "index_type: expected"),
         (lambda index, uri: index.to_lance(uri, mode="append", column="v"), ValueError, "v"),
         (lambda index, uri: index.to_lance(uri, mode="append"), FileExistsError, "an index vector_idx"),

@@ -113,9 +113,14 @@ Result<lance::IndexInfo> ChooseIndex(const lance::Dataset& dataset, const Option
     found = &index;
   }
   if (found != nullptr) return *found;
+  std::string others;
+  for (const lance::IndexInfo& index : indices) {
+    if (index.metric) others += (others.empty() ? "" : ", ") + index.name + " of column " + index.column;
+  }
   return Status::Invalid(options.path, ": no index of vectors",
                          options.column.empty() ? "" : " of column '" + options.column + "'",
-                         options.index.empty() ? "" : " of name '" + options.index + "'");
+                         options.index.empty() ? "" : " of name '" + options.index + "'",
+                         "; there are: ", others.empty() ? "none" : others);
 }
 
 Status Search(const Options& options) {
@@ -138,12 +143,23 @@ Status Search(const Options& options) {
   }
   for (size_t query = 0; query < queries.vectors.size(); ++query) {
     ARROW_ASSIGN_OR_RAISE(const auto answer, index.Search(queries.vectors[query], {.k = options.k, .ef = options.ef}));
+    std::shared_ptr<arrow::RecordBatch> rows;
+    if (!options.columns.empty()) {
+      std::vector<uint64_t> ids;
+      for (const SearchResult& row : answer.rows) ids.push_back(row.row_id);
+      ARROW_ASSIGN_OR_RAISE(rows, dataset.Take(ids, options.columns));
+    }
     if (!options.json) fmt::print("query {}\n", query);
-    for (const SearchResult& row : answer.rows) {
+    for (size_t i = 0; i < answer.rows.size(); ++i) {
+      const SearchResult& row = answer.rows[i];
+      Json line = {{"query", query}, {"row_id", row.row_id}, {"distance", row.distance}};
+      if (rows) {
+        ARROW_ASSIGN_OR_RAISE(line["row"], RowToJson(*rows, static_cast<int64_t>(i)));
+      }
       if (options.json) {
-        fmt::print("{}\n", Json{{"query", query}, {"row_id", row.row_id}, {"distance", row.distance}}.dump());
+        fmt::print("{}\n", line.dump());
       } else {
-        fmt::print("  {:10.6f}  {}\n", row.distance, row.row_id);
+        fmt::print("  {:10.6f}  {}{}\n", row.distance, row.row_id, rows ? "  " + line["row"].dump() : "");
       }
     }
   }
@@ -178,8 +194,9 @@ std::function<Status()> AddLance(CLI::App& app) {
     added->add_option("--at", options->at, "a version; default: the newest")->check(CLI::NonNegativeNumber);
     return added;
   };
-  const auto add_columns = [&](CLI::App* command) {
-    command->add_option("--columns", options->columns, "names, separated by commas; default: all")->delimiter(',');
+  const auto add_columns = [&](CLI::App* command, const char* unless_given = "all") {
+    const std::string help = fmt::format("names, separated by commas; default: {}", unless_given);
+    command->add_option("--columns", options->columns, help)->delimiter(',');
   };
 
   add_reader("info", "Version, rows and indices", Info)->add_flag("--json", options->json, "as a JSON object");
@@ -204,7 +221,8 @@ std::function<Status()> AddLance(CLI::App& app) {
   question->require_option(1);
   search->add_option("--k,-k", options->k, "results wanted")->capture_default_str()->check(kAtLeastOne);
   search->add_option("--ef", options->ef, "beam width")->capture_default_str()->check(kAtLeastOne);
-  search->add_flag("--json", options->json, "as JSON objects of query, row_id and distance");
+  add_columns(search, "none, of rows found their ids alone");
+  search->add_flag("--json", options->json, "as JSON objects of query, row_id, distance and, with --columns, row");
 
   CLI::App* cleanup =
       add("cleanup", "Remove files that no version names: of writers that failed, were killed or lost a race", Cleanup);

@@ -189,16 +189,21 @@ Status LanceExport::Finish(const LiveIndex& index, int64_t rows, JsonLines& json
     ARROW_ASSIGN_OR_RAISE(written, Write(snapshot, rows));
   }
   const std::string type = written.index.type == lance::IndexType::kHnswSq ? "sq" : "flat";
-  fmt::print("{}: version {}, {} rows in {:.2f} s, {} of them in its index ({}) in {:.2f} s\n", options_.export_lance,
-             dataset_.version(), Grouped(static_cast<double>(dataset_.rows())), written.rows_seconds,
-             Grouped(static_cast<double>(written.indexed)), type, written.index_seconds);
+  fmt::print("{}: version {}, {} rows in {:.2f} s, ", options_.export_lance, dataset_.version(),
+             Grouped(static_cast<double>(dataset_.rows())), written.rows_seconds);
+  if (written.indexed == 0) {
+    fmt::print("and no index, as none has a vector\n");
+  } else {
+    fmt::print("{} of them in its index ({}) in {:.2f} s\n", Grouped(static_cast<double>(written.indexed)), type,
+               written.index_seconds);
+  }
   if (!written.index.reason.empty()) fmt::print("{}\n", written.index.reason);
   return json.Write({{"what", "export_lance"},
                      {"version", dataset_.version()},
                      {"rows", dataset_.rows()},
                      {"begun_at", written.rows},
                      {"indexed", written.indexed},
-                     {"index", type},
+                     {"index", written.indexed == 0 ? nlohmann::ordered_json() : nlohmann::ordered_json(type)},
                      {"reason", written.index.reason},
                      {"file_version", options_.lance_version},
                      {"rows_seconds", written.rows_seconds},

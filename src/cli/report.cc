@@ -40,7 +40,8 @@ Status JsonLines::Write(const nlohmann::ordered_json& line) {
 Status JsonLines::Close() { return file_ ? NameFile(path_, file_->Close()) : Status::OK(); }
 
 Status NameFile(const std::string& path, const Status& status) {
-  return status.ok() ? status : status.WithMessage(path, ": ", status.message());
+  const bool named = status.message().find(path) != std::string::npos;
+  return status.ok() || named ? status : status.WithMessage(path, ": ", status.message());
 }
 
 double Percentile(std::vector<double> values, double share) {

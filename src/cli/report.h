@@ -30,7 +30,7 @@ class JsonLines {
   std::shared_ptr<arrow::io::FileOutputStream> file_;
 };
 
-// A failure to write, with the file's name.
+// A failure, with the file's name if it does not say it.
 arrow::Status NameFile(const std::string& path, const arrow::Status& status);
 
 double Percentile(std::vector<double> values, double share);

@@ -1,5 +1,7 @@
 #include "cli/rows_writer.h"
 
+#include <unistd.h>
+
 #include <charconv>
 #include <cstdio>
 #include <filesystem>
@@ -128,38 +130,59 @@ Status CheckCsv(const std::string& path, const arrow::Schema& schema) {
   return Status::OK();
 }
 
-}  // namespace
-
-Status WriteRowsTo(const std::string& path, arrow::RecordBatchReader& rows) {
+// Of the kind that the path's end tells, as another file.
+Status WriteFile(const std::string& path, const std::string& as, arrow::RecordBatchReader& rows) {
   const std::string extension = std::filesystem::path(path).extension().string();
-  const bool ipc = extension == ".arrow" || extension == ".ipc" || extension == ".feather";
-  if (extension != ".parquet" && extension != ".csv" && !ipc) {
-    return Status::Invalid(path, ": expected a name that ends in .parquet, .arrow, .ipc, .feather or .csv");
-  }
-  // Before the file loses what it had.
-  if (extension == ".csv") ARROW_RETURN_NOT_OK(CheckCsv(path, *rows.schema()));
-  ARROW_ASSIGN_OR_RAISE(const auto file, arrow::io::FileOutputStream::Open(path));
+  ARROW_ASSIGN_OR_RAISE(const auto file, arrow::io::FileOutputStream::Open(as));
   if (extension == ".parquet") {
     auto writer = parquet::arrow::FileWriter::Open(*rows.schema(), arrow::default_memory_pool(), file);
     ARROW_RETURN_NOT_OK(NameFile(path, writer.status()));
     ARROW_RETURN_NOT_OK(WriteAll(path, rows, **writer));
   } else {
-    auto writer =
-        ipc ? arrow::ipc::MakeFileWriter(file, rows.schema()) : arrow::csv::MakeCSVWriter(file, rows.schema());
+    auto writer = extension == ".csv" ? arrow::csv::MakeCSVWriter(file, rows.schema())
+                                      : arrow::ipc::MakeFileWriter(file, rows.schema());
     ARROW_RETURN_NOT_OK(NameFile(path, writer.status()));
     ARROW_RETURN_NOT_OK(WriteAll(path, rows, **writer));
   }
   return NameFile(path, file->Close());
 }
 
+}  // namespace
+
+Status WriteRowsTo(const std::string& path, arrow::RecordBatchReader& rows) {
+  namespace fs = std::filesystem;
+  const std::string extension = fs::path(path).extension().string();
+  const bool ipc = extension == ".arrow" || extension == ".ipc" || extension == ".feather";
+  if (extension != ".parquet" && extension != ".csv" && !ipc) {
+    return Status::Invalid(path, ": expected a name that ends in .parquet, .arrow, .ipc, .feather or .csv");
+  }
+  if (extension == ".csv") ARROW_RETURN_NOT_OK(CheckCsv(path, *rows.schema()));
+  // A failure leaves what there was. What is no file, as /dev/full, is written to as it is.
+  std::error_code error;
+  const bool replace = !fs::exists(path, error) || fs::is_regular_file(path, error);
+  const std::string written = replace ? path + "." + std::to_string(getpid()) + ".tmp" : path;
+  Status status = WriteFile(path, written, rows);
+  if (status.ok() && replace) {
+    fs::rename(written, path, error);
+    if (error) status = Status::IOError(path, ": cannot rename ", written, " to it: ", error.message());
+  }
+  if (!status.ok() && replace) fs::remove(written, error);
+  return status;
+}
+
+Result<Json> RowToJson(const arrow::RecordBatch& batch, int64_t row) {
+  Json object = Json::object();
+  for (int column = 0; column < batch.num_columns(); ++column) {
+    ARROW_ASSIGN_OR_RAISE(object[batch.column_name(column)], ToJson(*batch.column(column), row));
+  }
+  return object;
+}
+
 Status PrintRows(arrow::RecordBatchReader& rows) {
   return ForEachBatch(rows, [&](const arrow::RecordBatch& batch) -> Status {
     std::string lines;
     for (int64_t i = 0; i < batch.num_rows(); ++i) {
-      Json row = Json::object();
-      for (int column = 0; column < batch.num_columns(); ++column) {
-        ARROW_ASSIGN_OR_RAISE(row[batch.column_name(column)], ToJson(*batch.column(column), i));
-      }
+      ARROW_ASSIGN_OR_RAISE(const Json row, RowToJson(batch, i));
       lines += row.dump() + "\n";
     }
     if (std::fwrite(lines.data(), 1, lines.size(), stdout) == lines.size()) return Status::OK();

@@ -36,8 +36,16 @@ double CodeDistance(const std::vector<uint8_t>& a, const std::vector<uint8_t>& b
 Result<LanceChoice> ChooseLanceIndex(
     const lance_format::HnswIndex& index,
     const std::function<Result<std::vector<uint32_t>>(uint32_t row, int64_t k)>& nearest) {
-  const lance_format::CodeRange range = lance_format::RangeOf(index);
   std::vector<float> scratch(static_cast<size_t>(index.dim));
+  if (index.half && index.distance == lance_format::Distance::kCosine) {
+    for (uint32_t row = 0; row < index.rows; ++row) {
+      const float* const vector = index.read(row, scratch.data());
+      if (!std::all_of(vector, vector + index.dim, [](float value) { return value == 0; })) continue;
+      return LanceChoice{lance_format::Storage::kSq,
+                         "sq: there are zero vectors, which flat cannot hold as float16 under cosine"};
+    }
+  }
+  const lance_format::CodeRange range = lance_format::RangeOf(index);
   const auto code_of = [&](uint32_t row) {
     std::vector<uint8_t> code(scratch.size());
     lance_format::ScalarCodes({index.read(row, scratch.data()), scratch.size()}, range, code.data());

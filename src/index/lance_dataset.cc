@@ -200,13 +200,7 @@ Result<io::Location> LocateLocal(const std::string& path) {
   return Invalid("path: writing is for local file systems, got one of ", path.substr(0, scheme), "://");
 }
 
-Result<lance_format::TableOptions> CheckOptions(const WriteOptions& options) {
-  if (options.rows_a_fragment < 1 || options.rows_a_fragment > 0xFFFFFFFFu) {
-    return Invalid("rows_a_fragment: expected 1 to 2^32 - 1, got ", options.rows_a_fragment);
-  }
-  if (options.page_bytes < 1 || options.page_bytes > 1 << 30) {
-    return Invalid("page_bytes: expected 1 to 2^30, got ", options.page_bytes);
-  }
+lance_format::TableOptions TableOptionsOf(const WriteOptions& options) {
   arrow::MemoryPool* pool = options.pool != nullptr ? options.pool : arrow::default_memory_pool();
   return lance_format::TableOptions{
       .rows_a_fragment = options.rows_a_fragment,
@@ -227,18 +221,28 @@ Result<Dataset> Dataset::Create(const std::string& path, const std::shared_ptr<a
                                 const WriteOptions& options) {
   return Guard([&]() -> Result<Dataset> {
     if (schema == nullptr) return Invalid("schema: expected one, got null");
-    ARROW_ASSIGN_OR_RAISE(const auto table_options, CheckOptions(options));
     ARROW_ASSIGN_OR_RAISE(const auto at, LocateLocal(path));
-    ARROW_ASSIGN_OR_RAISE(auto table, lance_format::Table::Create(*at.files, at.path, schema, table_options));
+    ARROW_ASSIGN_OR_RAISE(auto table, lance_format::Table::Create(*at.files, at.path, schema, TableOptionsOf(options)));
+    return Dataset(std::make_unique<Impl>(Impl{at.files, std::move(table), {}, 0}));
+  });
+}
+
+Result<Dataset> Dataset::Overwrite(const std::string& path, const std::shared_ptr<arrow::Schema>& schema,
+                                   const WriteOptions& options) {
+  return Guard([&]() -> Result<Dataset> {
+    if (schema == nullptr) return Invalid("schema: expected one, got null");
+    ARROW_ASSIGN_OR_RAISE(const auto at, LocateLocal(path));
+    ARROW_ASSIGN_OR_RAISE(auto table,
+                          lance_format::Table::Overwrite(*at.files, at.path, schema, TableOptionsOf(options)));
     return Dataset(std::make_unique<Impl>(Impl{at.files, std::move(table), {}, 0}));
   });
 }
 
 Result<Dataset> Dataset::Open(const std::string& path, const OpenOptions& options) {
   return Guard([&]() -> Result<Dataset> {
-    ARROW_ASSIGN_OR_RAISE(const auto table_options, CheckOptions(options.write));
     ARROW_ASSIGN_OR_RAISE(const auto at, io::Locate(path));
-    ARROW_ASSIGN_OR_RAISE(auto table, lance_format::Table::Open(*at.files, at.path, options.version, table_options));
+    ARROW_ASSIGN_OR_RAISE(
+        auto table, lance_format::Table::Open(*at.files, at.path, options.version, TableOptionsOf(options.write)));
     return Dataset(std::make_unique<Impl>(Impl{at.files, std::move(table), {}, 0}));
   });
 }

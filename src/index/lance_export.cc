@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 
 #include "graph/thread_pool.h"
+#include "kernels/kernels.h"
 
 namespace pennon {
 
@@ -79,6 +80,8 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> ToLanceHnswBatch(const graph:
                         arrow::AllocateBuffer(edges * static_cast<int64_t>(sizeof(float)), pool));
   auto* const to_neighbors = reinterpret_cast<uint32_t*>(neighbors->mutable_data());
   auto* const to_distances = reinterpret_cast<float*>(distances->mutable_data());
+  constexpr size_t kKeysAtOnce = 8;  // of the kernel that sorts
+  const KernelTable& kernels = Kernels();
   struct alignas(64) Line {  // as codes are to lie
     char bytes[64];
   };
@@ -89,16 +92,24 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> ToLanceHnswBatch(const graph:
   std::vector<Scratch> scratch(threads);
   for (Scratch& one : scratch) {
     one.scorer.resize(rows == 0 ? 0 : (scorer.scratch_bytes + 63) / 64);
-    one.keys.resize(static_cast<size_t>(longest));
+    one.keys.resize(static_cast<size_t>(longest) + kKeysAtOnce);
   }
   for_all([&](size_t worker, int64_t place, int32_t level) {
     const auto list = neighbors_of(place, level);
     Scratch& own = scratch[worker];
     uint32_t* const ids_to = to_neighbors + offsets[place];
     float* const distances_to = to_distances + offsets[place];
-    scorer.Of(row_of[place], own.scorer.data(), mode).Score(list.data(), list.size(), distances_to);
-    for (size_t i = 0; i < list.size(); ++i) own.keys[i] = graph::Key(distances_to[i], list[i]);
-    std::sort(own.keys.begin(), own.keys.begin() + static_cast<int64_t>(list.size()));
+    const graph::Probe probe = scorer.Of(row_of[place], own.scorer.data(), mode);
+    if (static_cast<uint64_t>(place) + 1 < level_offsets[static_cast<size_t>(level) + 1]) {
+      const auto next = neighbors_of(place + 1, level);
+      probe.Prefetch(next.data(), next.size());  // so that they are there by then
+    }
+    probe.Score(list.data(), list.size(), distances_to);
+    std::fill(own.keys.begin(), own.keys.end(), std::numeric_limits<uint64_t>::max());
+    for (size_t i = 0; i < list.size(); ++i) {
+      kernels.insert(own.keys.data(), i / kKeysAtOnce * kKeysAtOnce + kKeysAtOnce,
+                     graph::Key(distances_to[i], list[i]));
+    }
     for (size_t i = 0; i < list.size(); ++i) {
       ids_to[i] = graph::KeyId(own.keys[i]);
       distances_to[i] = graph::KeyDistance(own.keys[i]);

@@ -54,7 +54,6 @@ enum class FsstTag : Tag { kBinary = 1, kSymbols = 2 };
 // file2.proto.
 enum class EncodingTag : Tag { kDirect = 2 };
 enum class DirectTag : Tag { kBytes = 1 };
-enum class AnyTag : Tag { kTypeUrl = 1, kValue = 2 };
 
 constexpr int kDeepest = 8;  // of encodings in each other
 

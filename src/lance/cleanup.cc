@@ -50,8 +50,9 @@ bool IsKnown(std::string_view path) {
 
 Result<std::vector<io::FileInfo>> FindOrphans(io::FileSystem& files, const std::string& directory, int64_t before_ns) {
   // Before the versions, so that what is committed meanwhile is seen to be named.
-  ARROW_ASSIGN_OR_RAISE(const auto all, files.ListFiles(directory));
+  const auto all = files.ListFiles(directory);
   ARROW_ASSIGN_OR_RAISE(const auto versions, ListVersions(files, directory));
+  ARROW_RETURN_NOT_OK(all);
   if (versions.empty()) return Status::IOError(directory, ": expected a Lance table, found none");
   Named named;
   for (const VersionName& version : versions) {
@@ -59,7 +60,7 @@ Result<std::vector<io::FileInfo>> FindOrphans(io::FileSystem& files, const std::
     named.Add(manifest);
   }
   std::vector<io::FileInfo> orphans;
-  for (const io::FileInfo& file : all) {
+  for (const io::FileInfo& file : *all) {
     if (file.path.starts_with("tree/")) {
       return Status::NotImplemented(directory, ": expected a table without branches, found ", file.path);
     }

@@ -7,6 +7,7 @@
 #include <arrow/util/bit_util.h>
 
 #include "lance/array_encoding.h"
+#include "lance/fixed_bytes.h"
 #include "lance/full_zip_encoder.h"
 
 namespace pennon::lance_format {
@@ -88,12 +89,9 @@ class FixedWidthEncoder : public ColumnEncoder {
       ARROW_RETURN_NOT_OK(validity_.Append(array, from, count));
       if (dimension_ > 0) {
         const auto& lists = static_cast<const arrow::FixedSizeListArray&>(array);
-        const int64_t first = lists.value_offset(from);
-        ARROW_RETURN_NOT_OK(item_validity_.Append(*lists.values(), first, count * dimension_));
-        ARROW_RETURN_NOT_OK(AppendValues(*lists.values(), first, count * dimension_));
-      } else {
-        ARROW_RETURN_NOT_OK(AppendValues(array, from, count));
+        ARROW_RETURN_NOT_OK(item_validity_.Append(*lists.values(), lists.value_offset(from), count * dimension_));
       }
+      ARROW_RETURN_NOT_OK(AppendValues(array, from, count));
       AddRows(static_cast<uint64_t>(count));
       from += count;
       if (static_cast<int64_t>(rows()) == rows_a_page_) ARROW_RETURN_NOT_OK(Flush());
@@ -138,27 +136,18 @@ class FixedWidthEncoder : public ColumnEncoder {
   // The bytes of rows without nulls, or nothing.
   std::string_view Raw(const arrow::Array& array, int64_t from, int64_t count) const {
     if (bits_ == 1 || array.null_count() > 0) return {};
-    const arrow::Array* values = &array;
-    if (dimension_ > 0) {
-      const auto& lists = static_cast<const arrow::FixedSizeListArray&>(array);
-      values = lists.values().get();
-      from = lists.value_offset(from);
-      count *= dimension_;
-      if (values->null_count() > 0) return {};
-    }
-    const uint8_t* bytes = values->data()->GetValues<uint8_t>(1, 0);
-    return {reinterpret_cast<const char*>(bytes + (values->offset() + from) * bits_ / 8),
-            static_cast<size_t>(count * bits_ / 8)};
+    if (dimension_ > 0 && static_cast<const arrow::FixedSizeListArray&>(array).values()->null_count() > 0) return {};
+    return FixedBytes(array, bits_, dimension_, from, count);
   }
   Status AppendValues(const arrow::Array& array, int64_t from, int64_t count) {
-    const uint8_t* values = array.data()->GetValues<uint8_t>(1, 0);
-    const int64_t first = array.offset() + from;
     if (bits_ == 1) {
+      const auto& bools = static_cast<const arrow::BooleanArray&>(array);
       ARROW_RETURN_NOT_OK(bools_.Reserve(count));
-      for (int64_t i = first; i < first + count; ++i) bools_.UnsafeAppend(arrow::bit_util::GetBit(values, i));
+      for (int64_t i = from; i < from + count; ++i) bools_.UnsafeAppend(bools.Value(i));
       return Status::OK();
     }
-    return values_.Append(values + first * bits_ / 8, count * bits_ / 8);
+    const std::string_view bytes = FixedBytes(array, bits_, dimension_, from, count);
+    return values_.Append(bytes.data(), static_cast<int64_t>(bytes.size()));
   }
 
   const int64_t bits_;

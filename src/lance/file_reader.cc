@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "lance/array_encoding.h"
+#include "lance/file_messages.h"
 #include "lance/little_endian.h"
 #include "lance/read_fields.h"
 
@@ -12,14 +13,6 @@ namespace {
 
 using arrow::Result;
 using arrow::Status;
-
-// file2.proto.
-enum class FileDescriptorTag : Tag { kSchema = 1, kLength = 2 };
-enum class ColumnMetadataTag : Tag { kPages = 2 };
-enum class PageTag : Tag { kOffsets = 1, kSizes = 2, kLength = 3, kEncoding = 4 };
-// file.proto.
-enum class SchemaTag : Tag { kFields = 1, kMetadata = 5 };
-enum class EntryTag : Tag { kKey = 1, kValue = 2 };
 
 constexpr uint64_t kFooterBytes = 40;
 constexpr uint64_t kPlaceBytes = 16;

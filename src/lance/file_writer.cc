@@ -5,8 +5,8 @@
 #include <limits>
 
 #include "lance/array_encoding.h"
+#include "lance/file_messages.h"
 #include "lance/little_endian.h"
-#include "lance/message.h"
 #include "lance/required_fields.h"
 
 namespace pennon::lance_format {
@@ -16,14 +16,6 @@ using arrow::Result;
 using arrow::Status;
 
 constexpr uint64_t kAlignment = 64;
-
-// file2.proto.
-enum class FileDescriptorTag : Tag { kSchema = 1, kLength = 2 };
-enum class ColumnMetadataTag : Tag { kEncoding = 1, kPages = 2 };
-enum class PageTag : Tag { kOffsets = 1, kSizes = 2, kLength = 3, kEncoding = 4, kPriority = 5 };
-// file.proto.
-enum class SchemaTag : Tag { kFields = 1, kMetadata = 5 };
-enum class EntryTag : Tag { kKey = 1, kValue = 2 };
 
 std::string FileDescriptor(const std::vector<Field>& fields, const Metadata& metadata, uint64_t rows) {
   const std::string schema = Message<SchemaTag>([&](auto& message) {
@@ -80,6 +72,14 @@ bool Fits(const arrow::Field& from, const arrow::Field& to) {
 
 }  // namespace
 
+Status CheckFits(const arrow::Schema& from, const arrow::Schema& to) {
+  bool fits = from.num_fields() == to.num_fields();
+  for (int i = 0; fits && i < from.num_fields(); ++i) {
+    fits = from.field(i)->name() == to.field(i)->name() && Fits(*from.field(i), *to.field(i));
+  }
+  return fits ? Status::OK() : Status::Invalid("batch: expected the schema ", to.ToString(), ", got ", from.ToString());
+}
+
 FileWriter::FileWriter(std::unique_ptr<io::OutputFile> file, std::shared_ptr<arrow::Schema> schema,
                        std::vector<Field> fields, const PageOptions& options)
     : file_(std::move(file)),
@@ -94,10 +94,10 @@ FileWriter::FileWriter(std::unique_ptr<io::OutputFile> file, std::shared_ptr<arr
   const std::string empty = Message<ColumnMetadataTag>(
       [](auto& column) { column.add_message(ColumnMetadataTag::kEncoding, ColumnEncoding()); });
   columns_.resize(static_cast<size_t>(columns), {.metadata = empty});
-  for (const Field& field : fields_) {
-    const bool parent =
-        std::any_of(fields_.begin(), fields_.end(), [&](const Field& f) { return f.parent == field.id; });
-    if (version_ == FileVersion::k2_0 || !parent) column_fields_.push_back(field.id);
+  for (size_t i = 0; i < fields_.size(); ++i) {
+    // Its first field would follow it.
+    const bool parent = i + 1 < fields_.size() && fields_[i + 1].parent == fields_[i].id;
+    if (version_ == FileVersion::k2_0 || !parent) column_fields_.push_back(fields_[i].id);
   }
 }
 
@@ -112,13 +112,7 @@ Result<std::unique_ptr<FileWriter>> FileWriter::Make(std::unique_ptr<io::OutputF
 }
 
 Status FileWriter::Write(const arrow::RecordBatch& batch) {
-  bool fits = batch.num_columns() == schema_->num_fields();
-  for (int i = 0; fits && i < batch.num_columns(); ++i) {
-    fits = batch.column_name(i) == schema_->field(i)->name() && Fits(*batch.schema()->field(i), *schema_->field(i));
-  }
-  if (!fits) {
-    return Status::Invalid("batch: expected the schema ", schema_->ToString(), ", got ", batch.schema()->ToString());
-  }
+  ARROW_RETURN_NOT_OK(CheckFits(*batch.schema(), *schema_));
   for (int i = 0; i < batch.num_columns(); ++i) {
     ARROW_RETURN_NOT_OK(CheckRequired(*schema_->field(i), *batch.column(i)));
   }

@@ -21,6 +21,9 @@ namespace pennon::lance_format {
 
 using Metadata = std::vector<std::pair<std::string, std::string>>;
 
+// Invalid unless batches of one schema may be written as the other: what has no nulls may be where there may be some.
+arrow::Status CheckFits(const arrow::Schema& from, const arrow::Schema& to);
+
 class FileWriter {
  public:
   // NotImplemented for a type that the format here does not have in that version.

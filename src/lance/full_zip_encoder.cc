@@ -11,6 +11,7 @@
 #include <arrow/stl_allocator.h>
 #include <arrow/util/bit_util.h>
 
+#include "lance/fixed_bytes.h"
 #include "lance/page_layout.h"
 
 namespace pennon::lance_format {
@@ -70,17 +71,11 @@ class FixedValues {
   // The bytes of values that a page can hold as they are, or nothing.
   std::string_view Raw(const arrow::Array& array, int64_t first, int64_t count) const {
     if (bools_) return {};
-    const arrow::Array* values = &array;
     if (dimension_ > 0) {
       const auto& lists = static_cast<const arrow::FixedSizeListArray&>(array);
-      values = lists.values().get();
-      first = lists.value_offset(first);
-      count *= dimension_;
-      if (AnyNull(*values, first, count)) return {};
+      if (AnyNull(*lists.values(), lists.value_offset(first), count * dimension_)) return {};
     }
-    const uint8_t* bytes = values->data()->GetValues<uint8_t>(1, 0);
-    return {reinterpret_cast<const char*>(bytes + (values->offset() + first) * bits_ / 8),
-            static_cast<size_t>(count * bits_ / 8)};
+    return FixedBytes(array, bits_, dimension_, first, count);
   }
 
   Status Append(const arrow::Array& array, int64_t first, int64_t count) {
@@ -94,15 +89,8 @@ class FixedValues {
       return Status::OK();
     }
     if (dimension_ > 0) ARROW_RETURN_NOT_OK(AppendValidity(array, first, count));
-    const arrow::Array* values = &array;
-    if (dimension_ > 0) {
-      const auto& lists = static_cast<const arrow::FixedSizeListArray&>(array);
-      values = lists.values().get();
-      first = lists.value_offset(first);
-      count *= dimension_;
-    }
-    const uint8_t* bytes = values->data()->GetValues<uint8_t>(1, 0);
-    return values_.Append(bytes + (values->offset() + first) * bits_ / 8, count * bits_ / 8);
+    const std::string_view bytes = FixedBytes(array, bits_, dimension_, first, count);
+    return values_.Append(bytes.data(), static_cast<int64_t>(bytes.size()));
   }
 
   void Describe(FullZip& page) const {
@@ -301,7 +289,7 @@ class LeafEncoder : public Encoder {
     if (rows_ == 0) return Status::OK();
     const int64_t items = words_.length() > 0 ? words_.length() : rows_;
     if (items > std::numeric_limits<uint32_t>::max()) {
-      return Status::CapacityError("expected at most 2^32 - 1 items in a row, got ", items);
+      return Status::CapacityError("expected at most 2^32 - 1 items in a row, got ", std::to_string(items));
     }
     FullZip page;
     values_.Describe(page);

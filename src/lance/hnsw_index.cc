@@ -207,7 +207,7 @@ void ScalarCodes(std::span<const float> vector, const CodeRange& range, uint8_t*
   const double width = range.high - range.low;
   const double scale = width > 0 ? 255 / width : 0;
   for (size_t i = 0; i < vector.size(); ++i) {
-    codes[i] = static_cast<uint8_t>(static_cast<int>(std::clamp((vector[i] - range.low) * scale, 0.0, 255.0)));
+    codes[i] = static_cast<uint8_t>(static_cast<int32_t>((vector[i] - range.low) * scale));
   }
 }
 

@@ -48,7 +48,7 @@ struct CodeRange {
   double high = 0;
 };
 CodeRange RangeOf(const HnswIndex& index);
-// A code a value: floor(255 (value - low) / (high - low)).
+// A code a value, which is in the range: floor(255 (value - low) / (high - low)).
 void ScalarCodes(std::span<const float> vector, const CodeRange& range, uint8_t* codes);
 
 // Returns the two files.

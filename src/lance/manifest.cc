@@ -25,6 +25,7 @@ enum class ManifestTag : Tag {
   kFragments = 2,
   kVersion = 3,
   kAuxiliaryData = 4,
+  kSchemaMetadata = 5,
   kIndexSection = 6,
   kTimestamp = 7,
   kTag = 8,
@@ -142,8 +143,8 @@ Result<DataFile> ReadDataFile(std::string_view bytes) {
   });
   ARROW_RETURN_NOT_OK(CheckName("data file", file.path));
   if (file.columns.size() != file.field_ids.size()) {
-    return Status::Invalid("data file ", file.path, ": expected a column for each of ", file.field_ids.size(),
-                           " fields, got ", file.columns.size());
+    return Status::Invalid("data file ", file.path, ": expected a column for each of ",
+                           std::to_string(file.field_ids.size()), " fields, got ", std::to_string(file.columns.size()));
   }
   return file;
 }
@@ -181,11 +182,13 @@ Result<Fragment> ReadFragment(std::string_view bytes) {
     }
   });
   ARROW_RETURN_NOT_OK(status);
-  if (fragment.id >> 32 != 0) return Status::Invalid("fragment: expected an id below 2^32, got ", fragment.id);
+  if (fragment.id >> 32 != 0)
+    return Status::Invalid("fragment: expected an id below 2^32, got ", std::to_string(fragment.id));
   const uint64_t deleted = fragment.rows - fragment.live_rows();
   if (fragment.rows >> 32 != 0 || deleted > fragment.rows) {
-    return Status::Invalid("fragment ", fragment.id, ": expected less than 2^32 rows and no more deleted, got ",
-                           fragment.rows, " and ", deleted);
+    return Status::Invalid("fragment ", std::to_string(fragment.id),
+                           ": expected less than 2^32 rows and no more deleted, got ", std::to_string(fragment.rows),
+                           " and ", std::to_string(deleted));
   }
   return fragment;
 }
@@ -227,7 +230,7 @@ Result<Index> ReadIndex(std::string_view bytes) {
     }
   });
   if (bytes_of_uuid != index.uuid.bytes.size()) {
-    return Status::Invalid("index ", index.name, ": expected a UUID of 16 bytes, got ", bytes_of_uuid);
+    return Status::Invalid("index ", index.name, ": expected a UUID of 16 bytes, got ", std::to_string(bytes_of_uuid));
   }
   for (const IndexFile& file : index.files) ARROW_RETURN_NOT_OK(CheckName("file of an index", file.name));
   if (index.fragments) {
@@ -256,11 +259,13 @@ int64_t ReadTimestamp(std::string_view bytes) {
 Result<std::string_view> MessageAt(std::string_view file, uint64_t position, const char* what) {
   const auto end = file.size() - kTailBytes;
   if (position > end || end - position < 4) {
-    return Status::Invalid(what, ": expected a position below ", end, ", got ", position);
+    return Status::Invalid(what, ": expected a position below ", std::to_string(end), ", got ",
+                           std::to_string(position));
   }
   const auto size = Get<uint32_t>(file.data() + position);
   if (size > end - position - 4) {
-    return Status::Invalid(what, ": expected at most ", end - position - 4, " bytes, got ", size);
+    return Status::Invalid(what, ": expected at most ", std::to_string(end - position - 4), " bytes, got ",
+                           std::to_string(size));
   }
   return file.substr(position + 4, size);
 }
@@ -282,7 +287,7 @@ Status CheckFlags(const char* of, uint64_t flags) {
     if ((flags & ~kUnderstood & bit) == 0) continue;
     const auto* const flag =
         std::find_if(std::begin(kFlags), std::end(kFlags), [&](const NamedFlag& named) { return named.bit == bit; });
-    return Status::NotImplemented(of, " feature flag ", bit, flag == std::end(kFlags) ? "" : " (",
+    return Status::NotImplemented(of, " feature flag ", std::to_string(bit), flag == std::end(kFlags) ? "" : " (",
                                   flag == std::end(kFlags) ? "" : flag->name, flag == std::end(kFlags) ? "" : ")",
                                   " is set, which is not known here");
   }
@@ -294,6 +299,22 @@ Status CheckFlags(const char* of, uint64_t flags) {
 std::string DeletionFile::Name(uint64_t fragment) const {
   return std::to_string(fragment) + "-" + std::to_string(read_version) + "-" + std::to_string(id) +
          (type == kBitmap ? ".bin" : ".arrow");
+}
+
+Manifest Emptied(const Manifest& manifest) {
+  Manifest emptied = manifest;
+  for (const Fragment& fragment : manifest.fragments) {
+    const auto id = static_cast<uint32_t>(fragment.id);
+    emptied.max_fragment_id = std::max(emptied.max_fragment_id.value_or(id), id);
+  }
+  emptied.fields.clear();
+  emptied.fragments.clear();
+  emptied.indices.clear();
+  emptied.others = ReadMessage(manifest.others, [](pbf_reader& reader) {
+    if (reader.tag() != static_cast<uint32_t>(ManifestTag::kSchemaMetadata)) return false;
+    return reader.skip(), true;
+  });
+  return emptied;
 }
 
 std::string ToMessage(const Fragment& fragment) {
@@ -351,7 +372,8 @@ std::string ManifestFile(const Manifest& manifest) {
 Result<Manifest> ReadManifest(std::string_view file) {
   return Parsed("manifest", [&]() -> Result<Manifest> {
     if (file.size() < kTailBytes || !file.ends_with("LANC")) {
-      return Status::Invalid("manifest: expected a file that ends in LANC, got another of ", file.size(), " bytes");
+      return Status::Invalid("manifest: expected a file that ends in LANC, got another of ",
+                             std::to_string(file.size()), " bytes");
     }
     const auto position = Get<uint64_t>(file.data() + file.size() - kTailBytes);
     ARROW_ASSIGN_OR_RAISE(const auto message, MessageAt(file, position, "manifest"));
@@ -429,7 +451,6 @@ Result<Manifest> ReadManifest(std::string_view file) {
 }
 
 std::string DetailsName(const Index& index) {
-  enum class AnyTag : Tag { kTypeUrl = 1 };
   std::string name;
   try {
     ReadMessage(index.details, [&](pbf_reader& reader) {

@@ -88,6 +88,9 @@ struct Manifest {
   std::string others = {};
 };
 
+// What a version that has nothing of the one before keeps of it: its config, say, and which ids were given.
+Manifest Emptied(const Manifest& manifest);
+
 // The bytes of a manifest file.
 std::string ManifestFile(const Manifest& manifest);
 // Of such bytes, from anywhere. Invalid, with what is wrong; NotImplemented if a flag for readers is not known.

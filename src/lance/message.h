@@ -83,8 +83,8 @@ auto Parsed(std::string_view what, Parse&& parse) -> decltype(parse()) {
 }
 
 // google.protobuf.Any. Lance's type URLs begin with a slash.
+enum class AnyTag : Tag { kTypeUrl = 1, kValue = 2 };
 inline std::string Any(std::string_view type_url, const std::string& value) {
-  enum class AnyTag : Tag { kTypeUrl = 1, kValue = 2 };
   return Message<AnyTag>([&](auto& any) {
     any.add_string(AnyTag::kTypeUrl, type_url.data(), type_url.size());
     any.add_bytes(AnyTag::kValue, value);

@@ -22,7 +22,8 @@ Status Check(const arrow::Field& field, const arrow::Array& array, const std::st
   if (!field.nullable() && array.null_count() > 0) {
     for (int64_t i = 0; i < array.length(); ++i) {
       if (array.IsNull(i) && (seen.empty() || seen[static_cast<size_t>(i)])) {
-        return Status::Invalid("column ", path, ": expected no nulls, as its field says, got one at ", i);
+        return Status::Invalid("column ", path, ": expected no nulls, as its field says, got one at ",
+                               std::to_string(i));
       }
     }
   }

@@ -87,7 +87,12 @@ std::string LogicalType(const DataType& type) {
 
 Status AddField(const arrow::Field& field, int32_t parent, const std::string& path, std::vector<Field>& fields,
                 size_t depth = 0) {
-  if (depth > kDeepest) return Status::NotImplemented("column ", path, ": expected at most ", kDeepest, " parents");
+  if (depth > kDeepest)
+    return Status::NotImplemented("column ", path, ": expected at most ", std::to_string(kDeepest), " parents");
+  // Arrow's C interface cuts it there.
+  if (field.name().find('\0') != std::string::npos) {
+    return Status::Invalid("column ", path.substr(0, path.find('\0')), "...: expected a name without a zero byte");
+  }
   const DataType& type = *field.type();
   std::string logical = LogicalType(type);
   if (logical.empty()) {
@@ -203,7 +208,7 @@ Result<std::shared_ptr<DataType>> TypeOf(const Field& field, const arrow::FieldV
     if (type != nullptr && LogicalType(*type) == name) return type;
   }
   return Status::NotImplemented("column ", field.name, ": expected a type that is known here, got \"", name, "\" with ",
-                                children.size(), " fields");
+                                std::to_string(children.size()), " fields");
 }
 
 }  // namespace
@@ -211,9 +216,10 @@ Result<std::shared_ptr<DataType>> TypeOf(const Field& field, const arrow::FieldV
 Result<std::vector<Field>> MakeFields(const arrow::Schema& schema) {
   std::vector<Field> fields;
   for (const auto& field : schema.fields()) {
-    // Lance refuses both when it goes on with the table.
-    if (field->name().find('.') != std::string::npos) {
-      return Status::Invalid("column ", field->name(), ": expected a name without '.'");
+    // Lance refuses all of these when it goes on with the table, or panics.
+    if (field->name().empty()) return Status::Invalid("column: expected a name, got an empty one");
+    if (field->name().find_first_of(".`") != std::string::npos) {
+      return Status::Invalid("column ", field->name(), ": expected a name without '.' and '`'");
     }
     if (schema.GetAllFieldIndices(field->name()).size() > 1) {
       return Status::Invalid("column ", field->name(), ": expected one of that name");
@@ -230,14 +236,17 @@ Result<std::shared_ptr<arrow::Schema>> MakeSchema(const std::vector<Field>& fiel
   for (size_t i = 0; i < fields.size(); ++i) {
     const auto parent = places.find(fields[i].parent);
     if (fields[i].parent != -1 && parent == places.end()) {
-      return Status::Invalid("column ", fields[i].name, ": expected its parent before it, got id ", fields[i].parent);
+      return Status::Invalid("column ", fields[i].name, ": expected its parent before it, got id ",
+                             std::to_string(fields[i].parent));
     }
     depths.push_back(fields[i].parent == -1 ? 0 : depths[parent->second] + 1);
     if (depths.back() > kDeepest) {
-      return Status::NotImplemented("column ", fields[i].name, ": expected at most ", kDeepest, " parents");
+      return Status::NotImplemented("column ", fields[i].name, ": expected at most ", std::to_string(kDeepest),
+                                    " parents");
     }
     if (fields[i].id < 0 || !places.emplace(fields[i].id, i).second) {
-      return Status::Invalid("column ", fields[i].name, ": expected an id of its own, got ", fields[i].id);
+      return Status::Invalid("column ", fields[i].name, ": expected an id of its own, got ",
+                             std::to_string(fields[i].id));
     }
   }
   std::vector<arrow::FieldVector> children(fields.size());  // last first

@@ -70,18 +70,45 @@ int64_t NowNanos() {
   return duration_cast<nanoseconds>(system_clock::now().time_since_epoch()).count();
 }
 
+Status CheckOptions(const TableOptions& options) {
+  if (options.rows_a_fragment < 1 || options.rows_a_fragment > 0xFFFFFFFFu) {
+    return Status::Invalid("rows_a_fragment: expected 1 to 2^32 - 1, got ", std::to_string(options.rows_a_fragment));
+  }
+  if (options.pages.budget < 1 || options.pages.budget > 1 << 30) {
+    return Status::Invalid("page_bytes: expected 1 to 2^30, got ", std::to_string(options.pages.budget));
+  }
+  return Status::OK();
+}
+
 }  // namespace
 
 Result<Table> Table::Create(io::FileSystem& files, const std::string& directory,
                             const std::shared_ptr<arrow::Schema>& schema, const TableOptions& options) {
+  return Begin(files, directory, schema, options, false);
+}
+
+Result<Table> Table::Overwrite(io::FileSystem& files, const std::string& directory,
+                               const std::shared_ptr<arrow::Schema>& schema, const TableOptions& options) {
+  return Begin(files, directory, schema, options, true);
+}
+
+Result<Table> Table::Begin(io::FileSystem& files, const std::string& directory,
+                           const std::shared_ptr<arrow::Schema>& schema, const TableOptions& options, bool anew) {
   if (directory.empty()) return Status::Invalid("path: expected the name of a directory, got an empty one");
-  if (options.rows_a_fragment == 0) return Status::Invalid("rows_a_fragment: expected at least 1, got 0");
-  Table table(files, directory, schema, options);
+  ARROW_RETURN_NOT_OK(CheckOptions(options));
   ARROW_RETURN_NOT_OK(CheckNames(*schema));
-  ARROW_ASSIGN_OR_RAISE(table.manifest_.fields, MakeFields(*schema));
-  table.manifest_.file_version = options.pages.version == FileVersion::k2_0 ? "2.0" : "2.2";
+  ARROW_ASSIGN_OR_RAISE(auto fields, MakeFields(*schema));
   ARROW_ASSIGN_OR_RAISE(const auto versions, ListVersions(files, directory));
-  if (!versions.empty()) return Status::AlreadyExists(directory, ": expected no table, found one");
+  Table table(files, directory, schema, options);
+  if (!versions.empty()) {
+    if (!anew) return Status::AlreadyExists(directory, ": expected no table, found one");
+    ARROW_ASSIGN_OR_RAISE(const auto newest, ReadVersion(files, directory, versions.back()));
+    ARROW_RETURN_NOT_OK(lance_format::CheckWritable(newest));
+    table.SetManifest(Emptied(newest));
+  }
+  table.begins_ = true;
+  table.manifest_.fields = std::move(fields);
+  table.manifest_.file_version = options.pages.version == FileVersion::k2_0 ? "2.0" : "2.2";
   for (const char* below : {"/data", "/_versions", "/_transactions"}) {
     ARROW_RETURN_NOT_OK(files.MakeDirectory(directory + below));
   }
@@ -91,14 +118,15 @@ Result<Table> Table::Create(io::FileSystem& files, const std::string& directory,
 Result<Table> Table::Open(io::FileSystem& files, const std::string& directory, std::optional<uint64_t> version,
                           const TableOptions& options) {
   if (directory.empty()) return Status::Invalid("path: expected the name of a directory, got an empty one");
+  ARROW_RETURN_NOT_OK(CheckOptions(options));
   ARROW_ASSIGN_OR_RAISE(const auto versions, ListVersions(files, directory));
   if (versions.empty()) return Status::IOError(directory, ": expected a Lance table, found none");
   const auto found = std::find_if(versions.rbegin(), versions.rend(), [&](const VersionName& name) {
     return name.version == version.value_or(name.version);
   });
   if (found == versions.rend()) {
-    return Status::IOError(directory, ": expected version ", *version, ", found ", versions.front().version, " to ",
-                           versions.back().version);
+    return Status::IOError(directory, ": expected version ", std::to_string(*version), ", found ",
+                           std::to_string(versions.front().version), " to ", std::to_string(versions.back().version));
   }
   Table table(files, directory, nullptr, options);
   table.newest_ = found->version == versions.back().version;
@@ -120,7 +148,8 @@ void Table::SetManifest(Manifest manifest) {
 
 Status Table::CheckWritable() const {
   if (!newest_) {
-    return Status::Invalid(directory_, ": expected the newest version to write after, got version ", manifest_.version);
+    return Status::Invalid(directory_, ": expected the newest version to write after, got version ",
+                           std::to_string(manifest_.version));
   }
   ARROW_RETURN_NOT_OK(lance_format::CheckWritable(manifest_));
   return Status::OK();
@@ -133,9 +162,14 @@ Result<uint64_t> Table::Append(arrow::RecordBatchReader& rows) {
                                   manifest_.file_version);
   }
   ARROW_RETURN_NOT_OK(CheckPreorder(manifest_.fields, *schema_));
+  ARROW_RETURN_NOT_OK(CheckFits(*rows.schema(), *schema_));
   ARROW_ASSIGN_OR_RAISE(const auto fragments, WriteFragments(rows));
   const auto apply = [&](Manifest& next) -> Status {
-    if (!SameColumns(next.fields, manifest_.fields)) {
+    if (begins_) {
+      next = Emptied(next);
+      next.fields = manifest_.fields;
+      next.file_version = manifest_.file_version;
+    } else if (!SameColumns(next.fields, manifest_.fields)) {
       return Status::AlreadyExists("an append does not fit after another writer has changed the columns");
     }
     uint64_t id = NextFragmentId(next);
@@ -147,15 +181,11 @@ Result<uint64_t> Table::Append(arrow::RecordBatchReader& rows) {
     }
     return Status::OK();
   };
-  Change change{.check = CheckAppendFits, .apply = apply};
-  if (version() == 0) {
-    Manifest first = manifest_;
-    ARROW_RETURN_NOT_OK(apply(first));
-    change.transaction = OverwriteTransaction(change.uuid, first);
-  } else {
-    change.transaction = AppendTransaction(version(), change.uuid, fragments);
-  }
+  Change change{.check = begins_ ? CheckOverwriteFits : CheckAppendFits, .apply = apply};
+  change.transaction = begins_ ? OverwriteTransaction(version(), change.uuid, fragments, manifest_.fields)
+                               : AppendTransaction(version(), change.uuid, fragments);
   ARROW_RETURN_NOT_OK(Commit(change));
+  begins_ = false;
   uint64_t appended = 0;
   for (const Fragment& fragment : fragments) appended += fragment.rows;
   return rows_ - appended;
@@ -230,7 +260,8 @@ Status Table::Commit(const Change& change) {
 
 Result<Manifest> Table::Rebase(const Change& change, Manifest base, const std::vector<VersionName>& versions) {
   if (base.version != 0 && (versions.empty() || versions.back().version < base.version)) {
-    return Status::IOError(directory_, ": expected version ", base.version, " or later, found another table");
+    return Status::IOError(directory_, ": expected version ", std::to_string(base.version),
+                           " or later, found another table");
   }
   for (const VersionName& name : versions) {
     if (name.version <= base.version) continue;
@@ -238,7 +269,7 @@ Result<Manifest> Table::Rebase(const Change& change, Manifest base, const std::v
       return Status::AlreadyExists(directory_, ": expected to make a table, but another writer has");
     }
     if (name.version != base.version + 1) {
-      return Status::AlreadyExists(directory_, ": expected version ", base.version + 1,
+      return Status::AlreadyExists(directory_, ": expected version ", std::to_string(base.version + 1),
                                    ", to see what another writer did, but it has been removed");
     }
     ARROW_ASSIGN_OR_RAISE(base, ReadVersion(*files_, directory_, name));
@@ -249,7 +280,7 @@ Result<Manifest> Table::Rebase(const Change& change, Manifest base, const std::v
     auto transaction = ReadTransaction(bytes);
     const Status status = transaction.ok() ? change.check(*transaction) : transaction.status();
     if (!status.ok()) {
-      return status.WithMessage(directory_, ", version ", name.version, ": ", status.message());
+      return status.WithMessage(directory_, ", version ", std::to_string(name.version), ": ", status.message());
     }
   }
   ARROW_RETURN_NOT_OK(lance_format::CheckWritable(base));

@@ -33,6 +33,11 @@ class Table {
   static arrow::Result<Table> Create(io::FileSystem& files, const std::string& directory,
                                      const std::shared_ptr<arrow::Schema>& schema, const TableOptions& options = {});
 
+  // As Create, but where there is a table the first append begins it anew: it makes the next version, with nothing of
+  // those before. Until then this is at the newest, without rows.
+  static arrow::Result<Table> Overwrite(io::FileSystem& files, const std::string& directory,
+                                        const std::shared_ptr<arrow::Schema>& schema, const TableOptions& options = {});
+
   // A version, which may only be read if it is not the newest; by default that. Files must outlive the table.
   static arrow::Result<Table> Open(io::FileSystem& files, const std::string& directory,
                                    std::optional<uint64_t> version = {}, const TableOptions& options = {});
@@ -72,6 +77,10 @@ class Table {
         const TableOptions& options)
       : files_(&files), directory_(std::move(directory)), schema_(std::move(schema)), options_(options) {}
 
+  static arrow::Result<Table> Begin(io::FileSystem& files, const std::string& directory,
+                                    const std::shared_ptr<arrow::Schema>& schema, const TableOptions& options,
+                                    bool anew);
+
   // What is to be done to the newest version, whichever that is by then.
   struct Change {
     Uuid uuid = Uuid::Random();
@@ -93,7 +102,8 @@ class Table {
   std::string directory_;
   std::shared_ptr<arrow::Schema> schema_;
   TableOptions options_;
-  bool newest_ = true;  // when it was opened
+  bool newest_ = true;   // when it was opened
+  bool begins_ = false;  // with the first append, of which the manifest has the columns
   Manifest manifest_;
   std::vector<uint64_t> first_rows_ = {0};  // place of each fragment's first row, and how many rows there are in all
   uint64_t rows_ = 0;

@@ -57,6 +57,9 @@ Result<std::shared_ptr<arrow::Schema>> TableReader::State::Project(const std::ve
   if (columns.empty()) return schema;
   arrow::FieldVector fields;
   for (const std::string& name : columns) {
+    if (std::count(columns.begin(), columns.end(), name) > 1) {
+      return Status::Invalid(directory, ": column '", name, "': expected it once");
+    }
     fields.push_back(schema->GetFieldByName(name));
     if (fields.back()) continue;
     std::string names;

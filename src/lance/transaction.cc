@@ -146,21 +146,19 @@ constexpr std::pair<TransactionTag, const char*> kNames[] = {
 
 }  // namespace
 
-std::string OverwriteTransaction(const Uuid& uuid, const Manifest& manifest) {
-  return Around(0, uuid, TransactionTag::kOverwrite, Message<OverwriteTag>([&](auto& overwrite) {
-                  for (const Fragment& fragment : manifest.fragments) {
+std::string OverwriteTransaction(uint64_t read_version, const Uuid& uuid, const std::vector<Fragment>& fragments,
+                                 const std::vector<Field>& fields) {
+  return Around(read_version, uuid, TransactionTag::kOverwrite, Message<OverwriteTag>([&](auto& overwrite) {
+                  for (const Fragment& fragment : fragments) {
                     overwrite.add_message(OverwriteTag::kFragments, ToMessage(fragment));
                   }
-                  for (const Field& field : manifest.fields) {
-                    overwrite.add_message(OverwriteTag::kSchema, ToMessage(field));
-                  }
+                  for (const Field& field : fields) overwrite.add_message(OverwriteTag::kSchema, ToMessage(field));
                 }));
 }
 
 std::string AppendTransaction(uint64_t read_version, const Uuid& uuid, const std::vector<Fragment>& fragments) {
   return Around(read_version, uuid, TransactionTag::kAppend, Message<AppendTag>([&](auto& append) {
-                  for (Fragment fragment : fragments) {
-                    fragment.id = 0;  // given by the commit
+                  for (const Fragment& fragment : fragments) {
                     append.add_message(AppendTag::kFragments, ToMessage(fragment));
                   }
                 }));
@@ -200,6 +198,16 @@ Result<Transaction> ReadTransaction(std::string_view bytes) {
     if (transaction.operation == 0) return Status::Invalid("transaction: expected an operation, got none");
     return transaction;
   });
+}
+
+Status CheckOverwriteFits(const Transaction& other) {
+  switch (static_cast<TransactionTag>(other.operation)) {
+    case TransactionTag::kRestore: return Status::OK();
+    case TransactionTag::kOverwrite: break;
+    default:
+      if (CheckAppendFits(other).ok()) return Status::OK();
+  }
+  return Status::AlreadyExists("an overwrite does not fit after another writer's ", other.Name());
 }
 
 Status CheckAppendFits(const Transaction& other) {

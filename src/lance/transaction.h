@@ -15,8 +15,9 @@
 
 namespace pennon::lance_format {
 
-// The bytes of a transaction file: a new table, new fragments, whose ids are not looked at, or a new index.
-std::string OverwriteTransaction(const Uuid& uuid, const Manifest& manifest);
+// The bytes of a transaction file: a table anew, new fragments, whose ids are not looked at, or a new index.
+std::string OverwriteTransaction(uint64_t read_version, const Uuid& uuid, const std::vector<Fragment>& fragments,
+                                 const std::vector<Field>& fields);
 std::string AppendTransaction(uint64_t read_version, const Uuid& uuid, const std::vector<Fragment>& fragments);
 std::string CreateIndexTransaction(uint64_t read_version, const Uuid& uuid, const Index& index);
 
@@ -33,6 +34,7 @@ struct Transaction {
 arrow::Result<Transaction> ReadTransaction(std::string_view bytes);
 
 // Lance's rules of what goes with what: AlreadyExists, with what the other did, if ours does not fit after it.
+arrow::Status CheckOverwriteFits(const Transaction& other);
 arrow::Status CheckAppendFits(const Transaction& other);
 arrow::Status CheckIndexFits(const Transaction& other, const Index& index);
 

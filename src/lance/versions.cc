@@ -26,9 +26,14 @@ std::string NameOf(const VersionName& name) {
 std::string VersionName::Path(const std::string& directory) const { return directory + "/_versions/" + NameOf(*this); }
 
 Result<std::vector<VersionName>> ListVersions(io::FileSystem& files, const std::string& directory) {
-  ARROW_ASSIGN_OR_RAISE(const auto names, files.List(directory + "/_versions"));
+  const auto names = files.List(directory + "/_versions");
+  if (!names.ok()) {
+    // A file has none below it.
+    if (!files.Open(directory).ok()) return names.status();
+    return Status::IOError(directory, ": expected a Lance table, which is a directory, got a file");
+  }
   std::vector<VersionName> versions;
-  for (const std::string& name : names) {
+  for (const std::string& name : *names) {
     uint64_t number = 0;
     if (std::from_chars(name.data(), name.data() + name.size(), number).ec != std::errc()) continue;
     // No table has as many versions that it takes 20 digits to count up.
@@ -48,7 +53,8 @@ Result<Manifest> ReadVersion(io::FileSystem& files, const std::string& directory
   auto manifest = ReadManifest(file);
   if (!manifest.ok()) return manifest.status().WithMessage(path, ": ", manifest.status().message());
   if (manifest->version != name.version) {
-    return Status::Invalid(path, ": expected version ", name.version, ", got ", manifest->version);
+    return Status::Invalid(path, ": expected version ", std::to_string(name.version), ", got ",
+                           std::to_string(manifest->version));
   }
   return manifest;
 }

@@ -120,6 +120,12 @@ class Errors(Case):
         self.fails(1, "found one", "replay", *small, self.path("x.lance"))
         maps = self.write("maps.parquet", v=vectors([[1, 2]]), a=pyarrow.array([[("k", 1)]], pyarrow.map_(pyarrow.utf8(), pyarrow.int32())))
         self.fails(1, "column a: expected a type", "replay", maps, "--export-lance", self.path("y.lance"))
+        none = self.write("none.parquet", v=vectors([None, None]))
+        said, lines = self.replay(none, "--holdout", "0", "--export-lance", self.path("none.lance"))
+        self.assertIn("none.lance: version 1, 2 rows in 0.0", said)
+        self.assertIn(" s, and no index, as none has a vector\n", said)
+        [line] = [line for line in lines if line["what"] == "export_lance"]
+        self.assertEqual((line["indexed"], line["index"]), (0, None))
 
     def test_lance_cleanup(self):
         self.fails(1, "expected a Lance table, found none", "lance", "cleanup", self.folder.name)
@@ -365,6 +371,12 @@ class Lance(Case):
                  self.run_lance("search", path, "--column", "embedding", "--like-row", "7", "-k", "3", "--json").splitlines()]
         self.assertEqual([row["row_id"] for row in alike], [row["row_id"] for row in found[:3]])
         self.assertIn("query 0\n    0.000000  7\n", self.run_lance("search", path, "--like-row", "7"))
+        columns = ("--columns", "name,id", "-k", "2")
+        [row] = self.run_lance("take", path, "--rows", "7", "--columns", "name,id").splitlines()
+        self.assertIn(f"query 0\n    0.000000  7  {row}\n", self.run_lance("search", path, "--like-row", "7", *columns))
+        first = json.loads(self.run_lance("search", path, "--like-row", "7", "--json", *columns).splitlines()[0])
+        self.assertEqual(first, {"query": 0, "row_id": 7, "distance": 0, "row": json.loads(row)})
+        self.fails(1, "no column 'nope'", "lance", "search", path, "--like-row", "7", "--columns", "nope")
 
     def test_a_table_is_an_input(self):
         path = self.table()
@@ -386,6 +398,15 @@ class Lance(Case):
         self.fails(1, "no-such.lance", "lance", "count", "no-such.lance")
         self.fails(1, "expected version 9", "lance", "count", path, "--at", "9")
         self.fails(1, "no column 'nope'; there are: id", "lance", "scan", path, "--columns", "nope")
+        self.fails(1, "column 'id': expected it once", "lance", "scan", path, "--columns", "id,name,id")
+        self.fails(1, "column 'id': expected it once", "lance", "take", path, "--rows", "1", "--columns", "id,id")
+        for command in ("info", "cleanup"):
+            self.fails(1, f"{DATA}: expected a Lance table, which is a directory, got a file", "lance", command, DATA)
+        for args in (("--column", "nosuch"), ("--index", "nosuch")):
+            self.fails(1, "'nosuch'; there are: embedding_idx of column embedding", "lance", "search", path, "--like-row", "0", *args)
+        self.fails(1, "there are: none", "lance", "search", path, "--like-row", "0", "--at", "1")
+        again = pennon("replay", DATA, "--limit", "100", "--holdout", "0", "--export-lance", path)
+        self.assertEqual(again.stderr.splitlines()[-1], f"pennon: {path}: expected no table, found one")
         self.fails(1, "position 100", "lance", "take", path, "--rows", "100")
         self.fails(1, "x.txt: expected a name that ends in", "lance", "scan", path, "--out", self.path("x.txt"))
         self.fails(1, "No space left", "lance", "scan", path, "--columns", "id", "--out", self.full("x.csv"))
@@ -396,6 +417,12 @@ class Lance(Case):
         bytes_[-40:-32] = b"\xff" * 8
         data.write_bytes(bytes_)
         self.fails(1, data.name, "lance", "scan", path)
+        before = set(os.listdir(self.folder.name))
+        self.write_bytes("kept.parquet", b"what it had")
+        self.fails(1, data.name, "lance", "scan", path, "--out", self.path("kept.parquet"))
+        self.fails(1, data.name, "lance", "scan", path, "--out", self.path("new.parquet"))
+        self.assertEqual(pathlib.Path(self.path("kept.parquet")).read_bytes(), b"what it had")
+        self.assertEqual(set(os.listdir(self.folder.name)) - before, {"kept.parquet"})
 
     def full(self, name):
         os.symlink("/dev/full", self.path(name))

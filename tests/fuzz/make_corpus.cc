@@ -185,7 +185,7 @@ void WriteManifests() {
   manifest.indices = {index};
   Write("manifest_fuzz", "indexed", ManifestFile(manifest));
   Write("manifest_fuzz", "bitmap", *index.fragments);
-  Write("manifest_fuzz", "overwrite", OverwriteTransaction({}, manifest));
+  Write("manifest_fuzz", "overwrite", OverwriteTransaction(0, {}, manifest.fragments, manifest.fields));
   Write("manifest_fuzz", "append", AppendTransaction(1, {}, manifest.fragments));
   Write("manifest_fuzz", "index", CreateIndexTransaction(1, {}, index));
   Write("manifest_fuzz", "rewrite", "\xc2\x06\x08\x1a\x06\x0a\x04\x08\x01\x20\x01");

@@ -14,6 +14,7 @@
 #include <nlohmann/json.hpp>
 
 #include "pennon/hnsw_graph.h"
+#include "pennon/lance.h"
 #include "pennon/live_index.h"
 #include "pennon/vector_store.h"
 #include "support/failing_pool.h"
@@ -115,6 +116,15 @@ TEST(Locale, NumbersAsTheyAre) {
   LiveIndex index = LiveIndex::Make({.dim = 1}).ValueOrDie();
   EXPECT_EQ(MessageOf(index.Append(ToArray({{1}}, 1), {.threads = -1234}).status()),
             "threads: expected 0 or more, got -1234");
+  const std::string path = testing::TempDir() + "/locale.lance";
+  std::filesystem::remove_all(path);
+  const auto schema = arrow::schema({arrow::field("v", arrow::fixed_size_list(arrow::float32(), 1))});
+  auto table = lance::Dataset::Create(path, schema).ValueOrDie();
+  ASSERT_TRUE(table.Append(*arrow::RecordBatchReader::Make({}, schema).ValueOrDie()).ok());
+  EXPECT_EQ(MessageOf(lance::Dataset::Open(path, {.version = 1234567}).status()),
+            path + ": expected version 1234567, found 1 to 1");
+  EXPECT_EQ(MessageOf(lance::Dataset::Open(path, {.write = {.page_bytes = int64_t{1} << 31}}).status()),
+            "page_bytes: expected 1 to 2^30, got 2147483648");
 }
 
 }  // namespace

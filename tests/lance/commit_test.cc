@@ -143,6 +143,59 @@ TEST_F(Commits, WhatOthersDo) {
   }
 }
 
+TEST_F(Commits, AnOverwriteBeginsAnew) {
+  const auto schema = arrow::schema({arrow::field("x", arrow::int64()), arrow::field("id", arrow::int64())});
+  const auto number = (*Rows(3)->Next())->column(0);
+  const auto rows = [&] {
+    return arrow::RecordBatchReader::Make({arrow::RecordBatch::Make(schema, 3, {number, number})}).ValueOrDie();
+  };
+  Table appends = Open();
+  ASSERT_TRUE(Open().AddIndex(IndexOf("i", {0, 1})).ok());
+  // schema_metadata and config, as others write them.
+  Other(Operation(110),
+        [](Manifest& next) { next.others = "\x2a\x06\x0a\x01k\x12\x01v\x82\x01\x06\x0a\x01k\x12\x01v"; });
+  Table anew = Table::Overwrite(files_, "t", schema, {.pages = {.version = FileVersion::k2_0}}).ValueOrDie();
+  EXPECT_EQ(anew.version(), 4);
+  EXPECT_EQ(anew.rows(), 0);
+  EXPECT_EQ(Open().rows(), 30);
+  ASSERT_TRUE(Open().Append(*Rows(5)).ok());
+  EXPECT_EQ(anew.Append(*rows()).ValueOrDie(), 0);
+  const Table newest = Open();
+  EXPECT_EQ(newest.version(), 6);
+  EXPECT_EQ(newest.rows(), 3);
+  EXPECT_TRUE(newest.schema().Equals(*schema));
+  EXPECT_TRUE(newest.manifest().indices.empty());
+  EXPECT_EQ(newest.manifest().file_version, "2.0");
+  EXPECT_EQ(newest.manifest().fragments[0].id, 3);
+  EXPECT_EQ(newest.manifest().others, "\x82\x01\x06\x0a\x01k\x12\x01v");
+  EXPECT_TRUE(newest.manifest().transaction_file.starts_with("4-"));
+  EXPECT_EQ(Table::Open(files_, "t", 5).ValueOrDie().rows(), 35);
+  // It goes on as any other, and who was there before does not.
+  EXPECT_EQ(anew.Append(*rows()).ValueOrDie(), 3);
+  EXPECT_EQ(anew.RowId(3), uint64_t{4} << 32);
+  Refused(appends.Append(*Rows(1)).status(), "an append does not fit after another writer's Overwrite");
+  EXPECT_EQ(Open().rows(), 6);
+}
+
+TEST_F(Commits, AnOverwriteAfterWhatOthersDo) {
+  for (const int other : {101, 102, 104, 105, 106, 107, 108, 110, 111, 112, 150}) {
+    SCOPED_TRACE(other);
+    Table anew = Table::Overwrite(files_, "t", Rows(0)->schema()).ValueOrDie();
+    Other(Operation(other));
+    const bool fits = other != 102 && other != 112 && other != 150;
+    Expect(anew.Append(*Rows(1)).status(), fits ? nullptr : "an overwrite does not fit after another writer's ");
+  }
+}
+
+TEST_F(Commits, AnOverwriteMayBeTheFirst) {
+  Table first = Table::Overwrite(files_, "n", Rows(0)->schema()).ValueOrDie();
+  Table second = Table::Overwrite(files_, "n", Rows(0)->schema()).ValueOrDie();
+  EXPECT_EQ(first.version(), 0);
+  ASSERT_TRUE(first.Append(*Rows(1)).ok());
+  Refused(second.Append(*Rows(1)).status(), "another writer has");
+  EXPECT_TRUE(Table::Create(files_, "n", Rows(0)->schema()).status().IsAlreadyExists());
+}
+
 TEST_F(Commits, ColumnsThatOthersChanged) {
   Table appends = Open();
   Table indexes = Open();

@@ -307,7 +307,15 @@ TEST(Schema, IdsInPreorderAndLanceNames) {
 
 TEST(Schema, WhatLanceWouldRefuse) {
   const auto number = arrow::int32();
-  EXPECT_TRUE(MakeFields(*arrow::schema({arrow::field("a.b", number)})).status().IsInvalid());
+  const std::string zero("a\0b", 3);
+  for (const std::string& name : {std::string("a.b"), std::string("a`b"), std::string(), zero}) {
+    const auto status = MakeFields(*arrow::schema({arrow::field(name, number)})).status();
+    EXPECT_TRUE(status.IsInvalid()) << name;
+    EXPECT_EQ(status.message().find('\0'), std::string::npos);
+  }
+  const auto inner = [&](const std::string& name) { return arrow::struct_({arrow::field(name, number)}); };
+  EXPECT_TRUE(MakeFields(*arrow::schema({arrow::field("a", inner("b.`"))})).ok());
+  EXPECT_TRUE(MakeFields(*arrow::schema({arrow::field("a", inner(zero))})).status().IsInvalid());
   EXPECT_TRUE(MakeFields(*arrow::schema({arrow::field("a", number), arrow::field("a", number)})).status().IsInvalid());
   EXPECT_TRUE(MakeFields(*arrow::schema({arrow::field("a", arrow::fixed_size_binary(0))})).status().IsNotImplemented());
 }

@@ -93,6 +93,40 @@ TEST(Table, TakesWhatItWasMadeFromAgain) {
   EXPECT_TRUE(append(loose, arrow::RecordBatch::Make(number, 1, {numbers})).ok());
 }
 
+TEST(Table, RowsThatAreNoneFitToo) {
+  io::MemoryFileSystem files;
+  Table table = Make(files);
+  ASSERT_TRUE(table.Append(*Rows(1)).ok());
+  for (const auto& schema : {arrow::schema({}), arrow::schema({arrow::field("id", arrow::int32())}),
+                             arrow::schema({arrow::field("di", arrow::int64())})}) {
+    const auto none = arrow::RecordBatchReader::Make({}, schema).ValueOrDie();
+    const auto status = table.Append(*none).status();
+    EXPECT_TRUE(status.IsInvalid()) << status;
+    EXPECT_NE(status.message().find("expected the schema id: int64"), std::string::npos) << status;
+  }
+  EXPECT_EQ(table.version(), 1);
+  EXPECT_TRUE(table.Append(*Rows(0)).ok());
+}
+
+TEST(Table, OptionsAreChecked) {
+  io::MemoryFileSystem files;
+  ASSERT_TRUE(Make(files).Append(*Rows(1)).ok());
+  for (const TableOptions& options :
+       {TableOptions{.rows_a_fragment = 0}, TableOptions{.rows_a_fragment = uint64_t{1} << 32},
+        TableOptions{.pages = {.budget = 0}}, TableOptions{.pages = {.budget = int64_t{1} << 31}}}) {
+    EXPECT_TRUE(Table::Create(files, "other", Rows(0)->schema(), options).status().IsInvalid());
+    EXPECT_TRUE(Table::Open(files, "t", {}, options).status().IsInvalid());
+  }
+}
+
+TEST(Table, IsADirectory) {
+  io::MemoryFileSystem files;
+  ASSERT_TRUE(files.Create("file").ValueOrDie()->Close().ok());
+  const auto status = Table::Open(files, "file").status();
+  EXPECT_TRUE(status.IsIOError()) << status;
+  EXPECT_NE(status.message().find("file: expected a Lance table"), std::string::npos) << status;
+}
+
 TEST(Table, NamesOfLancesOwnAreRefused) {
   io::MemoryFileSystem files;
   for (const char* name : {"_rowid", "_rowaddr"}) {
@@ -396,6 +430,22 @@ TEST_F(OnDisk, AutoLooksAtWhatCodesLose) {
   EXPECT_TRUE(skewed.reason.starts_with("flat: ")) << skewed.reason;
 }
 
+TEST_F(OnDisk, AutoKnowsWhatFlatCannotHold) {
+  const auto vectors = FromJson(arrow::fixed_size_list(arrow::float16(), 2), "[[0, 1000], [1, 0], [0, 0], [0, 2]]");
+  auto index = LiveIndex::Make({.dim = 2, .metric = Metric::kCosine}).ValueOrDie();
+  ASSERT_TRUE(index.Append(vectors).ok());
+  const auto schema = arrow::schema({arrow::field("v", vectors->type())});
+  auto dataset = lance::Dataset::Create(path("t.lance"), schema).ValueOrDie();
+  const auto batch = arrow::RecordBatch::Make(schema, 4, {vectors});
+  ASSERT_TRUE(dataset.Append(*arrow::RecordBatchReader::Make({batch}).ValueOrDie()).ok());
+  const Snapshot snapshot = index.GetSnapshot().ValueOrDie();
+  EXPECT_TRUE(snapshot.ToLance(dataset, {}).status().IsNotImplemented());
+  const auto summary = snapshot.ToLance(dataset, {.type = lance::IndexType::kAuto});
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  EXPECT_EQ(summary->type, lance::IndexType::kHnswSq);
+  EXPECT_TRUE(summary->reason.starts_with("sq: there are zero vectors")) << summary->reason;
+}
+
 // Lance scans the rows of fragments that an index does not name.
 TEST_F(OnDisk, AnIndexNamesTheFragmentsOfItsRows) {
   const auto vectors = ToArray(Normal(10, 8, 1), 8);
@@ -411,6 +461,16 @@ TEST_F(OnDisk, AnIndexNamesTheFragmentsOfItsRows) {
   const std::string manifest = files_.Read(path("t.lance/_versions/18446744073709551612.manifest")).ValueOrDie();
   EXPECT_NE(manifest.find(RoaringBitmap({0})), std::string::npos);
   EXPECT_EQ(manifest.find(RoaringBitmap({0, 1})), std::string::npos);
+}
+
+TEST_F(OnDisk, APathIsNotCutAtAZeroByte) {
+  const std::string name = path("a") + std::string("\0b", 2);
+  const auto schema = Rows(0)->schema();
+  EXPECT_TRUE(lance::Dataset::Create(name, schema).status().IsInvalid());
+  EXPECT_TRUE(lance::Dataset::Overwrite(name, schema).status().IsInvalid());
+  EXPECT_TRUE(lance::Dataset::Open(name).status().IsInvalid());
+  EXPECT_TRUE(lance::Dataset::Cleanup(name).status().IsInvalid());
+  EXPECT_FALSE(std::filesystem::exists(path("a")));
 }
 
 // What a killed first commit leaves is no table.
