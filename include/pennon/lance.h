@@ -102,9 +102,9 @@ struct LoadOptions {
 
 struct SearcherOptions {
   std::string name = {};  // of the index; empty: the only one of vectors
-  Codes codes = Codes::kNone;
-  // Bytes of partitions and rows that are kept, but for what a search is at; those that were not searched for the
-  // longest time go. 0: all stay that were searched.
+  Codes codes = Codes::kQuantized;
+  // Bytes of partitions and rows that are kept, but for what a search is at; partitions go that were not searched for
+  // the longest time. 0: all stay.
   int64_t cache_limit = 0;
   int threads = 0;                    // that open a partition; 0: as many as this process may use
   arrow::MemoryPool* pool = nullptr;  // null: arrow::default_memory_pool(); outlives the searcher
@@ -120,10 +120,11 @@ struct SearcherStats {
 };
 
 // Finds rows of one version of a table, by an index of one or many partitions, of one or several segments; of fragments
-// that it is not of by a scan. It opens partitions as searches come to them, and keeps them. Distances are of the
-// vectors themselves. Not found are rows that are deleted, and those whose vector is null or not finite.
+// that it is not of by a scan. Rows of a partition are read and scanned, too, until five searches have come to it; then
+// one opens it, and one partition at most: from then on its graph and vectors are in memory, and walked. Distances are
+// of the vectors themselves. Not found are rows that are deleted, and those whose vector is null or not finite.
 //
-// From any thread; partitions are opened one at a time.
+// From any thread; files of the index are read by one at a time.
 class PENNON_EXPORT Searcher {
  public:
   // A moved-from searcher may only be destroyed or assigned to.

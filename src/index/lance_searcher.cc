@@ -25,7 +25,16 @@ namespace pennon::inline PENNON_ABI::lance {
 using arrow::Result;
 using arrow::Status;
 
+namespace {
+
+// To open a partition costs as much as so many scans.
+constexpr uint32_t kScans = 4;
+
+}  // namespace
+
 struct [[gnu::visibility("hidden")]] Searcher::Impl {
+  class Query;
+
   Impl(const lance_format::Table& table, std::vector<IndexSegment> s, const SearcherOptions& o)
       : options(o),
         pool(o.pool != nullptr ? o.pool : arrow::default_memory_pool()),
@@ -41,8 +50,9 @@ struct [[gnu::visibility("hidden")]] Searcher::Impl {
     const IndexSegment* segment;
     const lance_format::IndexPartition* files;
     std::shared_ptr<const LiveIndex> index = nullptr;
-    int64_t bytes = 0;  // of the index
-    uint64_t used = 0;  // when it was asked for last
+    int64_t bytes = 0;      // of the index
+    uint32_t searches = 0;  // so far, without the index
+    uint64_t used = 0;      // when it was searched last
   };
   struct Near {
     float distance;
@@ -55,14 +65,13 @@ struct [[gnu::visibility("hidden")]] Searcher::Impl {
   Status AddCentroids(const IndexSegment& segment);
   // By their centroids: the nearest of each segment, and all others, the nearest first.
   void Rank(std::span<const float> query, size_t nprobes, std::vector<Near>* first, std::vector<Near>* rest) const;
-  Result<std::shared_ptr<const LiveIndex>> Open(size_t partition);
-  Result<std::shared_ptr<const RowStore>> ToStore(const arrow::RecordBatch& batch);
+  // Null: it is to be scanned. Opens it if that is worth while and may be, which is false then.
+  Result<std::shared_ptr<const LiveIndex>> Find(size_t partition, bool* may_open);
+  void MakeRoom();  // that is, within the limit
+  Result<std::shared_ptr<const RowStore>> ToStore(const arrow::Array& row_ids,
+                                                  const std::shared_ptr<arrow::Array>& vectors);
   // The rows that no segment has; null if they would not stay within the limit.
   Result<std::shared_ptr<const Stores>> OtherRows();
-  Status ScanStores(const Stores& stores, const ScoredVector& query, const SearchOptions& search, Answer* answer) const;
-  Status ScanTable(const lance_format::TableReader& rows, const ScoredVector& query, const SearchOptions& search,
-                   Answer* answer);
-  Result<Answer> Search(std::span<const float> query, const SearchOptions& search, size_t nprobes);
 
   const SearcherOptions options;
   arrow::MemoryPool* const pool;
@@ -145,11 +154,15 @@ void Searcher::Impl::Rank(std::span<const float> query, size_t nprobes, std::vec
   std::sort(rest->begin(), rest->end(), nearer);
 }
 
-Result<std::shared_ptr<const LiveIndex>> Searcher::Impl::Open(size_t number) {
+Result<std::shared_ptr<const LiveIndex>> Searcher::Impl::Find(size_t number, bool* may_open) {
   const std::lock_guard lock(mutex);
   Partition& partition = partitions[number];
   partition.used = ++clock;
   if (partition.index) return partition.index;
+  const auto expected = static_cast<double>(partition.files->vectors.count) * dim * sizeof(float);
+  const bool fits = options.cache_limit == 0 || expected < static_cast<double>(options.cache_limit);
+  if (++partition.searches <= kScans || !fits || !*may_open) return nullptr;
+  *may_open = false;
   const LoadSettings settings = {.live = {.codes = options.codes, .pool = pool}, .threads = options.threads};
   ARROW_ASSIGN_OR_RAISE(LiveIndex loaded,
                         Dataset::Impl::LoadPartition(*partition.segment, *partition.files, reader, settings));
@@ -158,63 +171,153 @@ Result<std::shared_ptr<const LiveIndex>> Searcher::Impl::Open(size_t number) {
   partition.index = index;
   partition.bytes = usage.total() + usage.caller_bytes;
   bytes += partition.bytes;
+  MakeRoom();
+  return index;
+}
+
+void Searcher::Impl::MakeRoom() {
   while (options.cache_limit > 0 && bytes > options.cache_limit) {
     Partition* oldest = nullptr;
     for (Partition& other : partitions) {
       if (other.index && (oldest == nullptr || other.used < oldest->used)) oldest = &other;
     }
-    if (oldest == nullptr) break;
+    if (oldest == nullptr) return;
     oldest->index = nullptr;
+    oldest->searches = 0;
     bytes -= std::exchange(oldest->bytes, 0);
   }
-  return index;
 }
 
-Result<std::shared_ptr<const RowStore>> Searcher::Impl::ToStore(const arrow::RecordBatch& batch) {
-  ARROW_ASSIGN_OR_RAISE(const auto vectors, WithoutUnfit(batch.column(0), dim));
-  const uint64_t* const ids = RowIdValues(*batch.column(1));
+Result<std::shared_ptr<const RowStore>> Searcher::Impl::ToStore(const arrow::Array& row_ids,
+                                                                const std::shared_ptr<arrow::Array>& vectors) {
+  ARROW_ASSIGN_OR_RAISE(const auto fit, WithoutUnfit(vectors, dim));
+  const uint64_t* const ids = RowIdValues(row_ids);
   auto store = std::make_shared<RowStore>(dim, kind, memory);
   ARROW_RETURN_NOT_OK(
-      store->Append(static_cast<const arrow::FixedSizeListArray&>(*vectors), [&](int64_t i) { return ids[i]; }));
+      store->Append(static_cast<const arrow::FixedSizeListArray&>(*fit), [&](int64_t i) { return ids[i]; }));
   return store;
 }
 
 Result<std::shared_ptr<const Searcher::Impl::Stores>> Searcher::Impl::OtherRows() {
   const std::lock_guard lock(mutex);
   if (other_stores) return other_stores;
-  const auto expected = static_cast<int64_t>(RowStore::EstimateBytes(dim, kind, false, true, other_rows));
-  if (options.cache_limit > 0 && bytes + expected > options.cache_limit) return nullptr;
+  const auto expected = static_cast<double>(other_rows) * dim * sizeof(float);
+  if (options.cache_limit > 0 && expected > static_cast<double>(options.cache_limit)) return nullptr;
   auto stores = std::make_shared<Stores>();
   ARROW_ASSIGN_OR_RAISE(const auto scan, others->Scan({.columns = {column}, .row_ids = true}));
-  const int64_t before = memory.bytes();
   while (true) {
     ARROW_ASSIGN_OR_RAISE(const auto batch, scan->Next());
     if (!batch) break;
-    ARROW_ASSIGN_OR_RAISE(auto store, ToStore(*batch));
-    bytes += store->borrowed_bytes();
-    stores->push_back(std::move(store));
+    ARROW_ASSIGN_OR_RAISE(stores->emplace_back(), ToStore(*batch->column(1), batch->column(0)));
+    const RowStore& store = *stores->back();
+    bytes += store.borrowed_bytes() +
+             static_cast<int64_t>(RowStore::EstimateBytes(dim, kind, false, store.borrowed_bytes() == 0, store.size()));
   }
-  bytes += memory.bytes() - before;
-  return other_stores = std::move(stores);
+  other_stores = std::move(stores);
+  MakeRoom();
+  return other_stores;
 }
 
-Status Searcher::Impl::ScanStores(const Stores& stores, const ScoredVector& query, const SearchOptions& search,
-                                  Answer* answer) const {
-  const Ending ending(search);
-  const auto k = static_cast<size_t>(search.k);
-  std::vector<SearchResult>& best = answer->rows;  // a max-heap
-  std::make_heap(best.begin(), best.end(), ResultOrder());
-  for (const auto& store : stores) {
-    for (uint32_t row = 0; row < store->size() && answer->complete;) {
+// One search.
+class Searcher::Impl::Query {
+ public:
+  Query(Impl& searcher, std::span<const float> query, const SearchOptions& search)
+      : searcher_(searcher),
+        query_(query),
+        scored_(searcher.no_rows.MakeQuery(query.data())),
+        search_(search),
+        ending_(search) {}
+
+  Result<Answer> Nearest(size_t nprobes) {
+    if (search_.k == 0) return std::move(answer_);
+    if (ending_.due()) {
+      CutShort();
+      return std::move(answer_);
+    }
+    if (search_.exact) {
+      ARROW_RETURN_NOT_OK(ScanTable(searcher_.reader));
+      return std::move(answer_);
+    }
+    std::vector<Near> first;
+    std::vector<Near> rest;
+    searcher_.Rank(query_, nprobes, &first, &rest);
+    for (const Near& near : first) ARROW_RETURN_NOT_OK(LookInto(near.partition));
+    if (searcher_.others && answer_.complete) {
+      ARROW_ASSIGN_OR_RAISE(const auto stores, searcher_.OtherRows());
+      if (!stores) ARROW_RETURN_NOT_OK(ScanTable(*searcher_.others));
+      for (size_t i = 0; stores && i < stores->size(); ++i) Scan(*(*stores)[i], nullptr);
+    }
+    for (const Near& near : rest) {
+      if (answer_.rows.size() == static_cast<size_t>(search_.k)) break;
+      ARROW_RETURN_NOT_OK(LookInto(near.partition));
+    }
+    return std::move(answer_);
+  }
+
+ private:
+  void CutShort() {
+    answer_.complete = false;
+    answer_.reason = ending_.reason();
+  }
+
+  // A row of two segments that are of one fragment comes twice, and is one.
+  void Merge(std::span<const SearchResult> rows) {
+    Join(rows, &answer_.rows);
+    answer_.rows.resize(std::min(answer_.rows.size(), static_cast<size_t>(search_.k)));
+  }
+
+  Status LookInto(size_t number) {
+    if (!answer_.complete) return Status::OK();
+    ARROW_ASSIGN_OR_RAISE(const auto index, searcher_.Find(number, &may_open_));
+    if (!index) return ScanPartition(searcher_.partitions[number]);
+    ARROW_ASSIGN_OR_RAISE(Answer found, index->Search(query_, search_));
+    for (SearchResult& row : found.rows) row.id = 0;
+    Merge(found.rows);
+    if (!found.complete) CutShort();
+    return Status::OK();
+  }
+
+  Status ScanPartition(const Partition& partition) {
+    ARROW_ASSIGN_OR_RAISE(const auto rows, partition.segment->ReadRows(*partition.files, searcher_.reader));
+    while (answer_.complete) {
+      std::shared_ptr<arrow::RecordBatch> batch;
+      {
+        const std::lock_guard lock(searcher_.mutex);
+        ARROW_RETURN_NOT_OK(rows->ReadNext(&batch));
+      }
+      if (!batch) break;
+      ARROW_ASSIGN_OR_RAISE(const auto store, searcher_.ToStore(*batch->column(0), batch->column(1)));
+      Scan(*store, partition.segment);
+    }
+    return Status::OK();
+  }
+
+  Status ScanTable(const lance_format::TableReader& table) {
+    ARROW_ASSIGN_OR_RAISE(const auto scan, table.Scan({.columns = {searcher_.column}, .row_ids = true}));
+    while (answer_.complete) {
+      ARROW_ASSIGN_OR_RAISE(const auto batch, scan->Next());
+      if (!batch) break;
+      ARROW_ASSIGN_OR_RAISE(const auto store, searcher_.ToStore(*batch->column(1), batch->column(0)));
+      Scan(*store, nullptr);
+    }
+    return Status::OK();
+  }
+
+  // Rows of a segment may be gone; null: of none.
+  void Scan(const RowStore& store, const IndexSegment* segment) {
+    const auto k = static_cast<size_t>(search_.k);
+    std::vector<SearchResult> best;  // a max-heap
+    for (uint32_t row = 0; row < store.size() && answer_.complete;) {
       uint32_t rows[kScanBlock];
       float distances[kScanBlock];
       size_t n = 0;
-      for (; row < store->size() && n < kScanBlock; ++row) {
-        if (search.filter.Passes(store->row_id(row), 0)) rows[n++] = row;
+      for (; row < store.size() && n < kScanBlock; ++row) {
+        const uint64_t id = store.row_id(row);
+        if (search_.filter.Passes(id, 0) && (segment == nullptr || segment->Position(id))) rows[n++] = row;
       }
-      store->Score(query, rows, n, distances);
+      store.Score(scored_, rows, n, distances);
       for (size_t i = 0; i < n; ++i) {
-        const SearchResult result{0, store->row_id(rows[i]), distances[i]};
+        const SearchResult result{0, store.row_id(rows[i]), distances[i]};
         if (best.size() == k && !ResultOrder()(result, best.front())) continue;
         best.push_back(result);
         std::push_heap(best.begin(), best.end(), ResultOrder());
@@ -222,64 +325,19 @@ Status Searcher::Impl::ScanStores(const Stores& stores, const ScoredVector& quer
         std::pop_heap(best.begin(), best.end(), ResultOrder());
         best.pop_back();
       }
-      if (ending.due()) {
-        answer->complete = false;
-        answer->reason = ending.reason();
-      }
+      if (ending_.due()) CutShort();
     }
+    Merge(best);
   }
-  std::sort_heap(best.begin(), best.end(), ResultOrder());
-  return Status::OK();
-}
 
-Status Searcher::Impl::ScanTable(const lance_format::TableReader& rows, const ScoredVector& query,
-                                 const SearchOptions& search, Answer* answer) {
-  ARROW_ASSIGN_OR_RAISE(const auto scan, rows.Scan({.columns = {column}, .row_ids = true}));
-  while (answer->complete) {
-    ARROW_ASSIGN_OR_RAISE(const auto batch, scan->Next());
-    if (!batch) break;
-    ARROW_ASSIGN_OR_RAISE(const auto store, ToStore(*batch));
-    ARROW_RETURN_NOT_OK(ScanStores({store}, query, search, answer));
-  }
-  return Status::OK();
-}
-
-Result<Answer> Searcher::Impl::Search(std::span<const float> query, const SearchOptions& search, size_t nprobes) {
-  Answer answer;
-  if (search.k == 0) return answer;
-  const ScoredVector scored = no_rows.MakeQuery(query.data());
-  if (search.exact) {
-    ARROW_RETURN_NOT_OK(ScanTable(reader, scored, search, &answer));
-    return answer;
-  }
-  const auto look_into = [&](size_t partition) -> Status {
-    ARROW_ASSIGN_OR_RAISE(const auto index, Open(partition));
-    ARROW_ASSIGN_OR_RAISE(const Answer found, index->Search(query, search));
-    for (const SearchResult& row : found.rows) answer.rows.push_back({0, row.row_id, row.distance});
-    // A row of two segments that cover one fragment is one.
-    Join({}, &answer.rows);
-    answer.rows.resize(std::min(answer.rows.size(), static_cast<size_t>(search.k)));
-    if (!found.complete) {
-      answer.complete = false;
-      answer.reason = found.reason;
-    }
-    return Status::OK();
-  };
-  std::vector<Near> first;
-  std::vector<Near> rest;
-  Rank(query, nprobes, &first, &rest);
-  for (size_t i = 0; i < first.size() && answer.complete; ++i) ARROW_RETURN_NOT_OK(look_into(first[i].partition));
-  if (others && answer.complete) {
-    ARROW_ASSIGN_OR_RAISE(const auto stores, OtherRows());
-    ARROW_RETURN_NOT_OK(stores ? ScanStores(*stores, scored, search, &answer)
-                               : ScanTable(*others, scored, search, &answer));
-  }
-  for (size_t i = 0; i < rest.size() && answer.complete; ++i) {
-    if (answer.rows.size() == static_cast<size_t>(search.k)) break;
-    ARROW_RETURN_NOT_OK(look_into(rest[i].partition));
-  }
-  return answer;
-}
+  Impl& searcher_;
+  const std::span<const float> query_;
+  const ScoredVector scored_;
+  const SearchOptions& search_;
+  const Ending ending_;
+  bool may_open_ = true;  // one partition, so that no search takes much longer than others
+  Answer answer_;
+};
 
 Searcher::Searcher(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Searcher::Searcher(Searcher&&) noexcept = default;
@@ -304,7 +362,7 @@ Result<Answer> Searcher::Search(std::span<const float> query, const SearchOption
     if (nprobes < 1) return Invalid("nprobes: expected at least 1, got ", nprobes);
     if (options.filter.by_id()) return Invalid("filter: expected one of row ids, got one of ids");
     ARROW_RETURN_NOT_OK(impl_->no_rows.CheckQuery(query));
-    return impl_->Search(query, options, static_cast<size_t>(nprobes));
+    return Impl::Query(*impl_, query, options).Nearest(static_cast<size_t>(nprobes));
   });
 }
 

@@ -1,5 +1,6 @@
 """Makes pylance14-*.lance/: small tables as pylance 14.0.2 writes them, whose index has several partitions and segments, and
-does not know all rows; and pylance14-constant.idx, a small file of a graph that would take far more memory.
+does not know all rows; pylance14-*.index, the two files of small indices; and pylance14-constant.idx, a small file of a graph that
+would take far more memory.
 
 python make_pylance_indices.py, in an environment with pylance 14.0.2.
 """
@@ -8,6 +9,8 @@ import json
 import datetime
 import pathlib
 import shutil
+import struct
+import tempfile
 
 import lance
 import lance.file
@@ -41,6 +44,18 @@ def write(name, kind, metric, dtype):
     print(name, sum(file.stat().st_size for file in pathlib.Path(path).rglob("*") if file.is_file()))
 
 
+def write_small(name, kind):
+    """The number of index.idx's bytes, these, and those of auxiliary.idx."""
+    rng = np.random.default_rng(5)
+    with tempfile.TemporaryDirectory() as folder:
+        values = pa.array(rng.normal(size=60).astype(np.float32))
+        dataset = lance.write_dataset(pa.table({"v": pa.FixedSizeListArray.from_arrays(values, 3)}), folder + "/small.lance")
+        dataset.create_index("v", kind, num_partitions=2, m=4, ef_construction=8)
+        [index] = pathlib.Path(folder).glob("small.lance/_indices/*")
+        graph, vectors = ((index / file).read_bytes() for file in ("index.idx", "auxiliary.idx"))
+        (HERE / f"pylance14-{name}.index").write_bytes(struct.pack("<I", len(graph)) + graph + vectors)
+
+
 def write_constant(n=400_000):
     columns = [pa.array(np.zeros(n), pa.uint32()), pa.array([[]] * n, pa.list_(pa.uint32())), pa.array([[]] * n, pa.list_(pa.float32()))]
     batch = pa.record_batch(columns, names=["__vector_id", "__neighbors", "_distance"])
@@ -53,4 +68,6 @@ def write_constant(n=400_000):
 
 write("partitions-sq", "IVF_HNSW_SQ", "l2", pa.float32())
 write("partitions-flat", "IVF_HNSW_FLAT", "cosine", pa.float16())
+write_small("sq", "IVF_HNSW_SQ")
+write_small("flat", "IVF_HNSW_FLAT")
 write_constant()

@@ -316,7 +316,7 @@ TEST_F(SearcherTest, SearchesPartitionsAndSegmentsOfLances) {
     SCOPED_TRACE(name);
     const auto dataset = lance::Dataset::Open(TestTable(name)).ValueOrDie();
     const auto vectors = VectorsOf(dataset);
-    const auto searcher = dataset.OpenSearcher().ValueOrDie();
+    const auto searcher = dataset.OpenSearcher({.codes = Codes::kNone}).ValueOrDie();
     lance::SearcherStats stats = searcher.GetStats();
     EXPECT_EQ(stats.segments, 2);
     EXPECT_GT(stats.partitions, 3);
@@ -371,8 +371,8 @@ TEST_F(SearcherTest, KeepsWithinItsLimit) {
   for (const auto& [id, vector] : vectors) {
     EXPECT_EQ(half.Search(vector, {}, 1).ValueOrDie().rows, all.Search(vector, {}, 1).ValueOrDie().rows);
     EXPECT_LE(half.GetStats().bytes, bytes / 2);
-    EXPECT_GT(half.GetStats().bytes, 0);
   }
+  EXPECT_GT(half.GetStats().bytes, 0);
 }
 
 TEST_F(SearcherTest, FiltersAndEnds) {
@@ -438,7 +438,8 @@ TEST_F(SearcherTest, DamagedFilesAreErrors) {
         std::ofstream(entry.path(), std::ios::binary) << changed;
         const auto dataset = lance::Dataset::Open(path(name)).ValueOrDie();
         const auto searcher = dataset.OpenSearcher();
-        const arrow::Status status = searcher.ok() ? searcher->Search(query, {.k = 400}).status() : searcher.status();
+        arrow::Status status = searcher.status();
+        for (int i = 0; i < 10 && status.ok(); ++i) status = searcher->Search(query, {.k = 400}).status();
         EXPECT_TRUE(status.ok() || !status.message().empty());
         errors += status.ok() ? 0 : 1;
       };
