@@ -70,7 +70,7 @@ struct [[gnu::visibility("hidden")]] Searcher::Impl {
   void MakeRoom();  // that is, within the limit
   Result<std::shared_ptr<const RowStore>> ToStore(const arrow::Array& row_ids,
                                                   const std::shared_ptr<arrow::Array>& vectors);
-  // The rows that no segment has; null if they would not stay within the limit.
+  // The rows that no segment has; null if they would take more than half of the limit.
   Result<std::shared_ptr<const Stores>> OtherRows();
 
   const SearcherOptions options;
@@ -91,7 +91,8 @@ struct [[gnu::visibility("hidden")]] Searcher::Impl {
   lance_format::TableReader reader;
   std::vector<Partition> partitions;
   std::shared_ptr<const Stores> other_stores;
-  int64_t bytes = 0;
+  int64_t other_bytes = 0;
+  int64_t bytes = 0;  // with those
   uint64_t clock = 0;
 };
 
@@ -160,7 +161,7 @@ Result<std::shared_ptr<const LiveIndex>> Searcher::Impl::Find(size_t number, boo
   partition.used = ++clock;
   if (partition.index) return partition.index;
   const auto expected = static_cast<double>(partition.files->vectors.count) * dim * sizeof(float);
-  const bool fits = options.cache_limit == 0 || expected < static_cast<double>(options.cache_limit);
+  const bool fits = options.cache_limit == 0 || expected < static_cast<double>(options.cache_limit - other_bytes);
   if (++partition.searches <= kScans || !fits || !*may_open) return nullptr;
   *may_open = false;
   const LoadSettings settings = {.live = {.codes = options.codes, .pool = pool}, .threads = options.threads};
@@ -202,18 +203,22 @@ Result<std::shared_ptr<const Searcher::Impl::Stores>> Searcher::Impl::OtherRows(
   const std::lock_guard lock(mutex);
   if (other_stores) return other_stores;
   const auto expected = static_cast<double>(other_rows) * dim * sizeof(float);
-  if (options.cache_limit > 0 && expected > static_cast<double>(options.cache_limit)) return nullptr;
+  if (options.cache_limit > 0 && expected > static_cast<double>(options.cache_limit) / 2) return nullptr;
   auto stores = std::make_shared<Stores>();
+  int64_t taken = 0;
   ARROW_ASSIGN_OR_RAISE(const auto scan, others->Scan({.columns = {column}, .row_ids = true}));
   while (true) {
     ARROW_ASSIGN_OR_RAISE(const auto batch, scan->Next());
     if (!batch) break;
     ARROW_ASSIGN_OR_RAISE(stores->emplace_back(), ToStore(*batch->column(1), batch->column(0)));
     const RowStore& store = *stores->back();
-    bytes += store.borrowed_bytes() +
-             static_cast<int64_t>(RowStore::EstimateBytes(dim, kind, false, store.borrowed_bytes() == 0, store.size()));
+    const bool copied = store.borrowed_bytes() == 0;
+    taken +=
+        store.borrowed_bytes() + static_cast<int64_t>(RowStore::EstimateBytes(dim, kind, false, copied, store.size()));
   }
   other_stores = std::move(stores);
+  other_bytes = taken;
+  bytes += taken;
   MakeRoom();
   return other_stores;
 }

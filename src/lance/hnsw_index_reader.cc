@@ -20,6 +20,7 @@ constexpr char kSq[] = "IVF_HNSW_SQ";
 constexpr uint64_t kListsAtOnce = 8192;
 constexpr uint64_t kIdsAtOnce = 1 << 16;
 constexpr uint64_t kMostLevels = 64;
+constexpr uint64_t kMostRowsAByte = 64;  // what differs takes more, however it is packed
 
 // The partitions that the file says it has.
 Result<Ivf> ReadIvfOf(const FileReader& file) {
@@ -141,6 +142,10 @@ Result<Storage> HnswIndexReader::GetStorage() const {
 
 Result<IndexPartitions> HnswIndexReader::ReadPartitions(int32_t dim) const {
   ARROW_RETURN_NOT_OK(GetStorage().status());
+  if (rows() / kMostRowsAByte > vectors_->source().file->size()) {
+    return Status::Invalid(vectors_->path(), ": expected rows with row ids that differ, got ", std::to_string(rows()),
+                           " of them in ", std::to_string(vectors_->source().file->size()), " bytes");
+  }
   ARROW_ASSIGN_OR_RAISE(Ivf graphs, ReadIvfOf(*graph_));
   ARROW_ASSIGN_OR_RAISE(const Ivf vectors, ReadIvfOf(*vectors_));
   ARROW_ASSIGN_OR_RAISE(auto texts, ReadTexts(*graph_, kHnswKey));

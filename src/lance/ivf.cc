@@ -95,11 +95,14 @@ Result<Ivf> ReadIvf(std::string_view message, uint64_t rows) {
                              std::to_string(offsets.size()), " and ", std::to_string(lengths.size()));
     }
     Ivf ivf;
+    uint64_t left = rows;
     for (size_t i = 0; i < lengths.size(); ++i) {
-      if (offsets[i] > rows || lengths[i] > rows - offsets[i]) {
+      if (offsets[i] > rows || lengths[i] > rows - offsets[i] || lengths[i] > left) {
         return Status::Invalid("partition ", std::to_string(i), ": expected rows of the file's ", std::to_string(rows),
-                               ", got ", std::to_string(lengths[i]), " from ", std::to_string(offsets[i]));
+                               " that no other has, got ", std::to_string(lengths[i]), " from ",
+                               std::to_string(offsets[i]));
       }
+      left -= lengths[i];
       ivf.partitions.push_back({offsets[i], lengths[i]});
     }
     if (!centroids.empty()) ARROW_RETURN_NOT_OK(ReadCentroids(centroids, lengths.size(), ivf));
