@@ -133,35 +133,34 @@ TEST_F(SearcherTest, DeletedRowsAreHiddenInALoadedIndex) {
   int number = 0;
   for (const auto type : kTypes) {
     for (const Metric metric : kMetrics) {
-      for (const bool half : {false, true}) {
-        SCOPED_TRACE(std::string(ToString(metric)) + (type == lance::IndexType::kHnswSq ? " sq" : " flat") +
-                     (half ? " half" : ""));
-        const std::string name = std::to_string(++number);
-        MakeTable(name, 2000, 2000, metric, type, half);
-        const auto deleted = EveryThird(1, 1500);
-        const auto dataset = Delete(name, deleted);
-        auto loaded = dataset.LoadIndex();
-        ASSERT_TRUE(loaded.ok()) << loaded.status();
-        EXPECT_EQ(loaded->size(), 1960);
-        EXPECT_TRUE(loaded->Verify().ValueOrDie().ok);
-        size_t found = 0;
-        const LiveIndex truth = Truth(metric, deleted);
-        const Vectors queries = Normal(20, kDim, 7);
-        for (const auto& query : queries) {
-          const Answer expected = truth.Search(query, {.exact = true}).ValueOrDie();
-          EXPECT_EQ(RowIds(loaded->Search(query, {.exact = true}).ValueOrDie()), RowIds(expected));
-          const Answer walked = loaded->Search(query, {.ef = 100}).ValueOrDie();
-          ASSERT_EQ(walked.rows.size(), 10);
-          for (const uint64_t id : RowIds(walked)) {
-            EXPECT_FALSE(deleted.contains((id >> 32) * kFragment + (id & 0xFFFFFFFF)));
-            const auto ids = RowIds(expected);
-            found += static_cast<size_t>(std::count(ids.begin(), ids.end(), id));
-          }
+      const bool half = metric == Metric::kCosine;
+      SCOPED_TRACE(std::string(ToString(metric)) + (type == lance::IndexType::kHnswSq ? " sq" : " flat") +
+                   (half ? " half" : ""));
+      const std::string name = std::to_string(++number);
+      MakeTable(name, 2000, 2000, metric, type, half);
+      const auto deleted = EveryThird(1, 1500);
+      const auto dataset = Delete(name, deleted);
+      auto loaded = dataset.LoadIndex();
+      ASSERT_TRUE(loaded.ok()) << loaded.status();
+      EXPECT_EQ(loaded->size(), 1960);
+      EXPECT_TRUE(loaded->Verify().ValueOrDie().ok);
+      size_t found = 0;
+      const LiveIndex truth = Truth(metric, deleted);
+      const Vectors queries = Normal(20, kDim, 7);
+      for (const auto& query : queries) {
+        const Answer expected = truth.Search(query, {.exact = true}).ValueOrDie();
+        EXPECT_EQ(RowIds(loaded->Search(query, {.exact = true}).ValueOrDie()), RowIds(expected));
+        const Answer walked = loaded->Search(query, {.ef = 100}).ValueOrDie();
+        ASSERT_EQ(walked.rows.size(), 10);
+        for (const uint64_t id : RowIds(walked)) {
+          EXPECT_FALSE(deleted.contains((id >> 32) * kFragment + (id & 0xFFFFFFFF)));
+          const auto ids = RowIds(expected);
+          found += static_cast<size_t>(std::count(ids.begin(), ids.end(), id));
         }
-        EXPECT_GT(found, 190u);
-        EXPECT_EQ(loaded->Search(queries[0], {.k = 3000}).ValueOrDie().rows.size(),
-                  1960 - std::count_if(deleted.begin(), deleted.end(), [](uint64_t row) { return row % 50 != 0; }));
       }
+      EXPECT_GT(found, 190u);
+      EXPECT_EQ(loaded->Search(queries[0], {.k = 3000}).ValueOrDie().rows.size(),
+                1960 - std::count_if(deleted.begin(), deleted.end(), [](uint64_t row) { return row % 50 != 0; }));
     }
   }
 }
