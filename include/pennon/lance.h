@@ -93,12 +93,61 @@ struct IndexInfo {
 
 struct LoadOptions {
   std::string name = {};  // of the index; empty: the only one of vectors
+  // Where an index is not of one partition, or not of the rows that the table has by now: all rows, linked anew, as the
+  // index was built. That takes as long as appending them.
+  bool rebuild = false;
   Codes codes = Codes::kQuantized;
   uint64_t max_rows = 0xFFFFFFFFu;
   int64_t memory_limit = 0;
   int threads = 0;                    // 0: as many as this process may use
   arrow::MemoryPool* pool = nullptr;  // null: arrow::default_memory_pool(); outlives the index
   Logger logger = {};                 // told once how many edges changed
+};
+
+struct SearcherOptions {
+  std::string name = {};  // of the index; empty: the only one of vectors
+  Codes codes = Codes::kQuantized;
+  // Bytes of partitions and rows that are kept, but for what a search is at; partitions go that were not searched for
+  // the longest time. 0: all stay.
+  int64_t cache_limit = 0;
+  int threads = 0;                    // that open a partition; 0: as many as this process may use
+  arrow::MemoryPool* pool = nullptr;  // null: arrow::default_memory_pool(); outlives the searcher
+};
+
+struct SearcherStats {
+  uint64_t segments = 0;         // that the index consists of
+  uint64_t partitions = 0;       // of all of them, that have rows
+  uint64_t indexed_rows = 0;     // in them, also such as the table does not have any more
+  uint64_t scanned_rows = 0;     // of fragments that the index is not of
+  uint64_t open_partitions = 0;  // in memory
+  int64_t bytes = 0;             // that these and scanned rows take
+};
+
+// Finds rows of one version of a table, by an index of one or many partitions, of one or several segments; of fragments
+// that it is not of by a scan. Rows of a partition are read and scanned, too, until five searches have come to it; then
+// one opens it, and one partition at most: from then on its graph and vectors are in memory, and walked. Distances are
+// of the vectors themselves. Not found are rows that are deleted, and those whose vector is null or not finite.
+//
+// From any thread; files of the index are read by one at a time.
+class PENNON_EXPORT Searcher {
+ public:
+  // A moved-from searcher may only be destroyed or assigned to.
+  Searcher(Searcher&&) noexcept;
+  Searcher& operator=(Searcher&&) noexcept;
+  ~Searcher();
+
+  // Looks into the nprobes partitions of each segment whose centroids are nearest, with k and ef in each, and into more
+  // of them while fewer than k rows that pass were found. exact: scans the table's column instead. Ids of rows are 0;
+  // filters go by row ids.
+  arrow::Result<Answer> Search(std::span<const float> query, const SearchOptions& options = {},
+                               int64_t nprobes = 20) const;
+  SearcherStats GetStats() const;
+
+ private:
+  friend class Dataset;
+  struct Impl;
+  explicit Searcher(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
 };
 
 class PENNON_EXPORT Dataset {
@@ -147,9 +196,12 @@ class PENNON_EXPORT Dataset {
                                                                    const std::vector<std::string>& columns = {}) const;
   arrow::Result<std::vector<IndexInfo>> Indices() const;
   // The index as it was when it was written, with the table's row ids: it answers at once, and grows by appends. Its
-  // distances are of the vectors themselves, whatever the index holds of them. Of IVF_HNSW_FLAT and IVF_HNSW_SQ with
-  // one partition.
+  // distances are of the vectors themselves, whatever the index holds of them. Rows that are deleted by now, or have
+  // another vector, are walked over and not found; its size counts them. Of IVF_HNSW_FLAT and IVF_HNSW_SQ with one
+  // partition, or rebuilt.
   arrow::Result<LiveIndex> LoadIndex(const LoadOptions& options = {}) const;
+  // Of the same types, with any number of partitions. Goes on after the dataset.
+  arrow::Result<Searcher> OpenSearcher(const SearcherOptions& options = {}) const;
 
   struct Impl;  // not for users
 
