@@ -1,12 +1,12 @@
 // Lance tables, written without a Lance library: pylance and LanceDB open them and search them through the index that
 // Snapshot::ToLance puts in. See docs/lance.md.
 //
-// Paths are of the machine or URIs: file://, and to read alone what else Arrow's file systems open, s3:// and gs:// with
-// credentials as Arrow takes them. Who opens s3:// calls arrow::fs::EnsureFinalized before the process ends, as Arrow
-// wants it.
+// Paths are of the machine or URIs: file://, and to read alone what else Arrow's file systems open, s3:// and gs://
+// with credentials as Arrow takes them. Who opens s3:// calls arrow::fs::EnsureFinalized before the process ends, as
+// Arrow wants it.
 //
-// Writing is for local file systems. A version of a table is there, durably, once the call that makes it has returned; one
-// that fails or is killed leaves the table as it was, and files that no version names.
+// Writing is for local file systems. A version of a table is there, durably, once the call that makes it has returned;
+// one that fails or is killed leaves the table as it was, and files that no version names.
 //
 // Threads: a Dataset is used by one at a time. Others may write to the table meanwhile, with Lance or with another
 // Dataset: what both did is in the table, if it goes together, or the later one gets AlreadyExists. See docs/lance.md.
@@ -154,8 +154,8 @@ class PENNON_EXPORT Dataset {
  public:
   // A moved-from dataset may only be destroyed or assigned to.
   //
-  // Makes the directory, of a local file system, and no table before the first Append. AlreadyExists if there is a table; NotImplemented for a
-  // type that is not in docs/lance.md.
+  // Makes the directory, of a local file system, and no table before the first Append. AlreadyExists if there is a
+  // table; NotImplemented for a type that is not in docs/lance.md.
   static arrow::Result<Dataset> Create(const std::string& path, const std::shared_ptr<arrow::Schema>& schema,
                                        const WriteOptions& options = {});
   // As Create, but where there is a table the first Append begins it anew, with other columns and another file version
@@ -164,7 +164,8 @@ class PENNON_EXPORT Dataset {
   static arrow::Result<Dataset> Overwrite(const std::string& path, const std::shared_ptr<arrow::Schema>& schema,
                                           const WriteOptions& options = {});
   // A table, of Lance's or of Pennon's. IOError if there is none, or not that version; Invalid if its manifest is
-  // damaged, and for a URI that Arrow does not open; NotImplemented for a type that is not in docs/lance.md and for what a table says that readers must know.
+  // damaged, and for a URI that Arrow does not open; NotImplemented for a type that is not in docs/lance.md and for
+  // what a table says that readers must know.
   static arrow::Result<Dataset> Open(const std::string& path, const OpenOptions& options = {});
   // Removes files that no version names and that are so old that no writer is about to commit them: what failed, killed
   // and outrun writers have left, and what versions held that Lance has removed. Versions stay.

@@ -641,7 +641,9 @@ def from_lance(
     version = None if version is None else _convert.whole("version", version)
     path = fspath(uri)
     if "://" in path:
-        import pyarrow.fs  # noqa: F401: it ends Arrow's S3 before the process does
+        # It ends Arrow's S3 before the process ends.
+        import pyarrow.fs  # noqa: F401
+
     dataset = core.Dataset.open(path, version)
     threads = 0 if threads is None else _convert.whole("threads", threads, 31)
     return Index._of(dataset.load_index(name, _has(codes), _limit(memory_limit), threads))

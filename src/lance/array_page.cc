@@ -74,9 +74,8 @@ Result<FixedWidth> MakeFlat(const PageInfo& page, const Node& node, uint64_t bit
 class NullPage : public PageDecoder {
  public:
   NullPage(const PageSource& source, std::shared_ptr<arrow::DataType> type) : source_(source), type_(std::move(type)) {}
-  Status Request(const Ranges&, std::vector<io::ByteRange>&) override { return Status::OK(); }
-  Result<std::shared_ptr<arrow::Array>> Finish(const Ranges& rows, std::span<const BufferPtr>) override {
-    return Nulls(type_, CountOf(rows), source_.pool);
+  Result<Decode> Request(Ranges rows, std::vector<io::ByteRange>&) override {
+    return [this, count = CountOf(rows)](BuffersRead) { return Nulls(type_, count, source_.pool); };
   }
 
  private:
@@ -91,15 +90,18 @@ class FixedWidthPage : public PageDecoder {
                  std::optional<FixedWidth> item_validity, const FixedWidth& values)
       : source_(source), type_(std::move(type)), validity_(validity), item_validity_(item_validity), values_(values) {}
 
-  Status Request(const Ranges& rows, std::vector<io::ByteRange>& reads) override {
-    const Ranges items = Times(rows, dimension());
+  Result<Decode> Request(Ranges rows, std::vector<io::ByteRange>& reads) override {
+    Ranges items = Times(rows, dimension());
     if (validity_) validity_->Request(rows, reads);
     if (item_validity_) item_validity_->Request(items, reads);
     values_.Request(items, reads);
-    return Status::OK();
+    return [this, rows = std::move(rows), items = std::move(items)](BuffersRead read) {
+      return Finish(rows, items, read);
+    };
   }
-  Result<std::shared_ptr<arrow::Array>> Finish(const Ranges& rows, std::span<const BufferPtr> read) override {
-    const Ranges items = Times(rows, dimension());
+
+ private:
+  Result<std::shared_ptr<arrow::Array>> Finish(const Ranges& rows, const Ranges& items, BuffersRead read) const {
     const auto* next = read.data();
     const auto take = [&](const FixedWidth& of, const Ranges& ranges) {
       return of.Take(ranges, std::exchange(next, next + ranges.size()), source_.pool);
@@ -116,7 +118,6 @@ class FixedWidthPage : public PageDecoder {
     return MakeFixed(type_, static_cast<int64_t>(CountOf(rows)), validity, item_validity, values);
   }
 
- private:
   uint64_t dimension() const {
     return type_->id() == arrow::Type::FIXED_SIZE_LIST
                ? static_cast<uint64_t>(static_cast<const arrow::FixedSizeListType&>(*type_).list_size())
@@ -234,23 +235,32 @@ class BinaryPage : public PageDecoder {
     return BinaryPage(source, type, ends, flat, std::move(fsst), place, scheme);
   }
 
-  Status Request(const Ranges& rows, std::vector<io::ByteRange>& reads) override {
-    ARROW_ASSIGN_OR_RAISE(rows_, ends_.Read(rows));
+  Result<Decode> Request(Ranges rows, std::vector<io::ByteRange>& reads) override {
+    ARROW_ASSIGN_OR_RAISE(auto wanted, RequestBytes(rows, reads));
+    return [this, wanted = std::move(wanted)](BuffersRead read) -> Result<std::shared_ptr<arrow::Array>> {
+      ARROW_ASSIGN_OR_RAISE(auto values, Take(wanted, read));
+      return MakeBinary(type_, values.rows.offsets, std::move(values.bytes), values.rows.validity,
+                        values.rows.null_count, source_.pool);
+    };
+  }
+  // The same for who wants the bytes: which, and then they.
+  Result<Lists> RequestBytes(const Ranges& rows, std::vector<io::ByteRange>& reads) const {
+    ARROW_ASSIGN_OR_RAISE(auto wanted, ends_.Read(rows));
     if (scheme_) {
       reads.push_back(place_);
     } else {
-      bytes_.Request(rows_.items, reads);
+      bytes_.Request(wanted.items, reads);
     }
-    return Status::OK();
+    return wanted;
   }
-  Result<BinaryValues> Take(std::span<const BufferPtr> read) {
-    BinaryValues values{.rows = rows_};
+  Result<BinaryValues> Take(Lists wanted, BuffersRead read) const {
+    BinaryValues values{.rows = std::move(wanted)};
     std::vector<BufferPtr> decompressed;
     if (scheme_) {
       const std::string_view whole(reinterpret_cast<const char*>(read[0]->data()),
                                    static_cast<size_t>(read[0]->size()));
       ARROW_ASSIGN_OR_RAISE(const auto bytes, Decompress(*scheme_, whole, kMostBytes, source_.pool));
-      for (const Range& range : rows_.items) {
+      for (const Range& range : values.rows.items) {
         if (range.end() > static_cast<uint64_t>(bytes->size())) {
           return Status::Invalid("expected rows in ", std::to_string(bytes->size()), " decompressed bytes, got ",
                                  std::to_string(range.end()));
@@ -277,11 +287,6 @@ class BinaryPage : public PageDecoder {
     values.bytes = arrow::Buffer::FromString(std::move(decoded));
     return values;
   }
-  Result<std::shared_ptr<arrow::Array>> Finish(const Ranges&, std::span<const BufferPtr> read) override {
-    ARROW_ASSIGN_OR_RAISE(auto values, Take(read));
-    return MakeBinary(type_, values.rows.offsets, std::move(values.bytes), values.rows.validity, values.rows.null_count,
-                      source_.pool);
-  }
 
  private:
   BinaryPage(const PageSource& source, std::shared_ptr<arrow::DataType> type, const EndsReader& ends,
@@ -305,7 +310,6 @@ class BinaryPage : public PageDecoder {
   // Of a page that is compressed as a whole, and is read so.
   const io::ByteRange place_;
   const std::optional<ValueEncoding::Scheme> scheme_;
-  Lists rows_;  // that were asked for
 };
 
 // A place in the items for each row, from 1; 0 is null.
@@ -320,20 +324,22 @@ class DictionaryPage : public PageDecoder {
         width_(width),
         places_(places) {}
 
-  Status Request(const Ranges& rows, std::vector<io::ByteRange>& reads) override {
+  Result<Decode> Request(Ranges rows, std::vector<io::ByteRange>& reads) override {
     if (!dictionary_) {
       std::vector<io::ByteRange> of_items;
-      ARROW_RETURN_NOT_OK(items_.Request({{0, count_}}, of_items));
+      ARROW_ASSIGN_OR_RAISE(auto wanted, items_.RequestBytes({{0, count_}}, of_items));
       ARROW_ASSIGN_OR_RAISE(const auto read, io::ReadRanges(*source_.file, of_items, source_.pool));
-      ARROW_ASSIGN_OR_RAISE(const auto items, items_.Take(read));
+      ARROW_ASSIGN_OR_RAISE(const auto items, items_.Take(std::move(wanted), read));
       ARROW_ASSIGN_OR_RAISE(
           dictionary_, Dictionary::Make(type_, {.count = count_, .bytes = items.bytes, .offsets = items.rows.offsets},
                                         source_.pool));
     }
     places_.Request(rows, reads);
-    return Status::OK();
+    return [this, rows = std::move(rows)](BuffersRead read) { return Finish(rows, read); };
   }
-  Result<std::shared_ptr<arrow::Array>> Finish(const Ranges& rows, std::span<const BufferPtr> read) override {
+
+ private:
+  Result<std::shared_ptr<arrow::Array>> Finish(const Ranges& rows, BuffersRead read) const {
     ARROW_ASSIGN_OR_RAISE(const auto bytes, places_.Take(rows, read.data(), source_.pool));
     arrow::UInt64Builder places(source_.pool);
     arrow::TypedBufferBuilder<bool> validity(source_.pool);
@@ -355,10 +361,9 @@ class DictionaryPage : public PageDecoder {
     return WithValidity(values, std::move(bits));
   }
 
- private:
   const PageSource source_;
   const std::shared_ptr<arrow::DataType> type_;
-  BinaryPage items_;
+  const BinaryPage items_;
   const uint64_t count_;
   const uint64_t width_;  // bytes of a place
   const FixedWidth places_;

@@ -15,8 +15,36 @@ using arrow::DataType;
 using arrow::Result;
 using arrow::Status;
 using ArrayPtr = std::shared_ptr<arrow::Array>;
-using BuffersLeft = std::span<const std::shared_ptr<arrow::Buffer>>;
 using Reads = std::vector<io::ByteRange>;
+
+// What was requested one after the other: each is given its own of what was read.
+class Decodes {
+ public:
+  // request(reads) gives the next.
+  template <typename Request>
+  Status Add(Reads& reads, Request&& request) {
+    const size_t before = reads.size();
+    ARROW_ASSIGN_OR_RAISE(auto decode, request(reads));
+    decodes_.push_back({std::move(decode), reads.size() - before});
+    return Status::OK();
+  }
+  Result<arrow::ArrayVector> operator()(BuffersRead read) const {
+    arrow::ArrayVector arrays;
+    for (const auto& [decode, reads] : decodes_) {
+      ARROW_ASSIGN_OR_RAISE(auto array, decode(read.first(reads)));
+      read = read.subspan(reads);
+      arrays.push_back(std::move(array));
+    }
+    return arrays;
+  }
+
+ private:
+  struct Part {
+    Decode decode;
+    size_t reads;
+  };
+  std::vector<Part> decodes_;
+};
 
 bool IsList(const DataType& type) { return type.id() == arrow::Type::LIST || type.id() == arrow::Type::LARGE_LIST; }
 
@@ -85,36 +113,21 @@ class PagedReader : public ColumnReader {
               Pages<PageDecoder>::Make make)
       : ColumnReader(file), type_(std::move(type)), pages_(pages, std::move(make)) {}
 
-  Status Request(const Ranges& rows, Reads& reads) override {
-    pieces_.clear();
-    return pages_.ForEach(rows, [&](size_t page, Ranges of_page) -> Status {
+  Result<Decode> Request(const Ranges& rows, Reads& reads) override {
+    Decodes pieces;
+    ARROW_RETURN_NOT_OK(pages_.ForEach(rows, [&](size_t page, Ranges of_page) -> Status {
       ARROW_ASSIGN_OR_RAISE(auto* decoder, pages_.Get(page));
-      const size_t before = reads.size();
-      ARROW_RETURN_NOT_OK(decoder->Request(of_page, reads));
-      pieces_.push_back({decoder, std::move(of_page), reads.size() - before});
-      return Status::OK();
-    });
-  }
-  Result<ArrayPtr> Finish(const Ranges&, BuffersLeft& read) override {
-    arrow::ArrayVector arrays;
-    for (const Piece& piece : pieces_) {
-      ARROW_ASSIGN_OR_RAISE(auto array, piece.decoder->Finish(piece.rows, read.first(piece.reads)));
-      read = read.subspan(piece.reads);
-      arrays.push_back(std::move(array));
-    }
-    return Join(std::move(arrays), type_, file().source().pool);
+      return pieces.Add(reads, [&](Reads& to) { return decoder->Request(std::move(of_page), to); });
+    }));
+    return [this, pieces = std::move(pieces)](BuffersRead read) -> Result<ArrayPtr> {
+      ARROW_ASSIGN_OR_RAISE(auto arrays, pieces(read));
+      return Join(std::move(arrays), type_, file().source().pool);
+    };
   }
 
  private:
-  struct Piece {
-    PageDecoder* decoder;
-    Ranges rows;  // of its page
-    size_t reads;
-  };
-
   const std::shared_ptr<DataType> type_;
   Pages<PageDecoder> pages_;
-  std::vector<Piece> pieces_;  // that were asked for
 };
 
 // Lists of version 2.0: a column of ends, and the items' own.
@@ -127,41 +140,45 @@ class ListReader : public ColumnReader {
         pages_(pages, [source = file.source()](const PageInfo& page) { return MakeListPage(source, page); }),
         items_(std::move(items)) {}
 
-  Status Request(const Ranges& rows, Reads& reads) override {
-    wanted_.clear();
-    pieces_.clear();
+  Result<Decode> Request(const Ranges& rows, Reads& reads) override {
+    Ranges wanted;
+    std::vector<Lists> pieces;
     ARROW_RETURN_NOT_OK(pages_.ForEach(rows, [&](size_t page, const Ranges& of_page) -> Status {
       ARROW_ASSIGN_OR_RAISE(auto* decoder, pages_.Get(page));
-      ARROW_ASSIGN_OR_RAISE(pieces_.emplace_back(), decoder->Read(of_page));
+      ARROW_ASSIGN_OR_RAISE(pieces.emplace_back(), decoder->Read(of_page));
       ARROW_ASSIGN_OR_RAISE(const uint64_t first, FirstItem(page));
-      for (const Range& range : pieces_.back().items) {
-        if (!wanted_.empty() && wanted_.back().end() == first + range.first) {
-          wanted_.back().count += range.count;
+      for (const Range& range : pieces.back().items) {
+        if (!wanted.empty() && wanted.back().end() == first + range.first) {
+          wanted.back().count += range.count;
         } else {
-          wanted_.push_back({first + range.first, range.count});
+          wanted.push_back({first + range.first, range.count});
         }
       }
       return Status::OK();
     }));
-    return items_->Request(wanted_, reads);
+    ARROW_ASSIGN_OR_RAISE(auto decode, items_->Request(wanted, reads));
+    return [this, pieces = std::move(pieces), decode = std::move(decode)](BuffersRead read) -> Result<ArrayPtr> {
+      ARROW_ASSIGN_OR_RAISE(const auto items, decode(read));
+      return Around(*items, pieces);
+    };
   }
-  Result<ArrayPtr> Finish(const Ranges&, BuffersLeft& read) override {
-    ARROW_ASSIGN_OR_RAISE(const auto items, items_->Finish(wanted_, read));
+
+ private:
+  Result<ArrayPtr> Around(const arrow::Array& items, const std::vector<Lists>& pieces) const {
     arrow::MemoryPool* pool = file().source().pool;
     arrow::ArrayVector lists;
     int64_t used = 0;
-    for (Lists& piece : pieces_) {
+    for (const Lists& piece : pieces) {
       const int64_t count = piece.offsets.back();
       ARROW_ASSIGN_OR_RAISE(auto offsets, MakeOffsets(piece.offsets, type_->id() == arrow::Type::LARGE_LIST, pool));
       lists.push_back(arrow::MakeArray(arrow::ArrayData::Make(type_, static_cast<int64_t>(piece.offsets.size()) - 1,
                                                               {piece.validity, offsets},
-                                                              {items->Slice(used, count)->data()}, piece.null_count)));
+                                                              {items.Slice(used, count)->data()}, piece.null_count)));
       used += count;
     }
     return Join(std::move(lists), type_, pool);
   }
 
- private:
   // How many items the pages before have.
   Result<uint64_t> FirstItem(size_t page) {
     while (first_items_.size() <= page) {
@@ -176,9 +193,6 @@ class ListReader : public ColumnReader {
   Pages<ListPage> pages_;
   const std::unique_ptr<ColumnReader> items_;
   std::vector<uint64_t> first_items_ = {0};  // of the pages so far
-  // That were asked for.
-  std::vector<Lists> pieces_;
-  Ranges wanted_;  // items
 };
 
 // Structs of version 2.0, which are never null: their fields' columns.
@@ -187,18 +201,18 @@ class StructReader : public ColumnReader {
   StructReader(const FileReader& file, std::shared_ptr<DataType> type, ColumnReaders fields)
       : ColumnReader(file), type_(std::move(type)), fields_(std::move(fields)) {}
 
-  Status Request(const Ranges& rows, Reads& reads) override {
-    for (const auto& field : fields_) ARROW_RETURN_NOT_OK(field->Request(rows, reads));
-    return Status::OK();
-  }
-  Result<ArrayPtr> Finish(const Ranges& rows, BuffersLeft& read) override {
-    std::vector<std::shared_ptr<arrow::ArrayData>> fields;
+  Result<Decode> Request(const Ranges& rows, Reads& reads) override {
+    Decodes decodes;
     for (const auto& field : fields_) {
-      ARROW_ASSIGN_OR_RAISE(const auto array, field->Finish(rows, read));
-      fields.push_back(array->data());
+      ARROW_RETURN_NOT_OK(decodes.Add(reads, [&](Reads& to) { return field->Request(rows, to); }));
     }
-    return arrow::MakeArray(
-        arrow::ArrayData::Make(type_, static_cast<int64_t>(CountOf(rows)), {nullptr}, std::move(fields), 0));
+    return [this, decodes = std::move(decodes), count = CountOf(rows)](BuffersRead read) -> Result<ArrayPtr> {
+      ARROW_ASSIGN_OR_RAISE(const auto arrays, decodes(read));
+      std::vector<std::shared_ptr<arrow::ArrayData>> fields;
+      for (const auto& array : arrays) fields.push_back(array->data());
+      return arrow::MakeArray(
+          arrow::ArrayData::Make(type_, static_cast<int64_t>(count), {nullptr}, std::move(fields), 0));
+    };
   }
 
  private:
@@ -212,19 +226,19 @@ class LeavesReader : public ColumnReader {
   LeavesReader(const FileReader& file, std::shared_ptr<DataType> type, ColumnReaders leaves)
       : ColumnReader(file), type_(std::move(type)), leaves_(std::move(leaves)) {}
 
-  Status Request(const Ranges& rows, Reads& reads) override {
-    for (const auto& leaf : leaves_) ARROW_RETURN_NOT_OK(leaf->Request(rows, reads));
-    return Status::OK();
-  }
-  Result<ArrayPtr> Finish(const Ranges& rows, BuffersLeft& read) override {
-    std::vector<std::shared_ptr<arrow::ArrayData>> arrays;
+  Result<Decode> Request(const Ranges& rows, Reads& reads) override {
+    Decodes decodes;
     for (const auto& leaf : leaves_) {
-      ARROW_ASSIGN_OR_RAISE(const auto array, leaf->Finish(rows, read));
-      arrays.push_back(array->data());
+      ARROW_RETURN_NOT_OK(decodes.Add(reads, [&](Reads& to) { return leaf->Request(rows, to); }));
     }
-    auto next = arrays.begin();
-    ARROW_ASSIGN_OR_RAISE(auto merged, Merge(type_, next, Leaves(*type_)));
-    return arrow::MakeArray(merged);
+    return [this, decodes = std::move(decodes)](BuffersRead read) -> Result<ArrayPtr> {
+      ARROW_ASSIGN_OR_RAISE(const auto arrays, decodes(read));
+      std::vector<Data> leaves;
+      for (const auto& array : arrays) leaves.push_back(array->data());
+      auto next = leaves.begin();
+      ARROW_ASSIGN_OR_RAISE(auto merged, Merge(type_, next, Leaves(*type_)));
+      return arrow::MakeArray(merged);
+    };
   }
 
   static size_t Leaves(const DataType& type) {
@@ -270,18 +284,18 @@ class NamedReader : public ColumnReader {
   NamedReader(std::shared_ptr<const FileReader> file, std::string column, std::unique_ptr<ColumnReader> reader)
       : ColumnReader(*file), file_(std::move(file)), column_(std::move(column)), reader_(std::move(reader)) {}
 
-  Status Request(const Ranges& rows, Reads& reads) override {
-    const Status status = reader_->Request(rows, reads);
-    return status.ok() ? status : Named(*file_, column_, status);
-  }
-  Result<ArrayPtr> Finish(const Ranges& rows, BuffersLeft& read) override {
-    auto array = reader_->Finish(rows, read);
-    if (array.ok() && (*array)->length() != static_cast<int64_t>(CountOf(rows))) {
-      return Named(*file_, column_,
-                   Status::Invalid("expected ", std::to_string(CountOf(rows)), " rows, got ",
-                                   std::to_string((*array)->length())));
-    }
-    return array.ok() ? std::move(array) : Named(*file_, column_, array.status());
+  Result<Decode> Request(const Ranges& rows, Reads& reads) override {
+    auto decode = reader_->Request(rows, reads);
+    if (!decode.ok()) return Named(*file_, column_, decode.status());
+    return [this, decode = *std::move(decode), count = CountOf(rows)](BuffersRead read) -> Result<ArrayPtr> {
+      auto array = decode(read);
+      if (array.ok() && (*array)->length() != static_cast<int64_t>(count)) {
+        return Named(
+            *file_, column_,
+            Status::Invalid("expected ", std::to_string(count), " rows, got ", std::to_string((*array)->length())));
+      }
+      return array.ok() ? std::move(array) : Named(*file_, column_, array.status());
+    };
   }
   static Status Named(const FileReader& file, const std::string& column, const Status& status) {
     if (status.IsIOError()) return status;
@@ -396,11 +410,10 @@ class Maker {
 
 Result<ArrayPtr> ColumnReader::Read(const Ranges& rows) {
   Reads reads;
-  ARROW_RETURN_NOT_OK(Request(rows, reads));
+  ARROW_ASSIGN_OR_RAISE(const auto decode, Request(rows, reads));
   const PageSource source = file_.source();
   ARROW_ASSIGN_OR_RAISE(const auto buffers, io::ReadRanges(*source.file, reads, source.pool));
-  BuffersLeft left = buffers;
-  return Finish(rows, left);
+  return decode(buffers);
 }
 
 ColumnsOfFields ColumnsInOrder(const FileReader& file) {

@@ -141,9 +141,7 @@ class FullZipPage : public PageDecoder {
   static Result<std::unique_ptr<PageDecoder>> Make(const PageSource& source, const PageInfo& page,
                                                    const LayoutInfo& layout,
                                                    const std::shared_ptr<arrow::DataType>& type);
-  Status Request(const Ranges& rows, std::vector<io::ByteRange>& reads) override;
-  Result<std::shared_ptr<arrow::Array>> Finish(const Ranges& rows,
-                                               std::span<const std::shared_ptr<arrow::Buffer>> read) override;
+  Result<Decode> Request(Ranges rows, std::vector<io::ByteRange>& reads) override;
 
  private:
   FullZipPage(const PageSource& source, const PageInfo& page, Levels levels, const ValueFormat& format)
@@ -151,6 +149,7 @@ class FullZipPage : public PageDecoder {
 
   bool indexed() const { return levels_.has_lists() || format_.variable(); }
   uint64_t row_bytes() const { return level_bytes_ + format_.bytes(); }  // where all are of one size
+  Result<std::shared_ptr<arrow::Array>> Finish(const Ranges& rows, BuffersRead read) const;
   Status ReadIndex();
   uint64_t Start(uint64_t row) const {
     uint64_t start = 0;
@@ -222,7 +221,7 @@ Status FullZipPage::ReadIndex() {
   return Status::OK();
 }
 
-Status FullZipPage::Request(const Ranges& rows, std::vector<io::ByteRange>& reads) {
+Result<Decode> FullZipPage::Request(Ranges rows, std::vector<io::ByteRange>& reads) {
   const uint64_t first = page_.buffers[0].offset;
   uint64_t before = first;
   if (indexed()) ARROW_RETURN_NOT_OK(ReadIndex());
@@ -236,11 +235,10 @@ Status FullZipPage::Request(const Ranges& rows, std::vector<io::ByteRange>& read
     reads.push_back({first + start, end - start});
     before = first + end;
   }
-  return Status::OK();
+  return [this, rows = std::move(rows)](BuffersRead read) { return Finish(rows, read); };
 }
 
-Result<std::shared_ptr<arrow::Array>> FullZipPage::Finish(const Ranges& rows,
-                                                          std::span<const std::shared_ptr<arrow::Buffer>> read) {
+Result<std::shared_ptr<arrow::Array>> FullZipPage::Finish(const Ranges& rows, BuffersRead read) const {
   if (plain()) {
     ARROW_ASSIGN_OR_RAISE(const auto flat, FixedWidth::Make(page_.buffers[0], 8 * format_.bytes(), page_.rows));
     ARROW_ASSIGN_OR_RAISE(auto values, flat.Take(rows, read.data(), source_.pool));
@@ -303,9 +301,10 @@ class ConstantPage : public PageDecoder {
   static Result<std::unique_ptr<PageDecoder>> Make(const PageSource& source, const PageInfo& page,
                                                    const LayoutInfo& layout,
                                                    const std::shared_ptr<arrow::DataType>& type);
-  Status Request(const Ranges&, std::vector<io::ByteRange>&) override { return ReadLevels(); }
-  Result<std::shared_ptr<arrow::Array>> Finish(const Ranges& rows,
-                                               std::span<const std::shared_ptr<arrow::Buffer>>) override;
+  Result<Decode> Request(Ranges rows, std::vector<io::ByteRange>&) override {
+    ARROW_RETURN_NOT_OK(ReadLevels());
+    return [this, rows = std::move(rows)](BuffersRead) { return Finish(rows); };
+  }
 
  private:
   ConstantPage(const PageSource& source, const PageInfo& page, Levels levels)
@@ -313,6 +312,7 @@ class ConstantPage : public PageDecoder {
 
   Status ReadLevels();
   Status ReadValue(std::string_view bytes);
+  Result<std::shared_ptr<arrow::Array>> Finish(const Ranges& rows) const;
   Result<std::shared_ptr<arrow::Array>> Leaf(const std::vector<uint16_t>& definition, uint64_t visible) const;
 
   const PageSource source_;
@@ -437,8 +437,7 @@ Result<std::shared_ptr<arrow::Array>> ConstantPage::Leaf(const std::vector<uint1
       arrow::ArrayData::Make(type, static_cast<int64_t>(visible), {std::move(bits), std::move(values)}, null_count));
 }
 
-Result<std::shared_ptr<arrow::Array>> ConstantPage::Finish(const Ranges& rows,
-                                                           std::span<const std::shared_ptr<arrow::Buffer>>) {
+Result<std::shared_ptr<arrow::Array>> ConstantPage::Finish(const Ranges& rows) const {
   Entries entries;
   uint64_t count = 0;
   for (const Range& range : rows) {

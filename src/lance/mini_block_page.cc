@@ -41,8 +41,7 @@ class MiniBlockPage : public PageDecoder {
   static Result<std::unique_ptr<PageDecoder>> Make(const PageSource& source, const PageInfo& page,
                                                    const LayoutInfo& layout,
                                                    const std::shared_ptr<arrow::DataType>& type);
-  Status Request(const Ranges& rows, std::vector<io::ByteRange>& reads) override;
-  Result<ArrayPtr> Finish(const Ranges& rows, std::span<const BufferPtr> read) override;
+  Result<Decode> Request(Ranges rows, std::vector<io::ByteRange>& reads) override;
 
  private:
   struct Chunk {
@@ -67,9 +66,10 @@ class MiniBlockPage : public PageDecoder {
   uint64_t RowsEnd(size_t chunk) const {
     return chunk + 1 < chunks_.size() ? chunks_[chunk + 1].first_row : page_.rows;
   }
+  Result<ArrayPtr> Finish(const Ranges& rows, const std::vector<size_t>& numbers, BuffersRead read) const;
   // The chunks that have them, ascending.
   std::vector<size_t> ChunksOf(const Ranges& rows) const;
-  Result<Decoded> Decode(const Chunk& chunk, const BufferPtr& bytes) const;
+  Result<Decoded> DecodeChunk(const Chunk& chunk, const BufferPtr& bytes) const;
   // Of a chunk of lists, those entries of the rows that are left, and the ranges of their values.
   Result<Ranges> Select(const Chunk& chunk, const Decoded& decoded, const Ranges& rows, Entries& entries) const;
 
@@ -209,7 +209,7 @@ std::vector<size_t> MiniBlockPage::ChunksOf(const Ranges& rows) const {
 }
 
 // How many levels there are, the sizes of the parts, and those: repetition, definition, values.
-Result<MiniBlockPage::Decoded> MiniBlockPage::Decode(const Chunk& chunk, const BufferPtr& bytes) const {
+Result<MiniBlockPage::Decoded> MiniBlockPage::DecodeChunk(const Chunk& chunk, const BufferPtr& bytes) const {
   const auto size = static_cast<uint64_t>(bytes->size());
   uint64_t at = 0;
   const auto next = [&](uint64_t width) -> Result<uint64_t> {
@@ -289,14 +289,16 @@ Result<Ranges> MiniBlockPage::Select(const Chunk& chunk, const Decoded& decoded,
   return values;
 }
 
-Status MiniBlockPage::Request(const Ranges& rows, std::vector<io::ByteRange>& reads) {
+Result<Decode> MiniBlockPage::Request(Ranges rows, std::vector<io::ByteRange>& reads) {
   ARROW_RETURN_NOT_OK(Load());
-  for (const size_t number : ChunksOf(rows)) reads.push_back(chunks_[number].place);
-  return Status::OK();
+  std::vector<size_t> numbers = ChunksOf(rows);
+  for (const size_t number : numbers) reads.push_back(chunks_[number].place);
+  return [this, rows = std::move(rows), numbers = std::move(numbers)](BuffersRead read) {
+    return Finish(rows, numbers, read);
+  };
 }
 
-Result<ArrayPtr> MiniBlockPage::Finish(const Ranges& rows, std::span<const BufferPtr> read) {
-  const std::vector<size_t> numbers = ChunksOf(rows);
+Result<ArrayPtr> MiniBlockPage::Finish(const Ranges& rows, const std::vector<size_t>& numbers, BuffersRead read) const {
   Entries entries;
   arrow::ArrayVector pieces;
   auto range = rows.begin();
@@ -304,7 +306,7 @@ Result<ArrayPtr> MiniBlockPage::Finish(const Ranges& rows, std::span<const Buffe
   uint64_t decoded_bytes = 0;
   for (size_t i = 0; i < numbers.size(); ++i) {
     const Chunk& chunk = chunks_[numbers[i]];
-    ARROW_ASSIGN_OR_RAISE(const Decoded decoded, Decode(chunk, read[i]));
+    ARROW_ASSIGN_OR_RAISE(const Decoded decoded, DecodeChunk(chunk, read[i]));
     read_bytes += chunk.place.length;
     decoded_bytes += decoded.bytes;
     if (decoded_bytes > kMostBytes && decoded_bytes / kMostExpansion > read_bytes) {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -48,15 +49,17 @@ struct PageInfo {
   std::string encoding;  // the message
 };
 
+// Makes the array of what was read, once.
+using BuffersRead = std::span<const std::shared_ptr<arrow::Buffer>>;
+using Decode = std::function<arrow::Result<std::shared_ptr<arrow::Array>>(BuffersRead read)>;
+
 // From one thread at a time: it may keep what it needs again.
 class PageDecoder {
  public:
   virtual ~PageDecoder() = default;
-  // Adds what is to be read for the rows, once it is known where that is, for which it may read.
-  virtual arrow::Status Request(const Ranges& rows, std::vector<io::ByteRange>& reads) = 0;
-  // Of the same rows, with what was read.
-  virtual arrow::Result<std::shared_ptr<arrow::Array>> Finish(const Ranges& rows,
-                                                              std::span<const std::shared_ptr<arrow::Buffer>> read) = 0;
+  // Adds what is to be read for the rows, once it is known where that is, for which it may read. What comes back is for
+  // those reads, and needs this.
+  virtual arrow::Result<Decode> Request(Ranges rows, std::vector<io::ByteRange>& reads) = 0;
 };
 
 // Of version 2.0, of a type without fields, which are other columns'.

@@ -153,12 +153,18 @@ Result<ColumnReader*> TableReader::OpenFragment::Reader(const arrow::Field& colu
 // Rows of a fragment, on their way: all reads of a file go out together when it starts.
 class TableReader::FragmentRead {
  public:
-  static Result<FragmentRead> Start(std::shared_ptr<OpenFragment> fragment, const arrow::Schema& columns, Ranges rows) {
-    FragmentRead read(std::move(fragment), columns, std::move(rows));
-    for (const auto& column : columns.fields()) {
-      ARROW_ASSIGN_OR_RAISE(auto* reader, read.fragment_->Reader(*column));
-      read.columns_.push_back(reader);
-      if (reader != nullptr) ARROW_RETURN_NOT_OK(reader->Request(read.rows_, read.Of(*reader).ranges));
+  static Result<FragmentRead> Start(std::shared_ptr<OpenFragment> fragment, std::shared_ptr<arrow::Schema> schema,
+                                    const Ranges& rows) {
+    FragmentRead read(std::move(fragment), std::move(schema), CountOf(rows));
+    for (const auto& field : read.schema_->fields()) {
+      ARROW_ASSIGN_OR_RAISE(auto* reader, read.fragment_->Reader(*field));
+      Column& column = read.columns_.emplace_back();
+      if (reader == nullptr) continue;
+      column.file = read.FileOf(*reader);
+      auto& ranges = read.files_[column.file].ranges;
+      const size_t before = ranges.size();
+      ARROW_ASSIGN_OR_RAISE(column.decode, reader->Request(rows, ranges));
+      column.reads = ranges.size() - before;
     }
     for (OfFile& of : read.files_) {
       ARROW_ASSIGN_OR_RAISE(of.read,
@@ -167,21 +173,28 @@ class TableReader::FragmentRead {
     return read;
   }
 
-  // The columns' arrays.
+  // The columns' arrays, once.
   Result<arrow::ArrayVector> Finish() {
-    for (OfFile& of : files_) {
-      ARROW_ASSIGN_OR_RAISE(of.buffers, of.read.Finish());
-      of.left = of.buffers;
+    std::vector<io::Buffers> buffers(files_.size());
+    std::vector<BuffersRead> left;
+    for (size_t i = 0; i < files_.size(); ++i) {
+      ARROW_ASSIGN_OR_RAISE(buffers[i], files_[i].read.Finish());
+      left.emplace_back(buffers[i]);
     }
     const State& state = *fragment_->state;
     arrow::ArrayVector arrays;
     for (size_t i = 0; i < columns_.size(); ++i) {
-      const arrow::Field& column = *schema_.field(static_cast<int>(i));
-      ColumnReader* reader = columns_[i];
-      ARROW_ASSIGN_OR_RAISE(auto array, reader != nullptr ? reader->Finish(rows_, Of(*reader).left)
-                                                          : Nulls(column.type(), CountOf(rows_), state.pool));
-      if (!column.nullable() && array->null_count() > 0) {
-        return Status::Invalid(state.directory, ": column ", column.name(),
+      const auto& [decode, file, reads] = columns_[i];
+      const arrow::Field& field = *schema_->field(static_cast<int>(i));
+      ArrayPtr array;
+      if (decode) {
+        ARROW_ASSIGN_OR_RAISE(array, decode(left[file].first(reads)));
+        left[file] = left[file].subspan(reads);
+      } else {
+        ARROW_ASSIGN_OR_RAISE(array, Nulls(field.type(), rows_, state.pool));
+      }
+      if (!field.nullable() && array->null_count() > 0) {
+        return Status::Invalid(state.directory, ": column ", field.name(),
                                ": expected no nulls, as its field says, got ", std::to_string(array->null_count()));
       }
       arrays.push_back(std::move(array));
@@ -194,22 +207,27 @@ class TableReader::FragmentRead {
     const FileReader* file;
     std::vector<io::ByteRange> ranges = {};
     io::RangesRead read = {};
-    io::Buffers buffers = {};
-    std::span<const std::shared_ptr<arrow::Buffer>> left = {};
+  };
+  struct Column {
+    Decode decode = {};  // none: of nulls
+    size_t file = 0;
+    size_t reads = 0;
   };
 
-  FragmentRead(std::shared_ptr<OpenFragment> fragment, const arrow::Schema& columns, Ranges rows)
-      : fragment_(std::move(fragment)), schema_(columns), rows_(std::move(rows)) {}
-  OfFile& Of(const ColumnReader& reader) {
+  FragmentRead(std::shared_ptr<OpenFragment> fragment, std::shared_ptr<arrow::Schema> schema, uint64_t rows)
+      : fragment_(std::move(fragment)), schema_(std::move(schema)), rows_(rows) {}
+  size_t FileOf(const ColumnReader& reader) {
     const auto found =
         std::find_if(files_.begin(), files_.end(), [&](const OfFile& of) { return of.file == &reader.file(); });
-    return found != files_.end() ? *found : files_.emplace_back(OfFile{.file = &reader.file()});
+    if (found != files_.end()) return static_cast<size_t>(found - files_.begin());
+    files_.push_back({.file = &reader.file()});
+    return files_.size() - 1;
   }
 
   std::shared_ptr<OpenFragment> fragment_;
-  const arrow::Schema& schema_;
-  Ranges rows_;
-  std::vector<ColumnReader*> columns_;  // null: of nulls
+  std::shared_ptr<arrow::Schema> schema_;
+  uint64_t rows_;
+  std::vector<Column> columns_;
   std::vector<OfFile> files_;
 };
 
@@ -254,28 +272,52 @@ class TableReader::Scanner : public arrow::RecordBatchReader {
   Status ReadNext(std::shared_ptr<arrow::RecordBatch>* batch) override {
     *batch = nullptr;
     while (true) {
-      while (!open_ || row_ == open_->fragment.rows) {
-        if (next_ == state_->manifest.fragments.size()) return open_ = nullptr, Status::OK();
-        ARROW_RETURN_NOT_OK(OpenNext());
+      while (!ahead_) {
+        while (!open_ || row_ == open_->fragment.rows) {
+          if (next_ == state_->manifest.fragments.size()) return open_ = nullptr, Status::OK();
+          ARROW_RETURN_NOT_OK(OpenNext());
+        }
+        ARROW_RETURN_NOT_OK(Start());
       }
-      const Range step{row_, std::min(most_, RowsThatFit())};
-      const Ranges rows = open_->deletions.Left(step);
-      const Status status = rows.empty() ? Status::OK() : ReadRows(rows, batch);
+      Step step = *std::exchange(ahead_, std::nullopt);
+      // While these rows are decoded the next ones are read. If that fails, it does so again in its turn.
+      static_cast<void>(Start());
+      const Status status = FinishStep(step, batch);
+      if (status.ok()) return status;
+      ahead_.reset();
+      row_ = step.rows.first;
+      pages_.assign(sizes_.size(), 0);
       // How large rows are is known only when they are read.
-      if (status.IsCapacityError() && step.count > 1) {
-        most_ = step.count / 2;
-        continue;
-      }
-      ARROW_RETURN_NOT_OK(status);
-      row_ = step.end();
-      if (*batch) return Status::OK();
+      if (!status.IsCapacityError() || step.rows.count == 1) return status;
+      most_ = step.rows.count / 2;
     }
   }
 
  private:
-  Status ReadRows(const Ranges& rows, std::shared_ptr<arrow::RecordBatch>* batch) {
-    ARROW_ASSIGN_OR_RAISE(auto read, FragmentRead::Start(open_, *columns_, rows));
-    ARROW_ASSIGN_OR_RAISE(auto arrays, read.Finish());
+  // Rows of open_, on their way.
+  struct Step {
+    Range rows;
+    Ranges left;  // of them
+    FragmentRead read;
+  };
+
+  // The next rows of open_ that are left, if there are any.
+  Status Start() {
+    while (row_ < open_->fragment.rows) {
+      const Range rows{row_, std::min(most_, RowsThatFit())};
+      Ranges left = open_->deletions.Left(rows);
+      if (!left.empty()) {
+        ARROW_ASSIGN_OR_RAISE(auto read, FragmentRead::Start(open_, columns_, left));
+        ahead_ = Step{rows, std::move(left), std::move(read)};
+      }
+      row_ = rows.end();
+      if (ahead_) break;
+    }
+    return Status::OK();
+  }
+  Status FinishStep(Step& step, std::shared_ptr<arrow::RecordBatch>* batch) {
+    const Ranges& rows = step.left;
+    ARROW_ASSIGN_OR_RAISE(auto arrays, step.read.Finish());
     if (settings_.row_ids) {
       arrow::UInt64Builder ids(state_->pool);
       ARROW_RETURN_NOT_OK(ids.Reserve(static_cast<int64_t>(CountOf(rows))));
@@ -323,9 +365,10 @@ class TableReader::Scanner : public arrow::RecordBatchReader {
   std::shared_ptr<arrow::Schema> schema_;
   size_t next_ = 0;  // fragment
   std::shared_ptr<OpenFragment> open_;
-  uint64_t row_ = 0;   // of it
+  uint64_t row_ = 0;   // of it, that is to be asked for next
   uint64_t most_ = 0;  // rows a batch, by what turned out too large
   std::vector<Sizes> sizes_;
+  std::optional<Step> ahead_;
   std::vector<size_t> pages_;  // where row_ is in each of sizes_, or what was looked at after it
 };
 
@@ -393,7 +436,7 @@ Result<std::shared_ptr<arrow::RecordBatch>> TableReader::Take(std::span<const ui
         rows.push_back({row, 1});
       }
     }
-    ARROW_ASSIGN_OR_RAISE(auto read, FragmentRead::Start(open, *schema, std::move(rows)));
+    ARROW_ASSIGN_OR_RAISE(auto read, FragmentRead::Start(open, schema, rows));
     reads.push_back(std::move(read));
   }
   ARROW_RETURN_NOT_OK(finish());
