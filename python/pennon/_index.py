@@ -520,7 +520,7 @@ class Index(_Searched[core.Index]):
             Seconds after which it gives up: TimeoutError.
         copy : bool
             False for a numpy array that will not be written to any more: one of 2 MiB or more is then kept as it is.
-            Else it is copied before it is looked at. Arrow's arrays are never copied for this, as nobody writes to them.
+            Else it is copied before it is looked at. Arrow's arrays are never copied for this: nobody writes to them.
 
         Returns
         -------
