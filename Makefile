@@ -1,4 +1,4 @@
-.PHONY: help build bench bench-quick bench-all bench-micro bench-python bench-filters bench-export demo fuzz test test-all soak test-aarch64 test-python wheel mutants format format-check tidy setup clean
+.PHONY: help build bench bench-quick bench-all bench-micro bench-python bench-filters bench-export bench-random-access demo fuzz test test-all soak test-aarch64 test-python wheel mutants format format-check tidy setup clean
 sources = $(shell git ls-files --cached --others --exclude-standard '*.h' '*.cc')
 
 help:          ## this list
@@ -73,6 +73,14 @@ bench-export: setup ## exports to Lance beside writing the same bytes: build/ben
 	@mkdir -p build/bench
 	build/release/pennon_export --data $(or $(DATA),data/packages-10k.parquet) --out build/bench/export \
 	  --rounds $(or $(ROUNDS),5) $(BENCH_ARGS) | tee build/bench/export.jsonl
+
+bench-random-access: setup ## rows of a million taken by Pennon, pylance and Arrow's Parquet reader: build/bench/random-access.jsonl; ROWS, ROUNDS
+	@bash tools/setup.sh lance
+	cmake --preset release >/dev/null
+	cmake --build --preset release --target pennon_access
+	@mkdir -p build/bench
+	build/lance/.venv/bin/python -B bench/access/run.py build/release/pennon_access --rows $(or $(ROWS),1000000) \
+	  --rounds $(or $(ROUNDS),3) $(BENCH_ARGS)
 
 fuzz: setup    ## hostile input to all that reads any, a minute each; SECONDS=60, TARGETS="npy_fuzz options_fuzz"
 	@bash tools/setup.sh fuzz

@@ -13,7 +13,7 @@ MAY_SEE = {
     "src/kernels": ["immintrin.h", "arm_neon.h", "cpuid.h"],
     "src/graph": ["src/memory", "src/kernels", "pthread.h", "unistd.h", "sys"],
     "src/vectors": ["src/memory", "src/kernels", "arrow"],
-    "src/io": ["arrow", "fcntl.h", "sys", "unistd.h"],
+    "src/io": ["arrow", "dlfcn.h", "fcntl.h", "sys", "unistd.h"],
     "src/lance": ["include/pennon", "src/io", "arrow", "nlohmann", "protozero"],
     "src/index": ["include/pennon", "src/memory", "src/kernels", "src/graph", "src/vectors", "src/io", "src/lance", "arrow", "nlohmann", "sched.h"],
     "src/cli": ["include/pennon", "arrow", "parquet", "nlohmann", "CLI", "fmt", "unistd.h"],

@@ -49,11 +49,13 @@ for patch in "${patches[@]}"; do
   name=$(basename "$patch" .patch)
   preset=$(field preset "$patch")
   start=$SECONDS
-  if patch -p1 -s -f -F0 --dry-run -i "$patch" >/dev/null && patch -p1 -s -F0 -i "$patch"; then
+  if patch -p1 -s -f -F0 --dry-run -i "$patch" >/dev/null; then
     result=0
+    sed -n 's|^+++ b/||p' "$patch" | tar -cf build/unbroken.tar -T -
+    patch -p1 -s -F0 -i "$patch"
     # shellcheck disable=SC2046
     check "${preset:-release}" "build/$name.log" $(field tests "$patch") || result=$?
-    patch -p1 -s -R -i "$patch"
+    tar -xmf build/unbroken.tar  # newer than what was built of the mutant
   else
     result=3
   fi

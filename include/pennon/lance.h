@@ -1,7 +1,11 @@
 // Lance tables, written without a Lance library: pylance and LanceDB open them and search them through the index that
 // Snapshot::ToLance puts in. See docs/lance.md.
 //
-// On local file systems alone. A version of a table is there, durably, once the call that makes it has returned; one
+// Paths are of the machine or URIs: file://, and to read alone what else Arrow's file systems open, s3:// and gs:// with
+// credentials as Arrow takes them. Who opens s3:// calls arrow::fs::EnsureFinalized before the process ends, as Arrow
+// wants it.
+//
+// Writing is for local file systems. A version of a table is there, durably, once the call that makes it has returned; one
 // that fails or is killed leaves the table as it was, and files that no version names.
 //
 // Threads: a Dataset is used by one at a time. Others may write to the table meanwhile, with Lance or with another
@@ -89,6 +93,9 @@ struct IndexInfo {
 
 struct LoadOptions {
   std::string name = {};  // of the index; empty: the only one of vectors
+  // Where an index is not of one partition, or not of the rows that the table has by now: all rows, linked anew, as the
+  // index was built. That takes as long as appending them.
+  bool rebuild = false;
   Codes codes = Codes::kQuantized;
   uint64_t max_rows = 0xFFFFFFFFu;
   int64_t memory_limit = 0;
@@ -97,11 +104,57 @@ struct LoadOptions {
   Logger logger = {};                 // told once how many edges changed
 };
 
+struct SearcherOptions {
+  std::string name = {};  // of the index; empty: the only one of vectors
+  Codes codes = Codes::kQuantized;
+  // Bytes of partitions and rows that are kept, but for what a search is at; partitions go that were not searched for
+  // the longest time. 0: all stay.
+  int64_t cache_limit = 0;
+  int threads = 0;                    // that open a partition; 0: as many as this process may use
+  arrow::MemoryPool* pool = nullptr;  // null: arrow::default_memory_pool(); outlives the searcher
+};
+
+struct SearcherStats {
+  uint64_t segments = 0;         // that the index consists of
+  uint64_t partitions = 0;       // of all of them, that have rows
+  uint64_t indexed_rows = 0;     // in them, also such as the table does not have any more
+  uint64_t scanned_rows = 0;     // of fragments that the index is not of
+  uint64_t open_partitions = 0;  // in memory
+  int64_t bytes = 0;             // that these and scanned rows take
+};
+
+// Finds rows of one version of a table, by an index of one or many partitions, of one or several segments; of fragments
+// that it is not of by a scan. Rows of a partition are read and scanned, too, until five searches have come to it; then
+// one opens it, and one partition at most: from then on its graph and vectors are in memory, and walked. Distances are
+// of the vectors themselves. Not found are rows that are deleted, and those whose vector is null or not finite.
+//
+// From any thread; files of the index are read by one at a time.
+class PENNON_EXPORT Searcher {
+ public:
+  // A moved-from searcher may only be destroyed or assigned to.
+  Searcher(Searcher&&) noexcept;
+  Searcher& operator=(Searcher&&) noexcept;
+  ~Searcher();
+
+  // Looks into the nprobes partitions of each segment whose centroids are nearest, with k and ef in each, and into more
+  // of them while fewer than k rows that pass were found. exact: scans the table's column instead. Ids of rows are 0;
+  // filters go by row ids.
+  arrow::Result<Answer> Search(std::span<const float> query, const SearchOptions& options = {},
+                               int64_t nprobes = 20) const;
+  SearcherStats GetStats() const;
+
+ private:
+  friend class Dataset;
+  struct Impl;
+  explicit Searcher(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
 class PENNON_EXPORT Dataset {
  public:
   // A moved-from dataset may only be destroyed or assigned to.
   //
-  // Makes the directory, and no table before the first Append. AlreadyExists if there is a table; NotImplemented for a
+  // Makes the directory, of a local file system, and no table before the first Append. AlreadyExists if there is a table; NotImplemented for a
   // type that is not in docs/lance.md.
   static arrow::Result<Dataset> Create(const std::string& path, const std::shared_ptr<arrow::Schema>& schema,
                                        const WriteOptions& options = {});
@@ -111,7 +164,7 @@ class PENNON_EXPORT Dataset {
   static arrow::Result<Dataset> Overwrite(const std::string& path, const std::shared_ptr<arrow::Schema>& schema,
                                           const WriteOptions& options = {});
   // A table, of Lance's or of Pennon's. IOError if there is none, or not that version; Invalid if its manifest is
-  // damaged; NotImplemented for a type that is not in docs/lance.md and for what a table says that readers must know.
+  // damaged, and for a URI that Arrow does not open; NotImplemented for a type that is not in docs/lance.md and for what a table says that readers must know.
   static arrow::Result<Dataset> Open(const std::string& path, const OpenOptions& options = {});
   // Removes files that no version names and that are so old that no writer is about to commit them: what failed, killed
   // and outrun writers have left, and what versions held that Lance has removed. Versions stay.
@@ -143,9 +196,12 @@ class PENNON_EXPORT Dataset {
                                                                    const std::vector<std::string>& columns = {}) const;
   arrow::Result<std::vector<IndexInfo>> Indices() const;
   // The index as it was when it was written, with the table's row ids: it answers at once, and grows by appends. Its
-  // distances are of the vectors themselves, whatever the index holds of them. Of IVF_HNSW_FLAT and IVF_HNSW_SQ with
-  // one partition.
+  // distances are of the vectors themselves, whatever the index holds of them. Rows that are deleted by now, or have
+  // another vector, are walked over and not found; its size counts them. Of IVF_HNSW_FLAT and IVF_HNSW_SQ with one
+  // partition, or rebuilt.
   arrow::Result<LiveIndex> LoadIndex(const LoadOptions& options = {}) const;
+  // Of the same types, with any number of partitions. Goes on after the dataset.
+  arrow::Result<Searcher> OpenSearcher(const SearcherOptions& options = {}) const;
 
   struct Impl;  // not for users
 

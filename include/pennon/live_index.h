@@ -95,6 +95,7 @@ class PENNON_EXPORT RowFilter {
   static RowFilter Predicate(std::function<bool(uint64_t row_id)> predicate);
 
   bool all() const { return kind_ == Kind::kAll; }
+  bool by_id() const { return kind_ == Kind::kIdBitmap; }
   bool Passes(uint64_t row_id, uint32_t id) const;
 
  private:

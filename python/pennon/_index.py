@@ -623,7 +623,7 @@ def from_lance(
     Parameters
     ----------
     uri : path
-        Of the table, on a local file system.
+        Of the table: a path, or a URI that Arrow's file systems open.
     version : int, optional
         Of the table; the newest by default.
     name : str
@@ -641,6 +641,9 @@ def from_lance(
     version = None if version is None else _convert.whole("version", version)
     if version is not None and version < 1:
         raise ValueError(f"version: expected 1 or more, or None, got {version}")
-    dataset = core.Dataset.open(_convert.path(uri), version)
+    path = _convert.path(uri)
+    if "://" in path:
+        import pyarrow.fs  # noqa: F401: it ends Arrow's S3 before the process does
+    dataset = core.Dataset.open(path, version)
     threads = 0 if threads is None else _convert.whole("threads", threads, 31)
     return Index._of(dataset.load_index(name, _has(codes), _limit(memory_limit), threads))

@@ -59,7 +59,7 @@ arrow::MemoryPool* BatchPool() {
 
 bool IsTable(const std::string& path) {
   std::error_code error;
-  return std::filesystem::is_directory(path, error);
+  return path.find("://") != std::string::npos || std::filesystem::is_directory(path, error);
 }
 
 Result<std::shared_ptr<arrow::RecordBatchReader>> ScanTable(const std::string& path) {
@@ -126,10 +126,10 @@ Result<DataFile> DataFile::Read(const std::string& path) {
     return data;
   }
   ARROW_ASSIGN_OR_RAISE(auto file, arrow::io::ReadableFile::Open(path));
-  return Read(std::move(file), path);
+  return Read(file, path);
 }
 
-Result<DataFile> DataFile::Read(std::shared_ptr<arrow::io::RandomAccessFile> file, const std::string& path) {
+Result<DataFile> DataFile::Read(const std::shared_ptr<arrow::io::RandomAccessFile>& file, const std::string& path) {
   DataFile data;
   data.path_ = path;
   auto table = ReadSound(file, path);

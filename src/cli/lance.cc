@@ -36,6 +36,8 @@ struct Options {
   std::optional<uint64_t> like_row;
   int64_t k = 10;
   int64_t ef = 64;
+  int64_t nprobes = 20;
+  bool exact = false;
   uint64_t older_than = uint64_t{7} * 24 * 60 * 60;
   bool dry_run = false;
 };
@@ -136,13 +138,16 @@ Status Search(const Options& options) {
     ARROW_ASSIGN_OR_RAISE(asked, file.Vectors(""));
   }
   ARROW_ASSIGN_OR_RAISE(const auto queries, Queries::Decode(static_cast<const arrow::FixedSizeListArray&>(*asked)));
-  ARROW_ASSIGN_OR_RAISE(const auto index, dataset.LoadIndex({.name = info.name}));
-  if (info.rows < dataset.rows()) {
-    fmt::print(stderr, "note: {} of the table's {} rows are in the index {}\n", info.rows.value_or(0), dataset.rows(),
-               info.name);
+  ARROW_ASSIGN_OR_RAISE(const auto searcher, dataset.OpenSearcher({.name = info.name}));
+  if (const uint64_t scanned = searcher.GetStats().scanned_rows; scanned > 0 && !options.exact) {
+    fmt::print(stderr,
+               "note: {} of the table's {} rows are in fragments that the index {} is not of: they are scanned\n",
+               scanned, dataset.rows(), info.name);
   }
   for (size_t query = 0; query < queries.vectors.size(); ++query) {
-    ARROW_ASSIGN_OR_RAISE(const auto answer, index.Search(queries.vectors[query], {.k = options.k, .ef = options.ef}));
+    ARROW_ASSIGN_OR_RAISE(const auto answer,
+                          searcher.Search(queries.vectors[query],
+                                          {.k = options.k, .ef = options.ef, .exact = options.exact}, options.nprobes));
     std::shared_ptr<arrow::RecordBatch> rows;
     if (!options.columns.empty()) {
       std::vector<uint64_t> ids;
@@ -184,7 +189,7 @@ std::function<Status()> AddLance(CLI::App& app) {
   const auto run = std::make_shared<std::function<Status()>>();
   const auto add = [&](const char* name, const char* help, Status (*command)(const Options&)) {
     CLI::App* added = lance->add_subcommand(name, help);
-    added->add_option("PATH", options->path, "the table's directory")->required();
+    added->add_option("PATH", options->path, "the table's directory, or a URI, as s3://bucket/NAME.lance")->required();
     added->callback([=] { *run = [=] { return command(*options); }; });
     return added;
   };
@@ -222,6 +227,10 @@ std::function<Status()> AddLance(CLI::App& app) {
   search->add_option("--k,-k", options->k, "results wanted")->capture_default_str()->check(kAtLeastOne);
   search->add_option("--ef", options->ef, "beam width")->capture_default_str()->check(kAtLeastOne);
   add_columns(search, "none, of rows found their ids alone");
+  search->add_option("--nprobes", options->nprobes, "partitions of the index to look into")
+      ->capture_default_str()
+      ->check(kAtLeastOne);
+  search->add_flag("--exact", options->exact, "scan all rows instead");
   search->add_flag("--json", options->json, "as JSON objects of query, row_id, distance and, with --columns, row");
 
   CLI::App* cleanup =

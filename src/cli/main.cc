@@ -6,6 +6,7 @@
 #include <limits>
 #include <string>
 
+#include <arrow/filesystem/filesystem.h>
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
@@ -29,7 +30,9 @@ const CLI::Validator kNumber(
 
 void AddReplay(CLI::App& app, pennon::cli::ReplayOptions& options) {
   CLI::App* replay = app.add_subcommand("replay", "Stream a file of vectors into a live index while readers search it");
-  replay->add_option("DATA", options.data, "Parquet, Arrow IPC, .npy, .fvecs, .bvecs or .csv file, or a Lance table")
+  replay
+      ->add_option("DATA", options.data,
+                   "Parquet, Arrow IPC, .npy, .fvecs, .bvecs or .csv file, or a Lance table, by path or URI")
       ->required();
 
   const auto add = [replay](const char* group, const char* name, auto& value, const char* help) {
@@ -147,6 +150,8 @@ int Run(int argc, char** argv) {
   const arrow::Status status = *demo                         ? pennon::cli::Demo(data, questions)
                                : app.got_subcommand("lance") ? lance()
                                                              : pennon::cli::Replay(replay);
+  // That of s3:// wants it while its threads still run.
+  arrow::fs::EnsureFinalized();
   if (std::fflush(stdout) != 0) throw std::system_error(errno, std::generic_category(), "standard output");
   if (status.IsCancelled()) return 130;
   if (status.ok()) return 0;

@@ -16,6 +16,7 @@
 #include "graph/thread_pool.h"
 #include "index/adapters.h"
 #include "index/lance_choice.h"
+#include "io/arrow_file_system.h"
 #include "io/file_system.h"
 #include "lance/cleanup.h"
 #include "lance/hnsw_index.h"
@@ -192,10 +193,11 @@ using arrow::Status;
 
 namespace {
 
-Status CheckPath(const std::string& path) {
-  if (path.find('\0') != std::string::npos) return Invalid("path: expected no zero byte in it, got one");
-  if (path.find("://") == std::string::npos) return Status::OK();
-  return Invalid("path: expected one of a local file system, got ", path);
+// To be written.
+Result<io::Location> LocateLocal(const std::string& path) {
+  const size_t scheme = path.find("://");
+  if (scheme == std::string::npos || path.starts_with("file://")) return io::Locate(path);
+  return Invalid("path: writing is for local file systems, got one of ", path.substr(0, scheme), "://");
 }
 
 lance_format::TableOptions TableOptionsOf(const WriteOptions& options) {
@@ -219,10 +221,9 @@ Result<Dataset> Dataset::Create(const std::string& path, const std::shared_ptr<a
                                 const WriteOptions& options) {
   return Guard([&]() -> Result<Dataset> {
     if (schema == nullptr) return Invalid("schema: expected one, got null");
-    ARROW_RETURN_NOT_OK(CheckPath(path));
-    ARROW_ASSIGN_OR_RAISE(auto table,
-                          lance_format::Table::Create(io::LocalFileSystem(), path, schema, TableOptionsOf(options)));
-    return Dataset(std::make_unique<Impl>(Impl{std::move(table), {}, 0}));
+    ARROW_ASSIGN_OR_RAISE(const auto at, LocateLocal(path));
+    ARROW_ASSIGN_OR_RAISE(auto table, lance_format::Table::Create(*at.files, at.path, schema, TableOptionsOf(options)));
+    return Dataset(std::make_unique<Impl>(Impl{at.files, std::move(table), {}, 0}));
   });
 }
 
@@ -230,33 +231,32 @@ Result<Dataset> Dataset::Overwrite(const std::string& path, const std::shared_pt
                                    const WriteOptions& options) {
   return Guard([&]() -> Result<Dataset> {
     if (schema == nullptr) return Invalid("schema: expected one, got null");
-    ARROW_RETURN_NOT_OK(CheckPath(path));
+    ARROW_ASSIGN_OR_RAISE(const auto at, LocateLocal(path));
     ARROW_ASSIGN_OR_RAISE(auto table,
-                          lance_format::Table::Overwrite(io::LocalFileSystem(), path, schema, TableOptionsOf(options)));
-    return Dataset(std::make_unique<Impl>(Impl{std::move(table), {}, 0}));
+                          lance_format::Table::Overwrite(*at.files, at.path, schema, TableOptionsOf(options)));
+    return Dataset(std::make_unique<Impl>(Impl{at.files, std::move(table), {}, 0}));
   });
 }
 
 Result<Dataset> Dataset::Open(const std::string& path, const OpenOptions& options) {
   return Guard([&]() -> Result<Dataset> {
-    ARROW_RETURN_NOT_OK(CheckPath(path));
-    ARROW_ASSIGN_OR_RAISE(auto table, lance_format::Table::Open(io::LocalFileSystem(), path, options.version,
-                                                                TableOptionsOf(options.write)));
-    return Dataset(std::make_unique<Impl>(Impl{std::move(table), {}, 0}));
+    ARROW_ASSIGN_OR_RAISE(const auto at, io::Locate(path));
+    ARROW_ASSIGN_OR_RAISE(
+        auto table, lance_format::Table::Open(*at.files, at.path, options.version, TableOptionsOf(options.write)));
+    return Dataset(std::make_unique<Impl>(Impl{at.files, std::move(table), {}, 0}));
   });
 }
 
 Result<CleanupResult> Dataset::Cleanup(const std::string& path, const CleanupOptions& options) {
   return Guard([&]() -> Result<CleanupResult> {
-    ARROW_RETURN_NOT_OK(CheckPath(path));
+    ARROW_ASSIGN_OR_RAISE(const auto at, LocateLocal(path));
     const std::chrono::nanoseconds now = std::chrono::system_clock::now().time_since_epoch();
     if (options.older_than.count() < 0 || options.older_than > std::chrono::duration_cast<std::chrono::seconds>(now)) {
       return Invalid("older_than: expected 0 to the seconds since 1970, got ", options.older_than.count());
     }
-    io::FileSystem& files = io::LocalFileSystem();
     ARROW_ASSIGN_OR_RAISE(const auto orphans,
-                          lance_format::FindOrphans(files, path, (now - options.older_than).count()));
-    if (!options.dry_run) ARROW_RETURN_NOT_OK(lance_format::RemoveFiles(files, path, orphans));
+                          lance_format::FindOrphans(*at.files, at.path, (now - options.older_than).count()));
+    if (!options.dry_run) ARROW_RETURN_NOT_OK(lance_format::RemoveFiles(*at.files, at.path, orphans));
     CleanupResult result;
     for (const io::FileInfo& orphan : orphans) {
       result.files.push_back(orphan.path);

@@ -52,33 +52,39 @@ Result<std::shared_ptr<Array>> Column(const arrow::RecordBatch& batch, const cha
   return std::static_pointer_cast<Array>(column);
 }
 
+Result<BuildParams> ReadParams(const Json& json) {
+  if (!json.is_object()) return Bad("metadata is not a JSON object");
+  const auto params = json.find("params");
+  if (params == json.end() || !params->is_object()) return Bad("metadata has no object 'params'");
+  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+  ARROW_ASSIGN_OR_RAISE(const int64_t max_level, Integer(*params, "max_level", kMost));
+  ARROW_ASSIGN_OR_RAISE(const int64_t m, Integer(*params, "m", kMost));
+  ARROW_ASSIGN_OR_RAISE(const int64_t ef_construction, Integer(*params, "ef_construction", kMost));
+  BuildParams build;
+  build.max_level = static_cast<int32_t>(max_level);
+  build.m = static_cast<int32_t>(m);
+  build.ef_construction = static_cast<int32_t>(ef_construction);
+  build.prefetch_distance = std::nullopt;
+  if (const auto prefetch = params->find("prefetch_distance"); prefetch != params->end() && !prefetch->is_null()) {
+    ARROW_ASSIGN_OR_RAISE(const int64_t distance, Integer(*params, "prefetch_distance", kMost));
+    build.prefetch_distance = static_cast<int32_t>(distance);
+  }
+  ARROW_RETURN_NOT_OK(build.Validate());
+  return build;
+}
+
 Status ReadMetadata(const arrow::RecordBatch& batch, LanceHnsw& lance) {
   const auto metadata = batch.schema()->metadata();
   const int at = metadata ? metadata->FindKey(kKey) : -1;
   if (at < 0) return Bad("the schema has no metadata '", kKey, "'");
   const Json json = Json::parse(metadata->value(at), nullptr, false);
-  if (!json.is_object()) return Bad("metadata is not a JSON object");
-  const auto params = json.find("params");
-  if (params == json.end() || !params->is_object()) return Bad("metadata has no object 'params'");
-  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+  ARROW_ASSIGN_OR_RAISE(lance.params, ReadParams(json));
   ARROW_ASSIGN_OR_RAISE(const int64_t entry, Integer(json, "entry_point", 0xFFFFFFFF));
-  ARROW_ASSIGN_OR_RAISE(const int64_t max_level, Integer(*params, "max_level", kMost));
-  ARROW_ASSIGN_OR_RAISE(const int64_t m, Integer(*params, "m", kMost));
-  ARROW_ASSIGN_OR_RAISE(const int64_t ef_construction, Integer(*params, "ef_construction", kMost));
   lance.entry = static_cast<uint32_t>(entry);
-  lance.params.max_level = static_cast<int32_t>(max_level);
-  lance.params.m = static_cast<int32_t>(m);
-  lance.params.ef_construction = static_cast<int32_t>(ef_construction);
-  lance.params.prefetch_distance = std::nullopt;
-  if (const auto prefetch = params->find("prefetch_distance"); prefetch != params->end() && !prefetch->is_null()) {
-    ARROW_ASSIGN_OR_RAISE(const int64_t distance, Integer(*params, "prefetch_distance", kMost));
-    lance.params.prefetch_distance = static_cast<int32_t>(distance);
-  }
-  ARROW_RETURN_NOT_OK(lance.params.Validate());
 
   const auto offsets = json.find("level_offsets");
   if (offsets == json.end() || !offsets->is_array()) return Bad("metadata has no array 'level_offsets'");
-  if (offsets->size() < 2 || offsets->size() > static_cast<size_t>(max_level) + 1) {
+  if (offsets->size() < 2 || offsets->size() > static_cast<size_t>(lance.params.max_level) + 1) {
     return Bad("level_offsets: expected 2 to max_level + 1 entries, got ", offsets->size());
   }
   uint64_t before = 0;
@@ -227,6 +233,10 @@ Status CheckLists(LanceHnsw& lance) {
 }
 
 }  // namespace
+
+Result<BuildParams> ReadLanceHnswParams(const std::string& json) {
+  return ReadParams(Json::parse(json, nullptr, false));
+}
 
 Result<LanceHnsw> ReadLanceHnswBatch(const arrow::RecordBatch& batch) {
   ARROW_RETURN_NOT_OK(batch.ValidateFull());

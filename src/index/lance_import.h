@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include <arrow/array.h>
@@ -27,6 +28,8 @@ struct LanceHnsw {
   std::shared_ptr<arrow::ListArray> distances;
 };
 
+// How the graph was built, by the metadata lance:hnsw.
+arrow::Result<BuildParams> ReadLanceHnswParams(const std::string& json);
 arrow::Result<LanceHnsw> ReadLanceHnswBatch(const arrow::RecordBatch& batch);
 
 // What laying the tree over a graph took.

@@ -1,20 +1,22 @@
 // Lance tables as the public API reads them, and a LiveIndex of what one holds.
 #include <algorithm>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include <arrow/builder.h>
+#include <arrow/array.h>
+#include <arrow/buffer.h>
+#include <arrow/util/bit_util.h>
 
 #include "index/adapters.h"
 #include "index/lance_dataset.h"
 #include "index/lance_import.h"
+#include "index/lance_segment.h"
 #include "index/live_index_parts.h"
+#include "index/pool_allocator.h"
 #include "lance/hnsw_index_reader.h"
-#include "lance/roaring.h"
 
 namespace pennon {
 namespace {
@@ -23,115 +25,64 @@ using arrow::Result;
 using arrow::Status;
 using lance_format::HnswIndexReader;
 
-constexpr int64_t kPieceBytes = 1 << 20;  // of vectors: what is smaller than 2 MiB an index copies
+constexpr int64_t kRowsAtOnce = 1 << 16;  // or 16 MiB
 
 class GuardedReader : public arrow::RecordBatchReader {
  public:
-  explicit GuardedReader(std::shared_ptr<arrow::RecordBatchReader> reader) : reader_(std::move(reader)) {}
+  GuardedReader(std::shared_ptr<io::FileSystem> files, std::shared_ptr<arrow::RecordBatchReader> reader)
+      : files_(std::move(files)), reader_(std::move(reader)) {}
   std::shared_ptr<arrow::Schema> schema() const override { return reader_->schema(); }
   Status ReadNext(std::shared_ptr<arrow::RecordBatch>* batch) override {
     return Guard([&] { return reader_->ReadNext(batch); });
   }
 
  private:
+  const std::shared_ptr<io::FileSystem> files_;  // that it reads from
   const std::shared_ptr<arrow::RecordBatchReader> reader_;
 };
-
-// Row ids, and the vectors that the table has there.
-class VectorsOfTable : public arrow::RecordBatchReader {
- public:
-  VectorsOfTable(std::shared_ptr<arrow::RecordBatchReader> row_ids, lance_format::TableReader& table,
-                 const arrow::Field& column)
-      : row_ids_(std::move(row_ids)),
-        table_(table),
-        column_(column.name()),
-        schema_(arrow::schema({row_ids_->schema()->field(0), arrow::field(column.name(), column.type())})) {}
-  std::shared_ptr<arrow::Schema> schema() const override { return schema_; }
-  Status ReadNext(std::shared_ptr<arrow::RecordBatch>* batch) override {
-    ARROW_RETURN_NOT_OK(row_ids_->ReadNext(batch));
-    if (!*batch) return Status::OK();
-    const auto ids = (*batch)->column(0);
-    const std::span<const uint64_t> values(RowIdValues(*ids), static_cast<size_t>(ids->length()));
-    ARROW_ASSIGN_OR_RAISE(const auto vectors, table_.Take(values, {column_}));
-    *batch = arrow::RecordBatch::Make(schema_, ids->length(), {ids, vectors->column(0)});
-    return Status::OK();
-  }
-
- private:
-  const std::shared_ptr<arrow::RecordBatchReader> row_ids_;
-  lance_format::TableReader& table_;
-  const std::string column_;
-  const std::shared_ptr<arrow::Schema> schema_;
-};
-
-Metric MetricOf(lance_format::Distance distance) {
-  return distance == lance_format::Distance::kCosine ? Metric::kCosine
-         : distance == lance_format::Distance::kDot  ? Metric::kDot
-                                                     : Metric::kL2;
-}
-
-std::string DirectoryOf(const lance_format::Table& table, const lance_format::Index& index) {
-  return table.directory() + "/_indices/" + index.uuid.ToString();
-}
-
-// Of the column that it is of, or an empty one.
-std::string ColumnOf(const lance_format::Table& table, const lance_format::Index& index) {
-  for (const lance_format::Field& field : table.manifest().fields) {
-    if (index.field_ids.size() == 1 && field.id == index.field_ids[0] && field.parent == -1) return field.name;
-  }
-  return "";
-}
 
 bool IsOfVectors(const lance_format::Table& table, const lance_format::Index& index) {
   const auto field = table.schema().GetFieldByName(ColumnOf(table, index));
   return field && HoldsVectors(*field->type());
 }
 
-Result<const lance_format::Index*> FindIndex(const lance_format::Table& table, const std::string& name) {
-  const lance_format::Index* found = nullptr;
-  for (const lance_format::Index& index : table.manifest().indices) {
-    if (name.empty() ? !IsOfVectors(table, index) : index.name != name) continue;
-    if (found != nullptr) {
-      return name.empty() ? Invalid("name: expected one index of vectors, found two; name one in the options")
-                          : Status::NotImplemented("name: expected one part of the index ", name, ", found several");
-    }
-    found = &index;
-  }
-  if (found != nullptr) return found;
+// Its parts, of one name.
+Result<std::vector<const lance_format::Index*>> FindIndex(const lance_format::Table& table, const std::string& name) {
+  std::vector<const lance_format::Index*> found;
   std::string names;
-  for (const lance_format::Index& index : table.manifest().indices) names += (names.empty() ? "" : ", ") + index.name;
+  for (const lance_format::Index& index : table.manifest().indices) {
+    names += (names.empty() ? "" : ", ") + index.name;
+    if (name.empty() ? !IsOfVectors(table, index) : index.name != name) continue;
+    if (!found.empty() && found[0]->name != index.name) {
+      return Invalid("name: expected one index of vectors, found two; name one in the options");
+    }
+    found.push_back(&index);
+  }
+  if (!found.empty()) return found;
   return Invalid("name: expected ", name.empty() ? "an index of vectors" : "the index " + name, " in ",
                  table.directory(), ", there are: ", names.empty() ? "none" : names);
 }
 
-struct Rows {
-  uint64_t first = 0;  // position
-  uint64_t rows = 0;
-};
+}  // namespace
+}  // namespace pennon
 
-// By id, the fragments of which the index is, that is as they are. It may have rows of others, which are gone or have
-// other vectors by now.
-Result<std::map<uint64_t, Rows>> FragmentsOf(const lance_format::Table& table, const lance_format::Index& index) {
-  std::optional<lance_format::RoaringView> known;
-  if (index.fragments) {
-    ARROW_ASSIGN_OR_RAISE(known, lance_format::RoaringView::Make(*index.fragments));
+namespace pennon {
+
+Result<std::shared_ptr<arrow::Array>> WithoutUnfit(const std::shared_ptr<arrow::Array>& array, int32_t dim) {
+  PoolAllocator::Totals totals;
+  PoolAllocator none(arrow::default_memory_pool(), totals);
+  const RowStore store(dim, DistanceKind::kL2, none);
+  if (store.Check(*array, "vectors").ok()) return array;
+  const auto& vectors = static_cast<const arrow::FixedSizeListArray&>(*array);
+  ARROW_ASSIGN_OR_RAISE(const std::shared_ptr<arrow::Buffer> fit, arrow::AllocateEmptyBitmap(array->length()));
+  for (int64_t i = 0; i < array->length(); ++i) {
+    const bool is_fit = array->IsValid(i) && store.Check(*array->Slice(i, 1), "vectors").ok();
+    arrow::bit_util::SetBitTo(fit->mutable_data(), i, is_fit);
   }
-  std::map<uint64_t, Rows> fragments;
-  uint64_t first = 0;
-  for (const lance_format::Fragment& fragment : table.manifest().fragments) {
-    if (!known || known->Contains(static_cast<uint32_t>(fragment.id))) {
-      if (fragment.deletions) {
-        return Status::NotImplemented("index ", index.name, ": fragment ", std::to_string(fragment.id),
-                                      " has deleted rows, which the index may have");
-      }
-      fragments[fragment.id] = {first, fragment.rows};
-    }
-    first += fragment.live_rows();
-  }
-  return fragments;
+  const auto values = vectors.values()->Slice(vectors.value_offset(0), vectors.length() * dim);
+  return std::make_shared<arrow::FixedSizeListArray>(array->type(), array->length(), values, fit);
 }
 
-}  // namespace
 }  // namespace pennon
 
 namespace pennon::inline PENNON_ABI::lance {
@@ -149,7 +100,7 @@ Result<std::shared_ptr<arrow::RecordBatchReader>> Dataset::Scan(const ScanOption
     ARROW_ASSIGN_OR_RAISE(
         auto scan, impl_->Reader().Scan(
                        {.columns = options.columns, .batch_rows = options.batch_rows, .row_ids = options.row_ids}));
-    return std::make_shared<GuardedReader>(std::move(scan));
+    return std::make_shared<GuardedReader>(impl_->files, std::move(scan));
   });
 }
 
@@ -187,65 +138,100 @@ Result<std::vector<IndexInfo>> Dataset::Indices() const {
   });
 }
 
+Result<std::vector<IndexSegment>> Dataset::Impl::OpenIndex(const std::string& name) const {
+  ARROW_ASSIGN_OR_RAISE(const auto found, FindIndex(table, name));
+  std::vector<IndexSegment> segments;
+  for (const lance_format::Index* index : found) {
+    ARROW_ASSIGN_OR_RAISE(auto segment, IndexSegment::Open(table, *index, pool()));
+    if (!segments.empty() &&
+        (!segment.column().Equals(segments[0].column()) || segment.metric() != segments[0].metric())) {
+      return Invalid("index ", segment.name(), ": expected parts of one column and one metric, got ",
+                     segments[0].column().name(), " by ", ToString(segments[0].metric()), " and ",
+                     segment.column().name(), " by ", ToString(segment.metric()));
+    }
+    segments.push_back(std::move(segment));
+  }
+  return segments;
+}
+
+Result<LiveIndex> Dataset::Impl::LoadPartition(const IndexSegment& segment,
+                                               const lance_format::IndexPartition& partition,
+                                               lance_format::TableReader& reader, const LoadSettings& settings) {
+  const bool empty = partition.vectors.count == 0;
+  LanceHnsw graph;
+  graph.params = settings.live.build;
+  std::optional<StoredSurvey> survey;
+  if (!empty) {
+    ARROW_ASSIGN_OR_RAISE(const auto batch, segment.ReadGraph(partition));
+    ARROW_ASSIGN_OR_RAISE(graph, ReadLanceHnswBatch(*batch));
+    ARROW_ASSIGN_OR_RAISE(survey, segment.ReadSurvey(graph.rows));
+  }
+  LiveIndexOptions live = settings.live;
+  live.dim = segment.dim();
+  live.metric = segment.metric();
+  live.vector_column = segment.column().name();
+  live.build = graph.params;
+  if (survey) live.build.seed = survey->seed;
+  ARROW_ASSIGN_OR_RAISE(const auto rows, segment.ReadRows(partition, reader));
+  return LiveIndex::Assemble({.options = live,
+                              .graph = graph,
+                              .survey = survey,
+                              .rows = *rows,
+                              .position = [&](uint64_t row_id) { return segment.Position(row_id); },
+                              .next_position = settings.next_position,
+                              .next_row_id = settings.next_row_id,
+                              .threads = settings.threads});
+}
+
+Result<LiveIndex> Dataset::Impl::Rebuild(const IndexSegment& segment, LoadSettings settings) {
+  const auto& partitions = segment.partitions().partitions;
+  const auto built = std::find_if(partitions.begin(), partitions.end(), [](const auto& p) { return !p.hnsw.empty(); });
+  if (built != partitions.end()) {
+    ARROW_ASSIGN_OR_RAISE(settings.live.build, ReadLanceHnswParams(built->hnsw));
+  }
+  settings.next_position = 0;
+  ARROW_ASSIGN_OR_RAISE(LiveIndex index, LoadPartition(segment, {}, Reader(), settings));
+  const std::string& column = segment.column().name();
+  ARROW_ASSIGN_OR_RAISE(const auto scan,
+                        Reader().Scan({.columns = {column}, .batch_rows = kRowsAtOnce, .row_ids = true}));
+  while (true) {
+    ARROW_ASSIGN_OR_RAISE(const auto batch, scan->Next());
+    if (!batch) return index;
+    ARROW_ASSIGN_OR_RAISE(const auto vectors, WithoutUnfit(batch->column(0), segment.dim()));
+    ARROW_RETURN_NOT_OK(index.Append(vectors, {.row_ids = batch->column(1), .threads = settings.threads}));
+  }
+}
+
 Result<LiveIndex> Dataset::LoadIndex(const LoadOptions& options) const {
   return Guard([&]() -> Result<LiveIndex> {
     if (options.threads < 0) return Invalid("threads: expected 0 or more, got ", options.threads);
-    const lance_format::Table& table = impl_->table;
-    ARROW_ASSIGN_OR_RAISE(const auto* index, FindIndex(table, options.name));
-    const auto column = table.schema().GetFieldByName(ColumnOf(table, *index));
-    if (!column || !HoldsVectors(*column->type())) {
-      return Invalid("name: expected an index of a column of vectors, got ", index->name);
+    ARROW_ASSIGN_OR_RAISE(const auto segments, impl_->OpenIndex(options.name));
+    const IndexSegment& first = segments[0];
+    const auto& partitions = first.partitions().partitions;
+    const LoadSettings settings = {.live = {.codes = options.codes,
+                                            .build = BuildParams(),
+                                            .max_rows = options.max_rows,
+                                            .memory_limit = options.memory_limit,
+                                            .pool = options.pool,
+                                            .logger = options.logger},
+                                   .next_position = impl_->table.rows(),
+                                   .next_row_id = impl_->table.NextRowId(),
+                                   .threads = options.threads};
+    const bool one = segments.size() == 1 && partitions.size() == 1;
+    if (options.rebuild) {
+      bool as_it_is = one;
+      for (const auto& fragment : impl_->table.manifest().fragments) as_it_is = as_it_is && first.Covers(fragment.id);
+      if (as_it_is) {
+        ARROW_ASSIGN_OR_RAISE(as_it_is, first.AllThere());
+      }
+      if (!as_it_is) return impl_->Rebuild(first, settings);
     }
-    ARROW_ASSIGN_OR_RAISE(const auto fragments, FragmentsOf(table, *index));
-    const auto& type = static_cast<const arrow::FixedSizeListType&>(*column->type());
-    ARROW_ASSIGN_OR_RAISE(const auto files,
-                          HnswIndexReader::Open(table.files(), DirectoryOf(table, *index), impl_->pool()));
-    ARROW_ASSIGN_OR_RAISE(const auto storage, files.GetStorage());
-    LiveIndexOptions live = {.dim = type.list_size(),
-                             .metric = MetricOf(files.distance()),
-                             .codes = options.codes,
-                             .max_rows = options.max_rows,
-                             .memory_limit = options.memory_limit,
-                             .vector_column = column->name(),
-                             .pool = options.pool,
-                             .logger = options.logger};
-    ARROW_ASSIGN_OR_RAISE(const auto batch, files.ReadGraph());
-    ARROW_ASSIGN_OR_RAISE(const LanceHnsw graph, ReadLanceHnswBatch(*batch));
-    live.build = graph.params;
-    std::optional<StoredSurvey> survey;
-    if (const std::string* json = files.FindMetadata(kSurveyKey)) {
-      ARROW_ASSIGN_OR_RAISE(survey, StoredSurvey::FromJson(*json, graph.rows));
-      live.build.seed = survey->seed;
+    if (!one) {
+      return Status::NotImplemented("index ", first.name(), ": expected one part of one partition, got ",
+                                    std::to_string(segments.size()), " of ", std::to_string(partitions.size()),
+                                    "; a Searcher searches them, LoadOptions::rebuild makes one index of all rows");
     }
-    const int64_t vector_bytes = type.list_size() * static_cast<int64_t>(sizeof(float));
-    const int64_t rows = std::max<int64_t>(1, kPieceBytes / vector_bytes);
-    // Codes are not the vectors, nor are those of unit length, which cosine has there.
-    const bool stored = storage == lance_format::Storage::kFlat && live.metric != Metric::kCosine;
-    std::shared_ptr<arrow::RecordBatchReader> vectors;
-    if (stored) {
-      ARROW_ASSIGN_OR_RAISE(vectors, files.ReadVectors({"_rowid", "flat"}, rows));
-    } else {
-      ARROW_ASSIGN_OR_RAISE(auto row_ids, files.ReadVectors({"_rowid"}, rows));
-      vectors = std::make_shared<VectorsOfTable>(std::move(row_ids), impl_->Reader(), *column);
-    }
-    if (vectors->schema()->field(0)->type()->id() != arrow::Type::UINT64) {
-      return Invalid("index ", index->name, ": expected row ids of type uint64, got ",
-                     vectors->schema()->field(0)->type()->ToString());
-    }
-    const auto position = [&](uint64_t row_id) -> Result<uint64_t> {
-      const uint64_t offset = row_id & 0xFFFFFFFFu;
-      const auto fragment = fragments.find(row_id >> 32);
-      if (fragment != fragments.end() && offset < fragment->second.rows) return fragment->second.first + offset;
-      return Invalid("index ", index->name, ": row id ", row_id, " is of no row of the table that the index is of");
-    };
-    return LiveIndex::Assemble({.options = live,
-                                .graph = graph,
-                                .survey = survey,
-                                .rows = *vectors,
-                                .position = position,
-                                .next_position = table.all_rows(),
-                                .next_row_id = table.NextRowId(),
-                                .threads = options.threads});
+    return Impl::LoadPartition(first, partitions[0], impl_->Reader(), settings);
   });
 }
 

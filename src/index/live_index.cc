@@ -9,7 +9,6 @@
 #include <optional>
 #include <utility>
 
-#include <arrow/builder.h>
 #include <arrow/type.h>
 #include <arrow/util/key_value_metadata.h>
 
@@ -46,6 +45,7 @@ struct [[gnu::visibility("hidden")]] LiveIndex::Impl {
         rows(o.dim, KindOf(o.metric), rows_memory),
         codes(o.dim, KindOf(o.metric), codes_memory),
         places(rows_memory),
+        hidden_bits(StdAllocator<uint64_t>(rows_memory)),
         coded_rows{rows, o.codes == Codes::kNone || o.dim > CodeStore::kMaxDim ? nullptr : &codes},
         exact_rows{rows, nullptr},
         graph(GraphParams(o.build), graph_memory, scratch_memory) {}
@@ -64,6 +64,7 @@ struct [[gnu::visibility("hidden")]] LiveIndex::Impl {
   // append(news), guarded, counted and logged.
   template <typename Function>
   Result<IdRange> Report(Function&& append);
+  Hidden hidden() const { return {hidden_bits, hidden_rows}; }
   Searched searched() const { return {graph, exact_rows, coded_rows}; }
   Result<Answer> Search(const graph::Graph::Reader& reader, std::span<const float> query, const SearchOptions& search,
                         Explanation* explanation = nullptr) const;
@@ -86,6 +87,9 @@ struct [[gnu::visibility("hidden")]] LiveIndex::Impl {
   RowStore rows;
   CodeStore codes;
   Places places;
+  // Of rows that were loaded, and have no place; set before there are readers.
+  std::vector<uint64_t, StdAllocator<uint64_t>> hidden_bits;
+  uint32_t hidden_rows = 0;
   const Rows coded_rows;
   const Rows exact_rows;
   graph::Graph graph;
@@ -284,8 +288,13 @@ Status LiveIndex::Impl::Assemble(const Parts& parts) {
     const uint32_t first = rows.size();
     ARROW_RETURN_NOT_OK(rows.Append(vectors, [&](int64_t i) { return ids[i]; }));
     for (int64_t i = 0; i < vectors.length(); ++i) {
-      ARROW_ASSIGN_OR_RAISE(const uint64_t place, parts.position(ids[i]));
-      if (!places.Append(first + static_cast<uint32_t>(i), place)) {
+      const uint32_t id = first + static_cast<uint32_t>(i);
+      const std::optional<uint64_t> place = parts.position(ids[i]);
+      if (!place) {
+        hidden_bits.resize(size_t{id} / 64 + 1);
+        hidden_bits[id / 64] |= uint64_t{1} << id % 64;
+        ++hidden_rows;
+      } else if (!places.Append(id, *place)) {
         return Status::OutOfMemory("append: no memory for the places of rows");
       }
     }
@@ -310,7 +319,7 @@ Status LiveIndex::Impl::Assemble(const Parts& parts) {
     graph.Publish();
     ++versions_published;
   }
-  if (options.logger) {
+  if (options.logger && rows.size() > 0) {
     options.logger(LogLevel::kInfo, "loaded " + Plain(rows.size()) + " rows; the tree of pinned edges added " +
                                         Plain(laid.added) + " of them to the graph, for which " + Plain(laid.dropped) +
                                         " gave way");
@@ -324,7 +333,7 @@ Result<Answer> LiveIndex::Impl::Search(const graph::Graph::Reader& reader, std::
   ARROW_RETURN_NOT_OK(CheckK(search.k));
   ARROW_RETURN_NOT_OK(rows.CheckQuery(query));
   const Ending ending(search);
-  const Passing passing(search.filter, rows, reader.version().rows);
+  const Passing passing(search.filter, rows, reader.version().rows, hidden());
   return pennon::Search(searched(), reader, rows.MakeQuery(query.data()), passing, ending, explanation)
       .Nearest(static_cast<size_t>(search.k), EfOf(search), search.exact);
 }
@@ -335,7 +344,7 @@ Result<Answer> LiveIndex::Impl::SearchRange(const graph::Graph::Reader& reader, 
   if (std::isnan(radius)) return Invalid("radius: expected a number, got NaN");
   ARROW_RETURN_NOT_OK(rows.CheckQuery(query));
   const Ending ending(range);
-  const Passing passing(range.filter, rows, reader.version().rows);
+  const Passing passing(range.filter, rows, reader.version().rows, hidden());
   return pennon::Search(searched(), reader, rows.MakeQuery(query.data()), passing, ending)
       .Within(radius, static_cast<size_t>(std::max<int64_t>(range.ef, 1)), range.exact);
 }
@@ -361,7 +370,7 @@ Result<std::vector<Answer>> LiveIndex::Impl::SearchBatch(const graph::Graph::Rea
   if (n == 0) return answers;
   const size_t threads = std::min(ThreadsOf(batch.threads), n);
   const uint32_t visible = reader.version().rows;
-  Passing passing_all(search.filter, rows, visible);
+  Passing passing_all(search.filter, rows, visible, hidden());
   Remembered remembered(scratch_memory);
   if (passing_all.asks() && n > 1) {
     if (!remembered.Reset(visible)) return NoMemory();
@@ -393,7 +402,7 @@ Result<std::vector<Answer>> LiveIndex::Impl::SearchBatch(const graph::Graph::Rea
             .Nearest(static_cast<size_t>(search.k), EfOf(search), search.exact)
             .Value(&answers[i]);
       };
-      return batch.filters.empty() ? ask(passing_all) : ask(Passing(batch.filters[i], rows, visible));
+      return batch.filters.empty() ? ask(passing_all) : ask(Passing(batch.filters[i], rows, visible, hidden()));
     });
   });
   const Worker* first = nullptr;
@@ -478,6 +487,11 @@ Result<std::shared_ptr<arrow::RecordBatch>> Snapshot::ToRecordBatch(std::optiona
 Result<lance::IndexSummary> Snapshot::ToLance(lance::Dataset& dataset, const lance::IndexOptions& options) const {
   return Guard([&]() -> Result<lance::IndexSummary> {
     const LiveIndex::Impl& index = *impl_->index;
+    if (index.hidden_rows > 0) {
+      return Status::NotImplemented(
+          "snapshot: expected rows that are in a table, got ", Plain(index.hidden_rows),
+          " that were deleted when the index was loaded; LoadOptions::rebuild leaves them out");
+    }
     // A reader while the graph is copied, and not while files are written: it keeps all that the writer gives up.
     const auto graph = [&]() -> Result<std::shared_ptr<arrow::RecordBatch>> {
       const graph::Graph::Reader reader = impl_->Read();
@@ -696,45 +710,6 @@ void LiveIndex::Trim() {
   std::lock_guard lock(impl_->writer);
   impl_->graph.Trim();
   impl_->graph.ReleaseIdle();
-}
-
-namespace {
-
-Result<std::shared_ptr<arrow::RecordBatch>> AnswersToBatch(std::span<const Answer> answers, bool many,
-                                                           arrow::MemoryPool* pool) {
-  if (pool == nullptr) pool = arrow::default_memory_pool();
-  arrow::UInt32Builder queries(pool);
-  arrow::UInt64Builder row_ids(pool);
-  arrow::FloatBuilder distances(pool);
-  for (size_t query = 0; query < answers.size(); ++query) {
-    for (const SearchResult& row : answers[query].rows) {
-      if (many) ARROW_RETURN_NOT_OK(queries.Append(static_cast<uint32_t>(query)));
-      ARROW_RETURN_NOT_OK(row_ids.Append(row.row_id));
-      ARROW_RETURN_NOT_OK(distances.Append(row.distance));
-    }
-  }
-  arrow::FieldVector fields = {arrow::field("row_id", arrow::uint64(), false),
-                               arrow::field("distance", arrow::float32(), false)};
-  arrow::ArrayVector columns(2);
-  ARROW_RETURN_NOT_OK(row_ids.Finish(&columns[0]));
-  ARROW_RETURN_NOT_OK(distances.Finish(&columns[1]));
-  if (many) {
-    fields.insert(fields.begin(), arrow::field("query", arrow::uint32(), false));
-    ARROW_ASSIGN_OR_RAISE(auto column, queries.Finish());
-    columns.insert(columns.begin(), std::move(column));
-  }
-  const int64_t length = columns.back()->length();
-  return arrow::RecordBatch::Make(arrow::schema(std::move(fields)), length, std::move(columns));
-}
-
-}  // namespace
-
-Result<std::shared_ptr<arrow::RecordBatch>> ToRecordBatch(const Answer& answer, arrow::MemoryPool* pool) {
-  return Guard([&] { return AnswersToBatch({&answer, 1}, false, pool); });
-}
-
-Result<std::shared_ptr<arrow::RecordBatch>> ToRecordBatch(std::span<const Answer> answers, arrow::MemoryPool* pool) {
-  return Guard([&] { return AnswersToBatch(answers, true, pool); });
 }
 
 }  // namespace pennon::inline PENNON_ABI

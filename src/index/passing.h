@@ -1,9 +1,10 @@
-// Which of the visible rows a filter passes, by id.
+// Which of the visible rows a search may return, by id: those that a filter passes, but for hidden ones.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 #include <optional>
+#include <span>
 
 #include <arrow/util/bitmap_reader.h>
 
@@ -12,6 +13,15 @@
 #include "vectors/row_store.h"
 
 namespace pennon::inline PENNON_ABI {  // as RowFilter, whose friend it is
+
+// Rows that are walked over and never found, whatever filters say.
+struct Hidden {
+  std::span<const uint64_t> bits = {};  // by id, from the first row to the last one that is hidden, at least
+  uint32_t rows = 0;                    // how many they are
+
+  uint64_t Word(uint32_t first) const { return first / 64 < bits.size() ? bits[first / 64] : 0; }
+  bool operator()(uint32_t id) const { return (Word(id) >> id % 64 & 1) != 0; }
+};
 
 // What a predicate said of rows, so that searches which share it ask once a row. Any number of threads.
 class Remembered {
@@ -39,15 +49,18 @@ class Remembered {
 // Valid as long as the filter and the rows. Asking may throw what a predicate throws.
 class Passing {
  public:
-  Passing(const RowFilter& filter, const RowStore& rows, uint32_t visible);
+  Passing(const RowFilter& filter, const RowStore& rows, uint32_t visible, const Hidden& hidden = {});
 
-  bool all() const { return filter_.kind_ == RowFilter::Kind::kAll; }
+  bool all() const { return unfiltered() && hidden_.rows == 0; }
+  // All rows pass that are not hidden.
+  bool unfiltered() const { return filter_.kind_ == RowFilter::Kind::kAll; }
   // A predicate is asked; what it says may be kept, in what has been reset to the visible rows.
   bool asks() const { return filter_.kind_ == RowFilter::Kind::kPredicate; }
   void Remember(Remembered* remembered) { remembered_ = remembered; }
   // About what a scan would cost if a row that passes costs so much, NaN where that cannot be told without asking.
   double ScanCost(double row) const;
   bool operator()(uint32_t id) const {
+    if (hidden_.rows > 0 && hidden_(id)) return false;
     if (by_id_) return PassesBit(id + shift_);
     return remembered_ == nullptr ? filter_.Passes(rows_.row_id(id), id)
                                   : remembered_->Passes(id, [&] { return filter_.Passes(rows_.row_id(id), id); });
@@ -77,6 +90,7 @@ class Passing {
   const RowFilter& filter_;
   const RowStore& rows_;
   const uint32_t visible_;
+  const Hidden hidden_;
   Remembered* remembered_ = nullptr;
   // Where ids tell all: id's bit is at id + shift_, of length_ ones; others do not pass.
   bool by_id_ = false;

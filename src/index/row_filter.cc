@@ -75,8 +75,8 @@ bool RowFilter::Passes(uint64_t row_id, uint32_t id) const {
          bits_->IsValid(i) && bits_->Value(i);
 }
 
-Passing::Passing(const RowFilter& filter, const RowStore& rows, uint32_t visible)
-    : filter_(filter), rows_(rows), visible_(visible) {
+Passing::Passing(const RowFilter& filter, const RowStore& rows, uint32_t visible, const Hidden& hidden)
+    : filter_(filter), rows_(rows), visible_(visible), hidden_(hidden) {
   const bool by_row_id = filter.kind_ == RowFilter::Kind::kBitmap;
   if ((!by_row_id && filter.kind_ != RowFilter::Kind::kIdBitmap) || visible == 0) return;
   const arrow::BooleanArray* bits = filter.bits_.get();
@@ -95,8 +95,9 @@ Passing::Passing(const RowFilter& filter, const RowStore& rows, uint32_t visible
 double Passing::ScanCost(double row) const {
   if (all()) return graph::Graph::ScanCost(visible_, row, 0);
   if (asks() || visible_ == 0) return std::numeric_limits<double>::quiet_NaN();
-  const double share = std::min(1.0, static_cast<double>(filter_.passing_) / visible_);
-  return graph::Graph::ScanCost(visible_, row * share, by_id_ ? 1.0 / 1024 : graph::Graph::kLook);
+  const double passing = unfiltered() ? visible_ - hidden_.rows : static_cast<double>(filter_.passing_);
+  const double share = std::min(1.0, passing / visible_);
+  return graph::Graph::ScanCost(visible_, row * share, unfiltered() || by_id_ ? 1.0 / 1024 : graph::Graph::kLook);
 }
 
 Passing::Words::Words(const Passing& passing) : passing_(passing) {
@@ -115,10 +116,12 @@ Passing::Words::Words(const Passing& passing) : passing_(passing) {
 
 uint64_t Passing::Words::Next(uint32_t first) {
   if (first + uint64_t{64} <= begin_) return 0;
-  if (bits_ && first >= from_) return first < end_ ? bits_->NextWord() : 0;
+  const uint64_t shown = ~passing_.hidden_.Word(first);
+  if (bits_ && first >= from_) return first < end_ ? bits_->NextWord() & shown : 0;
   const uint32_t n = std::min(64u, passing_.visible_ - first);
-  uint64_t word = passing_.all() ? ~uint64_t{0} >> (64 - n) : 0;
-  for (uint32_t i = 0; !passing_.all() && i < n; ++i) word |= uint64_t{passing_(first + i)} << i;
+  if (passing_.unfiltered()) return ~uint64_t{0} >> (64 - n) & shown;
+  uint64_t word = 0;
+  for (uint32_t i = 0; i < n; ++i) word |= uint64_t{passing_(first + i)} << i;
   return word;
 }
 

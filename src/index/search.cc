@@ -75,7 +75,7 @@ void Search::CutShort(Answer* answer) const {
 
 bool Search::WorthWalking(size_t ef) const {
   // More may pass near the query than elsewhere, at best all; to see that takes the start of a walk.
-  return std::isnan(scan_cost_) || (passing_.all() ? 1 : 4) * graph::Graph::WalkCost(ef, 1) < scan_cost_;
+  return std::isnan(scan_cost_) || (passing_.unfiltered() ? 1 : 4) * graph::Graph::WalkCost(ef, 1) < scan_cost_;
 }
 
 CodedVector* Search::Coded() {

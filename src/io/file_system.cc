@@ -1,5 +1,7 @@
 #include "io/file_system.h"
 
+#include <utility>
+
 namespace pennon::io {
 
 using arrow::Result;
@@ -9,6 +11,13 @@ Status CheckRange(const InputFile& file, uint64_t offset, uint64_t length) {
   if (offset <= file.size() && length <= file.size() - offset) return Status::OK();
   return Status::IOError("cannot read ", std::to_string(length), " bytes at ", std::to_string(offset), " of ",
                          file.path(), ": it has ", std::to_string(file.size()));
+}
+
+InputFile::Finish InputFile::StartReads(std::vector<ReadInto> reads) {
+  return [this, reads = std::move(reads)]() -> Status {
+    for (const ReadInto& read : reads) ARROW_RETURN_NOT_OK(ReadAt(read.offset, read.length, read.to));
+    return Status::OK();
+  };
 }
 
 Result<std::string> FileSystem::Read(const std::string& path) {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -24,6 +25,12 @@ class OutputFile {
   virtual arrow::Status Close() = 0;
 };
 
+struct ReadInto {
+  uint64_t offset = 0;
+  uint64_t length = 0;
+  void* to = nullptr;
+};
+
 // One that nobody writes to any more.
 class InputFile {
  public:
@@ -32,6 +39,10 @@ class InputFile {
   virtual uint64_t size() const = 0;
   // All of the bytes from there, or an error that names both.
   virtual arrow::Status ReadAt(uint64_t offset, uint64_t length, void* to) = 0;
+  // Several reads at the same time: begun here, done once what comes back was called, which it may be once. The file
+  // and where they go to live as long.
+  using Finish = std::function<arrow::Status()>;
+  virtual Finish StartReads(std::vector<ReadInto> reads);
 };
 
 // An IOError unless the file has these bytes.

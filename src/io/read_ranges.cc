@@ -2,20 +2,23 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 namespace pennon::io {
 
 using arrow::Result;
 using arrow::Status;
 
-Result<std::vector<std::shared_ptr<arrow::Buffer>>> ReadRanges(InputFile& file, std::span<const ByteRange> ranges,
-                                                               arrow::MemoryPool* pool) {
+Result<RangesRead> RangesRead::Start(InputFile& file, std::span<const ByteRange> ranges, arrow::MemoryPool* pool) {
   for (const ByteRange& range : ranges) ARROW_RETURN_NOT_OK(CheckRange(file, range.offset, range.length));
   std::vector<size_t> order(ranges.size());
   std::iota(order.begin(), order.end(), size_t{0});
   const auto before = [&](size_t a, size_t b) { return ranges[a].offset < ranges[b].offset; };
   if (!std::is_sorted(order.begin(), order.end(), before)) std::sort(order.begin(), order.end(), before);
-  std::vector<std::shared_ptr<arrow::Buffer>> buffers(ranges.size());
+  RangesRead result;
+  Buffers& buffers = result.buffers_;
+  buffers.resize(ranges.size());
+  std::vector<ReadInto> reads;
   for (size_t first = 0; first < order.size();) {
     const uint64_t begin = ranges[order[first]].offset;
     uint64_t end = begin + ranges[order[first]].length;
@@ -27,7 +30,7 @@ Result<std::vector<std::shared_ptr<arrow::Buffer>>> ReadRanges(InputFile& file, 
     }
     ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> read,
                           arrow::AllocateBuffer(static_cast<int64_t>(end - begin), pool));
-    if (end > begin) ARROW_RETURN_NOT_OK(file.ReadAt(begin, end - begin, read->mutable_data()));
+    if (end > begin) reads.push_back({begin, end - begin, read->mutable_data()});
     for (; first < last; ++first) {
       const ByteRange& range = ranges[order[first]];
       buffers[order[first]] = range.offset == begin && range.length == end - begin
@@ -36,7 +39,18 @@ Result<std::vector<std::shared_ptr<arrow::Buffer>>> ReadRanges(InputFile& file, 
                                                        static_cast<int64_t>(range.length));
     }
   }
-  return buffers;
+  if (!reads.empty()) result.finish_ = file.StartReads(std::move(reads));
+  return result;
+}
+
+Result<Buffers> RangesRead::Finish() {
+  if (finish_) ARROW_RETURN_NOT_OK(finish_());
+  return std::move(buffers_);
+}
+
+Result<Buffers> ReadRanges(InputFile& file, std::span<const ByteRange> ranges, arrow::MemoryPool* pool) {
+  ARROW_ASSIGN_OR_RAISE(auto reads, RangesRead::Start(file, ranges, pool));
+  return reads.Finish();
 }
 
 }  // namespace pennon::io

@@ -70,7 +70,6 @@ Status ParseFlat(std::string_view message, ArrayNode& node) {
       message,
       [&](Tag tag, std::string_view inner) -> Status {
         uint64_t type = 0;
-        std::string_view scheme;
         if (tag == Tag(FlatTag::kBuffer)) {
           ARROW_RETURN_NOT_OK(ReadFields(inner, kNoMessages, [&](Tag which, uint64_t number) {
             if (which == Tag(BufferTag::kIndex))
@@ -78,10 +77,9 @@ Status ParseFlat(std::string_view message, ArrayNode& node) {
             if (which == Tag(BufferTag::kType)) type = number;
           }));
         } else if (tag == Tag(FlatTag::kCompression)) {
-          scheme = TakeOneOf(inner).message;
+          node.compression = TakeOneOf(inner).message;
         }
         if (type != 0) return Status::NotImplemented("buffers of other kinds than a page's");
-        if (!scheme.empty()) return Status::NotImplemented("compression ", scheme);
         return Status::OK();
       },
       [&](Tag tag, uint64_t number) {

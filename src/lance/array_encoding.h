@@ -52,6 +52,7 @@ struct ArrayNode {
   uint64_t null_adjustment = 0;  // of lists and binary; 0: there are no nulls
   uint64_t items = 0;            // of lists and dictionaries
   std::string symbols = {};      // a table of fsst
+  std::string compression = {};  // of a flat buffer as a whole, by name
   // Values; validity and values; items; ends; ends and bytes; places and items; binary.
   std::vector<ArrayNode> inner = {};
 };

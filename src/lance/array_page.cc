@@ -1,4 +1,5 @@
 // Pages of version 2.0, whose buffers an ArrayEncoding tells: array_encoding.h writes it.
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <optional>
@@ -13,6 +14,7 @@
 #include "lance/fsst.h"
 #include "lance/message.h"
 #include "lance/page_decoder.h"
+#include "lance/value_decoder.h"
 
 namespace pennon::lance_format {
 namespace {
@@ -20,6 +22,7 @@ namespace {
 using arrow::Result;
 using arrow::Status;
 using Node = ArrayNode;
+using BufferPtr = std::shared_ptr<arrow::Buffer>;
 
 Status Unexpected(const char* what, const Node& got) {
   return Status::NotImplemented("encoding ", Name(got.kind), " of ", what);
@@ -60,6 +63,7 @@ Result<Values> TakeNullable(const PageInfo& page, const Node& node, uint64_t cou
 
 Result<FixedWidth> MakeFlat(const PageInfo& page, const Node& node, uint64_t bits, uint64_t count) {
   if (node.kind != Node::Kind::kFlat) return Unexpected("values", node);
+  if (!node.compression.empty()) return Status::NotImplemented("compression ", node.compression, " of values");
   if (node.bits != bits) {
     return Status::Invalid("expected values of ", std::to_string(bits), " bits, got ", std::to_string(node.bits));
   }
@@ -70,7 +74,8 @@ Result<FixedWidth> MakeFlat(const PageInfo& page, const Node& node, uint64_t bit
 class NullPage : public PageDecoder {
  public:
   NullPage(const PageSource& source, std::shared_ptr<arrow::DataType> type) : source_(source), type_(std::move(type)) {}
-  Result<std::shared_ptr<arrow::Array>> Read(const Ranges& rows) override {
+  Status Request(const Ranges&, std::vector<io::ByteRange>&) override { return Status::OK(); }
+  Result<std::shared_ptr<arrow::Array>> Finish(const Ranges& rows, std::span<const BufferPtr>) override {
     return Nulls(type_, CountOf(rows), source_.pool);
   }
 
@@ -86,16 +91,15 @@ class FixedWidthPage : public PageDecoder {
                  std::optional<FixedWidth> item_validity, const FixedWidth& values)
       : source_(source), type_(std::move(type)), validity_(validity), item_validity_(item_validity), values_(values) {}
 
-  Result<std::shared_ptr<arrow::Array>> Read(const Ranges& rows) override {
-    const bool list = type_->id() == arrow::Type::FIXED_SIZE_LIST;
-    const auto dimension =
-        list ? static_cast<uint64_t>(static_cast<const arrow::FixedSizeListType&>(*type_).list_size()) : uint64_t{1};
-    const Ranges items = Times(rows, dimension);
-    std::vector<io::ByteRange> reads;
+  Status Request(const Ranges& rows, std::vector<io::ByteRange>& reads) override {
+    const Ranges items = Times(rows, dimension());
     if (validity_) validity_->Request(rows, reads);
     if (item_validity_) item_validity_->Request(items, reads);
     values_.Request(items, reads);
-    ARROW_ASSIGN_OR_RAISE(const auto read, io::ReadRanges(*source_.file, reads, source_.pool));
+    return Status::OK();
+  }
+  Result<std::shared_ptr<arrow::Array>> Finish(const Ranges& rows, std::span<const BufferPtr> read) override {
+    const Ranges items = Times(rows, dimension());
     const auto* next = read.data();
     const auto take = [&](const FixedWidth& of, const Ranges& ranges) {
       return of.Take(ranges, std::exchange(next, next + ranges.size()), source_.pool);
@@ -113,6 +117,12 @@ class FixedWidthPage : public PageDecoder {
   }
 
  private:
+  uint64_t dimension() const {
+    return type_->id() == arrow::Type::FIXED_SIZE_LIST
+               ? static_cast<uint64_t>(static_cast<const arrow::FixedSizeListType&>(*type_).list_size())
+               : 1;
+  }
+
   const PageSource source_;
   const std::shared_ptr<arrow::DataType> type_;
   const std::optional<FixedWidth> validity_;
@@ -192,7 +202,7 @@ class EndsReader {
 // Rows and null ones of variable size, as a page has them.
 struct BinaryValues {
   Lists rows;
-  std::shared_ptr<arrow::Buffer> bytes;
+  BufferPtr bytes = nullptr;
 };
 
 class BinaryPage : public PageDecoder {
@@ -210,18 +220,46 @@ class BinaryPage : public PageDecoder {
     ARROW_ASSIGN_OR_RAISE(const Values inner, TakeNullable(page, bytes, 0));
     if (inner.validity || inner.all_null || inner.node->kind != Node::Kind::kFlat) return Unexpected("bytes", bytes);
     ARROW_ASSIGN_OR_RAISE(const auto place, BufferOf(page, *inner.node));
-    ARROW_ASSIGN_OR_RAISE(const FixedWidth flat, MakeFlat(page, *inner.node, 8, place.length));
+    Node plain = *inner.node;
+    std::optional<ValueEncoding::Scheme> scheme;
+    uint64_t total = place.length;
+    if (const std::string name = std::exchange(plain.compression, {}); !name.empty()) {
+      if (name != "lz4" && name != "zstd") return Status::NotImplemented("compression ", name);
+      scheme = name == "lz4" ? ValueEncoding::Scheme::kLz4 : ValueEncoding::Scheme::kZstd;
+      total = std::min<uint64_t>(binary.null_adjustment - 1, INT64_MAX);  // until it is decompressed
+    }
+    ARROW_ASSIGN_OR_RAISE(const FixedWidth flat, MakeFlat(page, plain, 8, place.length));
     ARROW_ASSIGN_OR_RAISE(const auto ends,
-                          EndsReader::Make(source, page, binary.inner[0], binary.null_adjustment, place.length));
-    return BinaryPage(source, type, ends, flat, std::move(fsst));
+                          EndsReader::Make(source, page, binary.inner[0], binary.null_adjustment, total));
+    return BinaryPage(source, type, ends, flat, std::move(fsst), place, scheme);
   }
 
-  Result<BinaryValues> ReadValues(const Ranges& rows) const {
-    BinaryValues values;
-    ARROW_ASSIGN_OR_RAISE(values.rows, ends_.Read(rows));
-    std::vector<io::ByteRange> reads;
-    bytes_.Request(values.rows.items, reads);
-    ARROW_ASSIGN_OR_RAISE(const auto read, io::ReadRanges(*source_.file, reads, source_.pool));
+  Status Request(const Ranges& rows, std::vector<io::ByteRange>& reads) override {
+    ARROW_ASSIGN_OR_RAISE(rows_, ends_.Read(rows));
+    if (scheme_) {
+      reads.push_back(place_);
+    } else {
+      bytes_.Request(rows_.items, reads);
+    }
+    return Status::OK();
+  }
+  Result<BinaryValues> Take(std::span<const BufferPtr> read) {
+    BinaryValues values{.rows = rows_};
+    std::vector<BufferPtr> decompressed;
+    if (scheme_) {
+      const std::string_view whole(reinterpret_cast<const char*>(read[0]->data()),
+                                   static_cast<size_t>(read[0]->size()));
+      ARROW_ASSIGN_OR_RAISE(const auto bytes, Decompress(*scheme_, whole, kMostBytes, source_.pool));
+      for (const Range& range : rows_.items) {
+        if (range.end() > static_cast<uint64_t>(bytes->size())) {
+          return Status::Invalid("expected rows in ", std::to_string(bytes->size()), " decompressed bytes, got ",
+                                 std::to_string(range.end()));
+        }
+        decompressed.push_back(
+            arrow::SliceBuffer(bytes, static_cast<int64_t>(range.first), static_cast<int64_t>(range.count)));
+      }
+      read = decompressed;
+    }
     ARROW_ASSIGN_OR_RAISE(values.bytes, bytes_.Take(values.rows.items, read.data(), source_.pool));
     if (!fsst_) return values;
     std::string decoded;
@@ -239,22 +277,35 @@ class BinaryPage : public PageDecoder {
     values.bytes = arrow::Buffer::FromString(std::move(decoded));
     return values;
   }
-  Result<std::shared_ptr<arrow::Array>> Read(const Ranges& rows) override {
-    ARROW_ASSIGN_OR_RAISE(auto values, ReadValues(rows));
+  Result<std::shared_ptr<arrow::Array>> Finish(const Ranges&, std::span<const BufferPtr> read) override {
+    ARROW_ASSIGN_OR_RAISE(auto values, Take(read));
     return MakeBinary(type_, values.rows.offsets, std::move(values.bytes), values.rows.validity, values.rows.null_count,
                       source_.pool);
   }
 
  private:
   BinaryPage(const PageSource& source, std::shared_ptr<arrow::DataType> type, const EndsReader& ends,
-             const FixedWidth& bytes, std::optional<FsstTable> fsst)
-      : source_(source), type_(std::move(type)), ends_(ends), bytes_(bytes), fsst_(std::move(fsst)) {}
+             const FixedWidth& bytes, std::optional<FsstTable> fsst, const io::ByteRange& place,
+             std::optional<ValueEncoding::Scheme> scheme)
+      : source_(source),
+        type_(std::move(type)),
+        ends_(ends),
+        bytes_(bytes),
+        fsst_(std::move(fsst)),
+        place_(place),
+        scheme_(scheme) {}
+
+  static constexpr uint64_t kMostBytes = uint64_t{1} << 30;  // that a page may be decompressed to
 
   const PageSource source_;
   const std::shared_ptr<arrow::DataType> type_;
   const EndsReader ends_;
   const FixedWidth bytes_;
   const std::optional<FsstTable> fsst_;
+  // Of a page that is compressed as a whole, and is read so.
+  const io::ByteRange place_;
+  const std::optional<ValueEncoding::Scheme> scheme_;
+  Lists rows_;  // that were asked for
 };
 
 // A place in the items for each row, from 1; 0 is null.
@@ -269,16 +320,20 @@ class DictionaryPage : public PageDecoder {
         width_(width),
         places_(places) {}
 
-  Result<std::shared_ptr<arrow::Array>> Read(const Ranges& rows) override {
+  Status Request(const Ranges& rows, std::vector<io::ByteRange>& reads) override {
     if (!dictionary_) {
-      ARROW_ASSIGN_OR_RAISE(const auto items, items_.ReadValues({{0, count_}}));
+      std::vector<io::ByteRange> of_items;
+      ARROW_RETURN_NOT_OK(items_.Request({{0, count_}}, of_items));
+      ARROW_ASSIGN_OR_RAISE(const auto read, io::ReadRanges(*source_.file, of_items, source_.pool));
+      ARROW_ASSIGN_OR_RAISE(const auto items, items_.Take(read));
       ARROW_ASSIGN_OR_RAISE(
           dictionary_, Dictionary::Make(type_, {.count = count_, .bytes = items.bytes, .offsets = items.rows.offsets},
                                         source_.pool));
     }
-    std::vector<io::ByteRange> reads;
     places_.Request(rows, reads);
-    ARROW_ASSIGN_OR_RAISE(const auto read, io::ReadRanges(*source_.file, reads, source_.pool));
+    return Status::OK();
+  }
+  Result<std::shared_ptr<arrow::Array>> Finish(const Ranges& rows, std::span<const BufferPtr> read) override {
     ARROW_ASSIGN_OR_RAISE(const auto bytes, places_.Take(rows, read.data(), source_.pool));
     arrow::UInt64Builder places(source_.pool);
     arrow::TypedBufferBuilder<bool> validity(source_.pool);
@@ -303,7 +358,7 @@ class DictionaryPage : public PageDecoder {
  private:
   const PageSource source_;
   const std::shared_ptr<arrow::DataType> type_;
-  const BinaryPage items_;
+  BinaryPage items_;
   const uint64_t count_;
   const uint64_t width_;  // bytes of a place
   const FixedWidth places_;

@@ -15,6 +15,8 @@ using arrow::DataType;
 using arrow::Result;
 using arrow::Status;
 using ArrayPtr = std::shared_ptr<arrow::Array>;
+using BuffersLeft = std::span<const std::shared_ptr<arrow::Buffer>>;
+using Reads = std::vector<io::ByteRange>;
 
 bool IsList(const DataType& type) { return type.id() == arrow::Type::LIST || type.id() == arrow::Type::LARGE_LIST; }
 
@@ -23,6 +25,8 @@ Result<ArrayPtr> Join(arrow::ArrayVector pieces, const std::shared_ptr<DataType>
   if (pieces.empty()) return arrow::MakeEmptyArray(type, pool);
   return arrow::Concatenate(pieces, pool);
 }
+
+using ColumnReaders = std::vector<std::unique_ptr<ColumnReader>>;
 
 // The pages of a file's column, and decoders of those that were needed.
 template <typename Decoder>
@@ -79,23 +83,38 @@ class PagedReader : public ColumnReader {
  public:
   PagedReader(const FileReader& file, const std::vector<PageInfo>& pages, std::shared_ptr<DataType> type,
               Pages<PageDecoder>::Make make)
-      : pool_(file.source().pool), type_(std::move(type)), pages_(pages, std::move(make)) {}
+      : ColumnReader(file), type_(std::move(type)), pages_(pages, std::move(make)) {}
 
-  Result<ArrayPtr> Read(const Ranges& rows) override {
-    arrow::ArrayVector pieces;
-    ARROW_RETURN_NOT_OK(pages_.ForEach(rows, [&](size_t page, const Ranges& of_page) -> Status {
+  Status Request(const Ranges& rows, Reads& reads) override {
+    pieces_.clear();
+    return pages_.ForEach(rows, [&](size_t page, Ranges of_page) -> Status {
       ARROW_ASSIGN_OR_RAISE(auto* decoder, pages_.Get(page));
-      ARROW_ASSIGN_OR_RAISE(auto piece, decoder->Read(of_page));
-      pieces.push_back(std::move(piece));
+      const size_t before = reads.size();
+      ARROW_RETURN_NOT_OK(decoder->Request(of_page, reads));
+      pieces_.push_back({decoder, std::move(of_page), reads.size() - before});
       return Status::OK();
-    }));
-    return Join(std::move(pieces), type_, pool_);
+    });
+  }
+  Result<ArrayPtr> Finish(const Ranges&, BuffersLeft& read) override {
+    arrow::ArrayVector arrays;
+    for (const Piece& piece : pieces_) {
+      ARROW_ASSIGN_OR_RAISE(auto array, piece.decoder->Finish(piece.rows, read.first(piece.reads)));
+      read = read.subspan(piece.reads);
+      arrays.push_back(std::move(array));
+    }
+    return Join(std::move(arrays), type_, file().source().pool);
   }
 
  private:
-  arrow::MemoryPool* const pool_;
+  struct Piece {
+    PageDecoder* decoder;
+    Ranges rows;  // of its page
+    size_t reads;
+  };
+
   const std::shared_ptr<DataType> type_;
   Pages<PageDecoder> pages_;
+  std::vector<Piece> pieces_;  // that were asked for
 };
 
 // Lists of version 2.0: a column of ends, and the items' own.
@@ -103,39 +122,43 @@ class ListReader : public ColumnReader {
  public:
   ListReader(const FileReader& file, const std::vector<PageInfo>& pages, std::shared_ptr<DataType> type,
              std::unique_ptr<ColumnReader> items)
-      : pool_(file.source().pool),
+      : ColumnReader(file),
         type_(std::move(type)),
         pages_(pages, [source = file.source()](const PageInfo& page) { return MakeListPage(source, page); }),
         items_(std::move(items)) {}
 
-  Result<ArrayPtr> Read(const Ranges& rows) override {
-    Ranges wanted;
-    std::vector<Lists> pieces;
+  Status Request(const Ranges& rows, Reads& reads) override {
+    wanted_.clear();
+    pieces_.clear();
     ARROW_RETURN_NOT_OK(pages_.ForEach(rows, [&](size_t page, const Ranges& of_page) -> Status {
       ARROW_ASSIGN_OR_RAISE(auto* decoder, pages_.Get(page));
-      ARROW_ASSIGN_OR_RAISE(pieces.emplace_back(), decoder->Read(of_page));
+      ARROW_ASSIGN_OR_RAISE(pieces_.emplace_back(), decoder->Read(of_page));
       ARROW_ASSIGN_OR_RAISE(const uint64_t first, FirstItem(page));
-      for (const Range& range : pieces.back().items) {
-        if (!wanted.empty() && wanted.back().end() == first + range.first) {
-          wanted.back().count += range.count;
+      for (const Range& range : pieces_.back().items) {
+        if (!wanted_.empty() && wanted_.back().end() == first + range.first) {
+          wanted_.back().count += range.count;
         } else {
-          wanted.push_back({first + range.first, range.count});
+          wanted_.push_back({first + range.first, range.count});
         }
       }
       return Status::OK();
     }));
-    ARROW_ASSIGN_OR_RAISE(const auto items, items_->Read(wanted));
+    return items_->Request(wanted_, reads);
+  }
+  Result<ArrayPtr> Finish(const Ranges&, BuffersLeft& read) override {
+    ARROW_ASSIGN_OR_RAISE(const auto items, items_->Finish(wanted_, read));
+    arrow::MemoryPool* pool = file().source().pool;
     arrow::ArrayVector lists;
     int64_t used = 0;
-    for (Lists& piece : pieces) {
+    for (Lists& piece : pieces_) {
       const int64_t count = piece.offsets.back();
-      ARROW_ASSIGN_OR_RAISE(auto offsets, MakeOffsets(piece.offsets, type_->id() == arrow::Type::LARGE_LIST, pool_));
+      ARROW_ASSIGN_OR_RAISE(auto offsets, MakeOffsets(piece.offsets, type_->id() == arrow::Type::LARGE_LIST, pool));
       lists.push_back(arrow::MakeArray(arrow::ArrayData::Make(type_, static_cast<int64_t>(piece.offsets.size()) - 1,
                                                               {piece.validity, offsets},
                                                               {items->Slice(used, count)->data()}, piece.null_count)));
       used += count;
     }
-    return Join(std::move(lists), type_, pool_);
+    return Join(std::move(lists), type_, pool);
   }
 
  private:
@@ -149,23 +172,29 @@ class ListReader : public ColumnReader {
     return first_items_[page];
   }
 
-  arrow::MemoryPool* const pool_;
   const std::shared_ptr<DataType> type_;
   Pages<ListPage> pages_;
   const std::unique_ptr<ColumnReader> items_;
   std::vector<uint64_t> first_items_ = {0};  // of the pages so far
+  // That were asked for.
+  std::vector<Lists> pieces_;
+  Ranges wanted_;  // items
 };
 
 // Structs of version 2.0, which are never null: their fields' columns.
 class StructReader : public ColumnReader {
  public:
-  StructReader(std::shared_ptr<DataType> type, std::vector<std::unique_ptr<ColumnReader>> fields)
-      : type_(std::move(type)), fields_(std::move(fields)) {}
+  StructReader(const FileReader& file, std::shared_ptr<DataType> type, ColumnReaders fields)
+      : ColumnReader(file), type_(std::move(type)), fields_(std::move(fields)) {}
 
-  Result<ArrayPtr> Read(const Ranges& rows) override {
+  Status Request(const Ranges& rows, Reads& reads) override {
+    for (const auto& field : fields_) ARROW_RETURN_NOT_OK(field->Request(rows, reads));
+    return Status::OK();
+  }
+  Result<ArrayPtr> Finish(const Ranges& rows, BuffersLeft& read) override {
     std::vector<std::shared_ptr<arrow::ArrayData>> fields;
     for (const auto& field : fields_) {
-      ARROW_ASSIGN_OR_RAISE(const auto array, field->Read(rows));
+      ARROW_ASSIGN_OR_RAISE(const auto array, field->Finish(rows, read));
       fields.push_back(array->data());
     }
     return arrow::MakeArray(
@@ -174,19 +203,23 @@ class StructReader : public ColumnReader {
 
  private:
   const std::shared_ptr<DataType> type_;
-  const std::vector<std::unique_ptr<ColumnReader>> fields_;
+  const ColumnReaders fields_;
 };
 
 // Version 2.1 on: each leaf's pages tell of all that is around it, so that the parts agree where they are the same.
 class LeavesReader : public ColumnReader {
  public:
-  LeavesReader(std::shared_ptr<DataType> type, std::vector<std::unique_ptr<ColumnReader>> leaves)
-      : type_(std::move(type)), leaves_(std::move(leaves)) {}
+  LeavesReader(const FileReader& file, std::shared_ptr<DataType> type, ColumnReaders leaves)
+      : ColumnReader(file), type_(std::move(type)), leaves_(std::move(leaves)) {}
 
-  Result<ArrayPtr> Read(const Ranges& rows) override {
+  Status Request(const Ranges& rows, Reads& reads) override {
+    for (const auto& leaf : leaves_) ARROW_RETURN_NOT_OK(leaf->Request(rows, reads));
+    return Status::OK();
+  }
+  Result<ArrayPtr> Finish(const Ranges& rows, BuffersLeft& read) override {
     std::vector<std::shared_ptr<arrow::ArrayData>> arrays;
     for (const auto& leaf : leaves_) {
-      ARROW_ASSIGN_OR_RAISE(const auto array, leaf->Read(rows));
+      ARROW_ASSIGN_OR_RAISE(const auto array, leaf->Finish(rows, read));
       arrays.push_back(array->data());
     }
     auto next = arrays.begin();
@@ -228,17 +261,21 @@ class LeavesReader : public ColumnReader {
   }
 
   const std::shared_ptr<DataType> type_;
-  const std::vector<std::unique_ptr<ColumnReader>> leaves_;
+  const ColumnReaders leaves_;
 };
 
 // Names the file and the column in errors, and keeps the file.
 class NamedReader : public ColumnReader {
  public:
   NamedReader(std::shared_ptr<const FileReader> file, std::string column, std::unique_ptr<ColumnReader> reader)
-      : file_(std::move(file)), column_(std::move(column)), reader_(std::move(reader)) {}
+      : ColumnReader(*file), file_(std::move(file)), column_(std::move(column)), reader_(std::move(reader)) {}
 
-  Result<ArrayPtr> Read(const Ranges& rows) override {
-    auto array = reader_->Read(rows);
+  Status Request(const Ranges& rows, Reads& reads) override {
+    const Status status = reader_->Request(rows, reads);
+    return status.ok() ? status : Named(*file_, column_, status);
+  }
+  Result<ArrayPtr> Finish(const Ranges& rows, BuffersLeft& read) override {
+    auto array = reader_->Finish(rows, read);
     if (array.ok() && (*array)->length() != static_cast<int64_t>(CountOf(rows))) {
       return Named(*file_, column_,
                    Status::Invalid("expected ", std::to_string(CountOf(rows)), " rows, got ",
@@ -271,9 +308,9 @@ class Maker {
     if (file_.field_has_column()) {
       ARROW_ASSIGN_OR_RAISE(reader, MakeField(field, type));
     } else {
-      std::vector<std::unique_ptr<ColumnReader>> leaves;
+      ColumnReaders leaves;
       ARROW_RETURN_NOT_OK(AddLeaves(field, type, [](auto leaf) { return leaf; }, leaves));
-      reader = std::make_unique<LeavesReader>(type, std::move(leaves));
+      reader = std::make_unique<LeavesReader>(file_, type, std::move(leaves));
     }
     if (top_rows_ != file_.rows()) {
       return Status::Invalid("expected pages of ", std::to_string(file_.rows()), " rows, got ",
@@ -313,12 +350,12 @@ class Maker {
     }
     if (type->id() == arrow::Type::STRUCT) {
       for (const PageInfo& page : *pages) ARROW_RETURN_NOT_OK(CheckStructPage(page));
-      std::vector<std::unique_ptr<ColumnReader>> fields;
+      ColumnReaders fields;
       for (int i = 0; i < type->num_fields(); ++i) {
         ARROW_ASSIGN_OR_RAISE(auto child, MakeField(*Children(field)[static_cast<size_t>(i)], type->field(i)->type()));
         fields.push_back(std::move(child));
       }
-      return std::make_unique<StructReader>(type, std::move(fields));
+      return std::make_unique<StructReader>(file_, type, std::move(fields));
     }
     return std::make_unique<PagedReader>(
         file_, *pages, type, [source, type](const PageInfo& page) { return MakeArrayPage(source, page, type); });
@@ -326,7 +363,7 @@ class Maker {
 
   // wrap(type) gives what is around a leaf of that type, with nothing beside it.
   Status AddLeaves(const Field& field, const TypePtr& type, const std::function<TypePtr(TypePtr)>& wrap,
-                   std::vector<std::unique_ptr<ColumnReader>>& leaves) {
+                   ColumnReaders& leaves) {
     if (!IsList(*type) && type->id() != arrow::Type::STRUCT) {
       ARROW_ASSIGN_OR_RAISE(const auto* pages, PagesOf(field));
       const TypePtr path = wrap(type);
@@ -356,6 +393,15 @@ class Maker {
 };
 
 }  // namespace
+
+Result<ArrayPtr> ColumnReader::Read(const Ranges& rows) {
+  Reads reads;
+  ARROW_RETURN_NOT_OK(Request(rows, reads));
+  const PageSource source = file_.source();
+  ARROW_ASSIGN_OR_RAISE(const auto buffers, io::ReadRanges(*source.file, reads, source.pool));
+  BuffersLeft left = buffers;
+  return Finish(rows, left);
+}
 
 ColumnsOfFields ColumnsInOrder(const FileReader& file) {
   std::set<int32_t> parents;

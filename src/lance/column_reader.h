@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -21,7 +22,21 @@ namespace pennon::lance_format {
 class ColumnReader {
  public:
   virtual ~ColumnReader() = default;
-  virtual arrow::Result<std::shared_ptr<arrow::Array>> Read(const Ranges& rows) = 0;
+
+  const FileReader& file() const { return file_; }
+  arrow::Result<std::shared_ptr<arrow::Array>> Read(const Ranges& rows);
+  // The same in two steps, so that several columns are read together. Adds what is to be read of the file for the rows,
+  // once it is known where that is, for which it may read.
+  virtual arrow::Status Request(const Ranges& rows, std::vector<io::ByteRange>& reads) = 0;
+  // Of the same rows, with what was read, which is taken from the front of `read`.
+  virtual arrow::Result<std::shared_ptr<arrow::Array>> Finish(
+      const Ranges& rows, std::span<const std::shared_ptr<arrow::Buffer>>& read) = 0;
+
+ protected:
+  explicit ColumnReader(const FileReader& file) : file_(file) {}
+
+ private:
+  const FileReader& file_;
 };
 
 // Which of a file's columns is that of a field, by its id.

@@ -109,4 +109,11 @@ uint64_t Deletions::RowAt(uint64_t place) const {
   return ranges_[last].end() + (place - left_before_[last]);
 }
 
+uint64_t Deletions::PlaceOf(uint64_t row) const {
+  const auto after = FirstAfter(ranges_, row);
+  if (after == ranges_.begin()) return row;
+  const auto last = static_cast<size_t>(after - ranges_.begin() - 1);
+  return left_before_[last] + (row - ranges_[last].end());
+}
+
 }  // namespace pennon::lance_format

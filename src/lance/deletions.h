@@ -26,6 +26,8 @@ class Deletions {
   Ranges Left(const Range& rows) const;
   // A row by its place among all that are left.
   uint64_t RowAt(uint64_t place) const;
+  // And its place, if it is one of them.
+  uint64_t PlaceOf(uint64_t row) const;
 
  private:
   arrow::Status Parse(std::string_view bytes, const Fragment& fragment);

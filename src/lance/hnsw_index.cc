@@ -13,7 +13,7 @@
 
 #include "lance/file_writer.h"
 #include "lance/half.h"
-#include "lance/little_endian.h"
+#include "lance/ivf.h"
 #include "lance/message.h"
 
 namespace pennon::lance_format {
@@ -24,8 +24,6 @@ using arrow::Status;
 using nlohmann::ordered_json;
 
 // index.proto.
-enum class IvfTag : Tag { kOffsets = 2, kLengths = 3, kCentroids = 4 };
-enum class TensorTag : Tag { kDataType = 1, kShape = 2, kData = 3 };
 enum class DetailsTag : Tag { kMetric = 1, kHnsw = 3, kSq = 5, kFlat = 8 };
 enum class HnswTag : Tag { kM = 1, kEfConstruction = 2, kMaxLevel = 3 };
 enum class SqTag : Tag { kBits = 1 };
@@ -34,27 +32,6 @@ constexpr int64_t kBytesABatch = 1 << 20;  // enough for a page
 
 std::string Name(Distance distance) {
   return distance == Distance::kCosine ? "cosine" : distance == Distance::kDot ? "dot" : "l2";
-}
-
-// One partition that is all there is: so many rows of the file, and a centroid that every query is nearest to.
-std::string Ivf(uint64_t rows, const std::vector<float>* centroid, bool half) {
-  return Message<IvfTag>([&](auto& ivf) {
-    const uint64_t offset = 0;
-    const auto length = static_cast<uint32_t>(rows);
-    ivf.add_packed_uint64(IvfTag::kOffsets, &offset, &offset + 1);
-    ivf.add_packed_uint32(IvfTag::kLengths, &length, &length + 1);
-    if (centroid == nullptr) return;
-    std::string values;
-    for (const float value : *centroid) {
-      half ? Put(values, HalfBits(value)) : Put(values, value);
-    }
-    ivf.add_message(IvfTag::kCentroids, Message<TensorTag>([&](auto& tensor) {
-                      const uint32_t shape[] = {1, static_cast<uint32_t>(centroid->size())};
-                      tensor.add_uint32(TensorTag::kDataType, half ? 1 : 2);
-                      tensor.add_packed_uint32(TensorTag::kShape, shape, shape + 2);
-                      tensor.add_bytes(TensorTag::kData, values);
-                    }));
-  });
 }
 
 // In the list of one partition.
@@ -73,8 +50,11 @@ Result<IndexFile> EndGraph(FileWriter& writer, const HnswIndex& index, const std
   const auto& metadata = index.graph.schema()->metadata();
   if (!metadata) return Status::Invalid("graph: expected metadata lance:hnsw, got none");
   ARROW_ASSIGN_OR_RAISE(const std::string hnsw, metadata->Get(kHnswKey));
-  ARROW_RETURN_NOT_OK(
-      writer.AddGlobalBuffer(Ivf(static_cast<uint64_t>(index.graph.num_rows()), &centroid, index.half)));
+  // One partition, with a centroid that every query is nearest to.
+  const Ivf ivf = {.partitions = {{0, static_cast<uint64_t>(index.graph.num_rows())}},
+                   .dim = centroid.size(),
+                   .centroids = centroid};
+  ARROW_RETURN_NOT_OK(writer.AddGlobalBuffer(ToMessage(ivf, index.half)));
   const ordered_json type = {{"type", index.storage == Storage::kSq ? "IVF_HNSW_SQ" : "IVF_HNSW_FLAT"},
                              {"distance_type", Name(index.distance)}};
   Metadata of_file = {{"lance:index", type.dump()}, {"lance:ivf", "1"}, {kHnswKey, OfPartition(hnsw)}};
@@ -174,7 +154,7 @@ Result<IndexFile> WriteVectors(io::FileSystem& files, const std::string& directo
     ARROW_RETURN_NOT_OK(writer->Write(*batch));
     first += count;
   }
-  ARROW_RETURN_NOT_OK(writer->AddGlobalBuffer(Ivf(index.rows, nullptr, false)));
+  ARROW_RETURN_NOT_OK(writer->AddGlobalBuffer(ToMessage(Ivf{.partitions = {{0, index.rows}}}, false)));
   ordered_json storage = {{"dim", index.dim}};
   if (sq) {
     storage["num_bits"] = 8;

@@ -3,10 +3,9 @@
 #include <algorithm>
 #include <utility>
 
+#include <arrow/array/concatenate.h>
 #include <arrow/util/key_value_metadata.h>
 #include <nlohmann/json.hpp>
-
-#include "lance/column_reader.h"
 
 namespace pennon::lance_format {
 namespace {
@@ -18,53 +17,96 @@ using Json = nlohmann::json;
 constexpr char kFlat[] = "IVF_HNSW_FLAT";
 constexpr char kSq[] = "IVF_HNSW_SQ";
 
-// Some columns of a file, so many rows at a time.
-class FileScan : public arrow::RecordBatchReader {
- public:
-  static Result<std::shared_ptr<arrow::RecordBatchReader>> Make(const std::shared_ptr<const FileReader>& file,
-                                                                const std::vector<std::string>& columns,
-                                                                int64_t batch_rows) {
-    ARROW_ASSIGN_OR_RAISE(const auto all, MakeSchema(file->fields()));
-    const ColumnsOfFields places = ColumnsInOrder(*file);
-    auto scan = std::make_shared<FileScan>();
-    arrow::FieldVector fields;
-    for (const std::string& name : columns) {
-      const int column = all->GetFieldIndex(name);
-      if (column < 0) return Status::Invalid(file->path(), ": expected a column ", name, ", got ", all->ToString());
-      ARROW_ASSIGN_OR_RAISE(auto reader, MakeColumnReader(file, file->fields(), places, *all, column));
-      scan->columns_.push_back(std::move(reader));
-      fields.push_back(all->field(column));
-    }
-    scan->schema_ = arrow::schema(std::move(fields));
-    scan->rows_ = file->rows();
-    scan->step_ = static_cast<uint64_t>(batch_rows);
-    return scan;
-  }
+constexpr uint64_t kListsAtOnce = 8192;
+constexpr uint64_t kIdsAtOnce = 1 << 16;
+constexpr uint64_t kMostLevels = 64;
+constexpr uint64_t kMostRowsAByte = 64;  // what differs takes more, however it is packed
 
-  std::shared_ptr<arrow::Schema> schema() const override { return schema_; }
-  Status ReadNext(std::shared_ptr<arrow::RecordBatch>* batch) override {
-    *batch = nullptr;
-    if (row_ == rows_) return Status::OK();
-    const Range rows{row_, std::min(step_, rows_ - row_)};
-    arrow::ArrayVector arrays;
-    for (const auto& column : columns_) {
-      ARROW_ASSIGN_OR_RAISE(auto array, column->Read({rows}));
-      arrays.push_back(std::move(array));
-    }
-    row_ = rows.end();
-    *batch = arrow::RecordBatch::Make(schema_, static_cast<int64_t>(rows.count), std::move(arrays));
-    return Status::OK();
+// The partitions that the file says it has.
+Result<Ivf> ReadIvfOf(const FileReader& file) {
+  const std::string* number = file.FindMetadata("lance:ivf");
+  const Json json = number == nullptr ? Json() : Json::parse(*number, nullptr, false);
+  if (!json.is_number_unsigned()) {
+    return Status::Invalid(file.path(), ": expected metadata lance:ivf with the number of a buffer, got ",
+                           number == nullptr ? "none" : *number);
   }
+  ARROW_ASSIGN_OR_RAISE(const auto buffer, file.ReadGlobalBuffer(json.get<size_t>()));
+  auto ivf = ReadIvf(std::string_view(*buffer), file.rows());
+  return ivf.ok() ? ivf : ivf.status().WithMessage(file.path(), ": ", ivf.status().message());
+}
 
- private:
-  std::shared_ptr<arrow::Schema> schema_;
-  std::vector<std::unique_ptr<ColumnReader>> columns_;
-  uint64_t rows_ = 0;
-  uint64_t row_ = 0;
-  uint64_t step_ = 0;
-};
+// A list of JSON texts in the file's metadata.
+Result<std::vector<std::string>> ReadTexts(const FileReader& file, const char* key) {
+  const std::string* text = file.FindMetadata(key);
+  const Json json = text == nullptr ? Json() : Json::parse(*text, nullptr, false);
+  std::vector<std::string> texts;
+  for (const Json& each : json) {
+    if (json.is_array() && each.is_string()) texts.push_back(each.get<std::string>());
+  }
+  if (texts.empty() || texts.size() != json.size()) {
+    return Status::Invalid(file.path(), ": expected metadata ", key, " of partitions");
+  }
+  return texts;
+}
+
+// Levels of ids that ascend, of which the first is 0 to rows - 1.
+Status CheckIds(const arrow::UInt32Array& ids, uint64_t first, uint64_t rows, int64_t* before, uint64_t* levels) {
+  for (int64_t i = 0; i < ids.length(); ++i) {
+    const int64_t id = ids.Value(i);
+    const uint64_t at = first + static_cast<uint64_t>(i);
+    if (at < rows) {
+      if (static_cast<uint64_t>(id) == at) continue;
+      return Status::Invalid("row ", std::to_string(at), ": expected that id on level 0, got ", std::to_string(id));
+    }
+    if (at == rows || id <= *before) ++*levels;
+    if (static_cast<uint64_t>(id) >= rows || *levels > kMostLevels) {
+      return Status::Invalid("row ", std::to_string(at), ": expected up to ", std::to_string(kMostLevels),
+                             " levels of ids below ", std::to_string(rows), ", got ", std::to_string(id), " on level ",
+                             std::to_string(*levels));
+    }
+    *before = id;
+  }
+  return Status::OK();
+}
+
+// What repeats itself takes no place in a file and much in memory.
+Status CheckNeighbors(const arrow::ListArray& lists) {
+  const auto& ids = static_cast<const arrow::UInt32Array&>(*lists.values());
+  for (int64_t row = 0; row < lists.length(); ++row) {
+    for (int64_t i = lists.value_offset(row) + 1; i < lists.value_offset(row + 1); ++i) {
+      if (ids.Value(i) == ids.Value(i - 1)) return Status::Invalid("a neighbour is listed twice: ", ids.Value(i));
+    }
+  }
+  return Status::OK();
+}
 
 }  // namespace
+
+Result<FileColumns> FileColumns::Make(const std::shared_ptr<const FileReader>& file,
+                                      const std::vector<std::string>& names) {
+  ARROW_ASSIGN_OR_RAISE(const auto all, MakeSchema(file->fields()));
+  const ColumnsOfFields places = ColumnsInOrder(*file);
+  FileColumns columns;
+  arrow::FieldVector fields;
+  for (const std::string& name : names) {
+    const int column = all->GetFieldIndex(name);
+    if (column < 0) return Status::Invalid(file->path(), ": expected a column ", name, ", got ", all->ToString());
+    ARROW_ASSIGN_OR_RAISE(auto reader, MakeColumnReader(file, file->fields(), places, *all, column));
+    columns.columns_.push_back(std::move(reader));
+    fields.push_back(all->field(column));
+  }
+  columns.schema_ = arrow::schema(std::move(fields));
+  return columns;
+}
+
+Result<std::shared_ptr<arrow::RecordBatch>> FileColumns::Read(const Range& rows) const {
+  arrow::ArrayVector arrays;
+  for (const auto& column : columns_) {
+    ARROW_ASSIGN_OR_RAISE(auto array, column->Read({rows}));
+    arrays.push_back(std::move(array));
+  }
+  return arrow::RecordBatch::Make(schema_, static_cast<int64_t>(rows.count), std::move(arrays));
+}
 
 Result<HnswIndexReader> HnswIndexReader::Open(io::FileSystem& files, const std::string& directory,
                                               arrow::MemoryPool* pool) {
@@ -98,27 +140,96 @@ Result<Storage> HnswIndexReader::GetStorage() const {
   return Status::NotImplemented(directory_, ": expected an index of type ", kFlat, " or ", kSq, ", got ", type_);
 }
 
-Result<std::shared_ptr<arrow::RecordBatch>> HnswIndexReader::ReadGraph() const {
+Result<IndexPartitions> HnswIndexReader::ReadPartitions(int32_t dim) const {
   ARROW_RETURN_NOT_OK(GetStorage().status());
-  const std::string* hnsw = graph_->FindMetadata(kHnswKey);
-  const Json partitions = hnsw == nullptr ? Json() : Json::parse(*hnsw, nullptr, false);
-  if (!partitions.is_array() || partitions.empty() || !partitions[0].is_string()) {
-    return Status::Invalid(graph_->path(), ": expected metadata ", kHnswKey, " of partitions");
+  if (rows() / kMostRowsAByte > vectors_->source().file->size()) {
+    return Status::Invalid(vectors_->path(), ": expected rows with row ids that differ, got ", std::to_string(rows()),
+                           " of them in ", std::to_string(vectors_->source().file->size()), " bytes");
   }
-  if (partitions.size() > 1) {
-    return Status::NotImplemented(directory_, ": expected an index of one partition, got ",
-                                  std::to_string(partitions.size()));
+  ARROW_ASSIGN_OR_RAISE(Ivf graphs, ReadIvfOf(*graph_));
+  ARROW_ASSIGN_OR_RAISE(const Ivf vectors, ReadIvfOf(*vectors_));
+  ARROW_ASSIGN_OR_RAISE(auto texts, ReadTexts(*graph_, kHnswKey));
+  const size_t count = graphs.partitions.size();
+  if (vectors.partitions.size() != count || texts.size() != count) {
+    return Status::Invalid(directory_, ": expected as many partitions everywhere, got ", std::to_string(count), ", ",
+                           std::to_string(vectors.partitions.size()), " and ", std::to_string(texts.size()));
   }
-  ARROW_ASSIGN_OR_RAISE(const auto scan,
-                        FileScan::Make(graph_, {"__vector_id", "__neighbors", "_distance"}, INT64_MAX));
-  ARROW_ASSIGN_OR_RAISE(auto batch, scan->Next());
-  if (!batch) return Status::Invalid(graph_->path(), ": expected rows, got none");
-  return batch->ReplaceSchemaMetadata(arrow::key_value_metadata({kHnswKey}, {partitions[0].get<std::string>()}));
+  if (graphs.dim != static_cast<uint64_t>(dim)) {
+    return Status::Invalid(graph_->path(), ": expected centroids of ", std::to_string(dim), " dimensions, got ",
+                           std::to_string(graphs.dim));
+  }
+  IndexPartitions index{.centroids = std::move(graphs.centroids)};
+  for (size_t i = 0; i < count; ++i) {
+    index.partitions.push_back({graphs.partitions[i], vectors.partitions[i], std::move(texts[i])});
+  }
+  return index;
 }
 
-Result<std::shared_ptr<arrow::RecordBatchReader>> HnswIndexReader::ReadVectors(const std::vector<std::string>& columns,
-                                                                               int64_t batch_rows) const {
-  return FileScan::Make(vectors_, columns, batch_rows);
+Result<std::shared_ptr<arrow::RecordBatch>> HnswIndexReader::ReadGraph(const IndexPartition& partition) const {
+  const auto wrong = [&](const Status& status) { return status.WithMessage(graph_->path(), ": ", status.message()); };
+  const Range& rows = partition.graph;
+  if (rows.count < partition.vectors.count || rows.count == 0) {
+    return Status::Invalid(graph_->path(), ": expected a row at least for each of ",
+                           std::to_string(partition.vectors.count), " vectors, got ", std::to_string(rows.count));
+  }
+  ARROW_ASSIGN_OR_RAISE(const auto ids, FileColumns::Make(graph_, {"__vector_id"}));
+  ARROW_ASSIGN_OR_RAISE(const auto lists, FileColumns::Make(graph_, {"__neighbors", "_distance"}));
+  const auto& neighbors = *lists.schema().field(0)->type();
+  if (ids.schema().field(0)->type()->id() != arrow::Type::UINT32 || neighbors.id() != arrow::Type::LIST ||
+      neighbors.field(0)->type()->id() != arrow::Type::UINT32) {
+    return Status::Invalid(graph_->path(), ": expected ids of uint32 and lists of them, got ",
+                           ids.schema().field(0)->type()->ToString(), " and ", neighbors.ToString());
+  }
+  std::vector<arrow::ArrayVector> parts(3);
+  int64_t before = -1;
+  uint64_t levels = 1;
+  for (uint64_t first = 0; first < rows.count; first += kIdsAtOnce) {
+    ARROW_ASSIGN_OR_RAISE(const auto batch, ids.Read({rows.first + first, std::min(kIdsAtOnce, rows.count - first)}));
+    const auto& values = static_cast<const arrow::UInt32Array&>(*batch->column(0));
+    if (values.null_count() > 0) return wrong(Status::Invalid("column __vector_id: expected no nulls"));
+    const Status checked = CheckIds(values, first, partition.vectors.count, &before, &levels);
+    if (!checked.ok()) return wrong(checked);
+    parts[0].push_back(batch->column(0));
+  }
+  for (uint64_t first = 0; first < rows.count; first += kListsAtOnce) {
+    ARROW_ASSIGN_OR_RAISE(const auto batch,
+                          lists.Read({rows.first + first, std::min(kListsAtOnce, rows.count - first)}));
+    const Status checked = CheckNeighbors(static_cast<const arrow::ListArray&>(*batch->column(0)));
+    if (!checked.ok()) return wrong(checked);
+    parts[1].push_back(batch->column(0));
+    parts[2].push_back(batch->column(1));
+  }
+  arrow::ArrayVector arrays;
+  for (const auto& part : parts) {
+    ARROW_ASSIGN_OR_RAISE(auto array, arrow::Concatenate(part, graph_->source().pool));
+    arrays.push_back(std::move(array));
+  }
+  const auto schema = arrow::schema({ids.schema().field(0), lists.schema().field(0), lists.schema().field(1)},
+                                    arrow::key_value_metadata({kHnswKey}, {partition.hnsw}));
+  return arrow::RecordBatch::Make(schema, static_cast<int64_t>(rows.count), std::move(arrays));
+}
+
+Result<FileColumns> HnswIndexReader::Vectors(const std::vector<std::string>& columns) const {
+  ARROW_ASSIGN_OR_RAISE(auto vectors, FileColumns::Make(vectors_, columns));
+  const auto row_ids = vectors.schema().GetFieldByName("_rowid");
+  if (row_ids && row_ids->type()->id() != arrow::Type::UINT64) {
+    return Status::Invalid(vectors_->path(), ": expected row ids of type uint64, got ", row_ids->type()->ToString());
+  }
+  return vectors;
+}
+
+Result<CodeRange> HnswIndexReader::ReadCodeRange() const {
+  ARROW_ASSIGN_OR_RAISE(const auto texts, ReadTexts(*vectors_, "storage_metadata"));
+  const Json json = Json::parse(texts[0], nullptr, false);
+  const auto bound = [&](const char* name) -> const Json* {
+    if (!json.is_object() || !json.contains("bounds") || !json["bounds"].is_object()) return nullptr;
+    const auto found = json["bounds"].find(name);
+    return found != json["bounds"].end() && found->is_number() ? &*found : nullptr;
+  };
+  const Json* const low = bound("start");
+  const Json* const high = bound("end");
+  if (low != nullptr && high != nullptr) return CodeRange{low->get<double>(), high->get<double>()};
+  return Status::Invalid(vectors_->path(), ": expected storage_metadata with bounds, got ", texts[0]);
 }
 
 }  // namespace pennon::lance_format

@@ -11,10 +11,39 @@
 #include <arrow/result.h>
 
 #include "io/file_system.h"
+#include "lance/column_reader.h"
 #include "lance/file_reader.h"
 #include "lance/hnsw_index.h"
+#include "lance/ivf.h"
 
 namespace pennon::lance_format {
+
+// Some columns of a file. From one thread at a time.
+class FileColumns {
+ public:
+  static arrow::Result<FileColumns> Make(const std::shared_ptr<const FileReader>& file,
+                                         const std::vector<std::string>& names);
+  const arrow::Schema& schema() const { return *schema_; }
+  arrow::Result<std::shared_ptr<arrow::RecordBatch>> Read(const Range& rows) const;
+
+ private:
+  FileColumns() = default;
+
+  std::shared_ptr<arrow::Schema> schema_;
+  std::vector<std::unique_ptr<ColumnReader>> columns_;
+};
+
+// Rows whose vectors are near a centroid, with a graph of their own. It may have none.
+struct IndexPartition {
+  Range graph = {};       // rows of index.idx, of all levels
+  Range vectors = {};     // of auxiliary.idx
+  std::string hnsw = {};  // metadata lance:hnsw
+};
+
+struct IndexPartitions {
+  std::vector<IndexPartition> partitions = {};
+  std::vector<float> centroids = {};  // one each
+};
 
 class HnswIndexReader {
  public:
@@ -28,13 +57,17 @@ class HnswIndexReader {
   // The file's metadata, or null.
   const std::string* FindMetadata(const std::string& key) const { return graph_->FindMetadata(key); }
 
-  // What follows is NotImplemented for other types than IVF_HNSW_FLAT and IVF_HNSW_SQ, and for several partitions.
+  // What follows is NotImplemented for other types than IVF_HNSW_FLAT and IVF_HNSW_SQ.
   arrow::Result<Storage> GetStorage() const;
-  // Columns __vector_id, __neighbors, _distance and metadata lance:hnsw.
-  arrow::Result<std::shared_ptr<arrow::RecordBatch>> ReadGraph() const;
-  // Some of the columns `_rowid` and, if the storage is flat, `flat`, in batches of so many rows.
-  arrow::Result<std::shared_ptr<arrow::RecordBatchReader>> ReadVectors(const std::vector<std::string>& columns,
-                                                                       int64_t batch_rows) const;
+  // Of vectors of so many dimensions.
+  arrow::Result<IndexPartitions> ReadPartitions(int32_t dim) const;
+  // Columns __vector_id, __neighbors, _distance and metadata lance:hnsw. Takes memory for ids that the file holds:
+  // those of level 0 are 0 to partition.vectors.count - 1, no neighbour is there twice in a row.
+  arrow::Result<std::shared_ptr<arrow::RecordBatch>> ReadGraph(const IndexPartition& partition) const;
+  // Some of the columns `_rowid`, uint64, and, by the storage, `flat` or `__sq_code`, of auxiliary.idx.
+  arrow::Result<FileColumns> Vectors(const std::vector<std::string>& columns) const;
+  // Of `__sq_code`.
+  arrow::Result<CodeRange> ReadCodeRange() const;
 
  private:
   HnswIndexReader() = default;

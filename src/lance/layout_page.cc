@@ -141,7 +141,9 @@ class FullZipPage : public PageDecoder {
   static Result<std::unique_ptr<PageDecoder>> Make(const PageSource& source, const PageInfo& page,
                                                    const LayoutInfo& layout,
                                                    const std::shared_ptr<arrow::DataType>& type);
-  Result<std::shared_ptr<arrow::Array>> Read(const Ranges& rows) override;
+  Status Request(const Ranges& rows, std::vector<io::ByteRange>& reads) override;
+  Result<std::shared_ptr<arrow::Array>> Finish(const Ranges& rows,
+                                               std::span<const std::shared_ptr<arrow::Buffer>> read) override;
 
  private:
   FullZipPage(const PageSource& source, const PageInfo& page, Levels levels, const ValueFormat& format)
@@ -155,8 +157,8 @@ class FullZipPage : public PageDecoder {
     std::memcpy(&start, index_->data() + row * index_bytes_, index_bytes_);
     return start;
   }
-  Result<std::vector<io::ByteRange>> PlacesOf(const Ranges& rows);
-  Result<std::shared_ptr<arrow::Array>> ReadPlain(const Ranges& rows);
+  // Of one size, without levels: as an array has them.
+  bool plain() const { return !indexed() && level_bytes_ == 0 && format_.validity_bytes() == 0 && !format_.bools(); }
   // The entries of so many rows.
   Status Split(std::string_view bytes, uint64_t rows, Entries& entries, Values& values) const;
 
@@ -220,39 +222,32 @@ Status FullZipPage::ReadIndex() {
   return Status::OK();
 }
 
-Result<std::vector<io::ByteRange>> FullZipPage::PlacesOf(const Ranges& rows) {
-  std::vector<io::ByteRange> places;
+Status FullZipPage::Request(const Ranges& rows, std::vector<io::ByteRange>& reads) {
   const uint64_t first = page_.buffers[0].offset;
+  uint64_t before = first;
   if (indexed()) ARROW_RETURN_NOT_OK(ReadIndex());
   for (const Range& range : rows) {
     const uint64_t start = indexed() ? Start(range.first) : range.first * row_bytes();
     const uint64_t end = indexed() ? Start(range.end()) : range.end() * row_bytes();
-    const uint64_t before = places.empty() ? first : places.back().offset + places.back().length;
     if (first + start < before || start > end || end > page_.buffers[0].length) {
       return Status::Invalid("expected rows in ", std::to_string(page_.buffers[0].length), " bytes, got ",
                              std::to_string(start), " to ", std::to_string(end));
     }
-    places.push_back({first + start, end - start});
+    reads.push_back({first + start, end - start});
+    before = first + end;
   }
-  return places;
+  return Status::OK();
 }
 
-// Of values of one size without levels.
-Result<std::shared_ptr<arrow::Array>> FullZipPage::ReadPlain(const Ranges& rows) {
-  ARROW_ASSIGN_OR_RAISE(const auto flat, FixedWidth::Make(page_.buffers[0], 8 * format_.bytes(), page_.rows));
-  std::vector<io::ByteRange> reads;
-  flat.Request(rows, reads);
-  ARROW_ASSIGN_OR_RAISE(const auto read, io::ReadRanges(*source_.file, reads, source_.pool));
-  ARROW_ASSIGN_OR_RAISE(auto values, flat.Take(rows, read.data(), source_.pool));
-  const auto count = static_cast<int64_t>(CountOf(rows));
-  return levels_.Assemble({}, MakeFixed(levels_.leaf(), count, nullptr, nullptr, values), static_cast<uint64_t>(count),
-                          source_.pool);
-}
-
-Result<std::shared_ptr<arrow::Array>> FullZipPage::Read(const Ranges& rows) {
-  if (!indexed() && level_bytes_ == 0 && format_.validity_bytes() == 0 && !format_.bools()) return ReadPlain(rows);
-  ARROW_ASSIGN_OR_RAISE(const auto places, PlacesOf(rows));
-  ARROW_ASSIGN_OR_RAISE(const auto read, io::ReadRanges(*source_.file, places, source_.pool));
+Result<std::shared_ptr<arrow::Array>> FullZipPage::Finish(const Ranges& rows,
+                                                          std::span<const std::shared_ptr<arrow::Buffer>> read) {
+  if (plain()) {
+    ARROW_ASSIGN_OR_RAISE(const auto flat, FixedWidth::Make(page_.buffers[0], 8 * format_.bytes(), page_.rows));
+    ARROW_ASSIGN_OR_RAISE(auto values, flat.Take(rows, read.data(), source_.pool));
+    const auto count = static_cast<int64_t>(CountOf(rows));
+    return levels_.Assemble({}, MakeFixed(levels_.leaf(), count, nullptr, nullptr, values),
+                            static_cast<uint64_t>(count), source_.pool);
+  }
   Entries entries;
   Values values(format_, source_.pool);
   uint64_t bytes = 0;
@@ -308,7 +303,9 @@ class ConstantPage : public PageDecoder {
   static Result<std::unique_ptr<PageDecoder>> Make(const PageSource& source, const PageInfo& page,
                                                    const LayoutInfo& layout,
                                                    const std::shared_ptr<arrow::DataType>& type);
-  Result<std::shared_ptr<arrow::Array>> Read(const Ranges& rows) override;
+  Status Request(const Ranges&, std::vector<io::ByteRange>&) override { return ReadLevels(); }
+  Result<std::shared_ptr<arrow::Array>> Finish(const Ranges& rows,
+                                               std::span<const std::shared_ptr<arrow::Buffer>>) override;
 
  private:
   ConstantPage(const PageSource& source, const PageInfo& page, Levels levels)
@@ -440,8 +437,8 @@ Result<std::shared_ptr<arrow::Array>> ConstantPage::Leaf(const std::vector<uint1
       arrow::ArrayData::Make(type, static_cast<int64_t>(visible), {std::move(bits), std::move(values)}, null_count));
 }
 
-Result<std::shared_ptr<arrow::Array>> ConstantPage::Read(const Ranges& rows) {
-  ARROW_RETURN_NOT_OK(ReadLevels());
+Result<std::shared_ptr<arrow::Array>> ConstantPage::Finish(const Ranges& rows,
+                                                           std::span<const std::shared_ptr<arrow::Buffer>>) {
   Entries entries;
   uint64_t count = 0;
   for (const Range& range : rows) {

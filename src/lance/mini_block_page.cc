@@ -41,7 +41,8 @@ class MiniBlockPage : public PageDecoder {
   static Result<std::unique_ptr<PageDecoder>> Make(const PageSource& source, const PageInfo& page,
                                                    const LayoutInfo& layout,
                                                    const std::shared_ptr<arrow::DataType>& type);
-  Result<ArrayPtr> Read(const Ranges& rows) override;
+  Status Request(const Ranges& rows, std::vector<io::ByteRange>& reads) override;
+  Result<ArrayPtr> Finish(const Ranges& rows, std::span<const BufferPtr> read) override;
 
  private:
   struct Chunk {
@@ -288,12 +289,14 @@ Result<Ranges> MiniBlockPage::Select(const Chunk& chunk, const Decoded& decoded,
   return values;
 }
 
-Result<ArrayPtr> MiniBlockPage::Read(const Ranges& rows) {
+Status MiniBlockPage::Request(const Ranges& rows, std::vector<io::ByteRange>& reads) {
   ARROW_RETURN_NOT_OK(Load());
+  for (const size_t number : ChunksOf(rows)) reads.push_back(chunks_[number].place);
+  return Status::OK();
+}
+
+Result<ArrayPtr> MiniBlockPage::Finish(const Ranges& rows, std::span<const BufferPtr> read) {
   const std::vector<size_t> numbers = ChunksOf(rows);
-  std::vector<io::ByteRange> places;
-  for (const size_t number : numbers) places.push_back(chunks_[number].place);
-  ARROW_ASSIGN_OR_RAISE(const auto read, io::ReadRanges(*source_.file, places, source_.pool));
   Entries entries;
   arrow::ArrayVector pieces;
   auto range = rows.begin();

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -51,7 +52,11 @@ struct PageInfo {
 class PageDecoder {
  public:
   virtual ~PageDecoder() = default;
-  virtual arrow::Result<std::shared_ptr<arrow::Array>> Read(const Ranges& rows) = 0;
+  // Adds what is to be read for the rows, once it is known where that is, for which it may read.
+  virtual arrow::Status Request(const Ranges& rows, std::vector<io::ByteRange>& reads) = 0;
+  // Of the same rows, with what was read.
+  virtual arrow::Result<std::shared_ptr<arrow::Array>> Finish(const Ranges& rows,
+                                                              std::span<const std::shared_ptr<arrow::Buffer>> read) = 0;
 };
 
 // Of version 2.0, of a type without fields, which are other columns'.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <span>
 #include <utility>
 
 #include <arrow/array/builder_primitive.h>
@@ -99,7 +100,6 @@ struct TableReader::OpenFragment {
 
   // Null if the fragment is older than the column, which is null there.
   Result<ColumnReader*> Reader(const arrow::Field& column);
-  Result<ArrayPtr> Read(const arrow::Field& column, const Ranges& rows);
   // Of the column, or of its parts, which have pages each.
   Status AddSizes(const arrow::Field& column, std::vector<Sizes>& sizes);
   // Which file has it, and columns of that by field.
@@ -150,16 +150,68 @@ Result<ColumnReader*> TableReader::OpenFragment::Reader(const arrow::Field& colu
   return (readers[column.name()] = std::move(reader)).get();
 }
 
-Result<ArrayPtr> TableReader::OpenFragment::Read(const arrow::Field& column, const Ranges& rows) {
-  ARROW_ASSIGN_OR_RAISE(auto* reader, Reader(column));
-  ARROW_ASSIGN_OR_RAISE(auto array,
-                        reader != nullptr ? reader->Read(rows) : Nulls(column.type(), CountOf(rows), state->pool));
-  if (!column.nullable() && array->null_count() > 0) {
-    return Status::Invalid(state->directory, ": column ", column.name(), ": expected no nulls, as its field says, got ",
-                           std::to_string(array->null_count()));
+// Rows of a fragment, on their way: all reads of a file go out together when it starts.
+class TableReader::FragmentRead {
+ public:
+  static Result<FragmentRead> Start(std::shared_ptr<OpenFragment> fragment, const arrow::Schema& columns, Ranges rows) {
+    FragmentRead read(std::move(fragment), columns, std::move(rows));
+    for (const auto& column : columns.fields()) {
+      ARROW_ASSIGN_OR_RAISE(auto* reader, read.fragment_->Reader(*column));
+      read.columns_.push_back(reader);
+      if (reader != nullptr) ARROW_RETURN_NOT_OK(reader->Request(read.rows_, read.Of(*reader).ranges));
+    }
+    for (OfFile& of : read.files_) {
+      ARROW_ASSIGN_OR_RAISE(of.read,
+                            io::RangesRead::Start(*of.file->source().file, of.ranges, read.fragment_->state->pool));
+    }
+    return read;
   }
-  return array;
-}
+
+  // The columns' arrays.
+  Result<arrow::ArrayVector> Finish() {
+    for (OfFile& of : files_) {
+      ARROW_ASSIGN_OR_RAISE(of.buffers, of.read.Finish());
+      of.left = of.buffers;
+    }
+    const State& state = *fragment_->state;
+    arrow::ArrayVector arrays;
+    for (size_t i = 0; i < columns_.size(); ++i) {
+      const arrow::Field& column = *schema_.field(static_cast<int>(i));
+      ColumnReader* reader = columns_[i];
+      ARROW_ASSIGN_OR_RAISE(auto array, reader != nullptr ? reader->Finish(rows_, Of(*reader).left)
+                                                          : Nulls(column.type(), CountOf(rows_), state.pool));
+      if (!column.nullable() && array->null_count() > 0) {
+        return Status::Invalid(state.directory, ": column ", column.name(),
+                               ": expected no nulls, as its field says, got ", std::to_string(array->null_count()));
+      }
+      arrays.push_back(std::move(array));
+    }
+    return arrays;
+  }
+
+ private:
+  struct OfFile {
+    const FileReader* file;
+    std::vector<io::ByteRange> ranges = {};
+    io::RangesRead read = {};
+    io::Buffers buffers = {};
+    std::span<const std::shared_ptr<arrow::Buffer>> left = {};
+  };
+
+  FragmentRead(std::shared_ptr<OpenFragment> fragment, const arrow::Schema& columns, Ranges rows)
+      : fragment_(std::move(fragment)), schema_(columns), rows_(std::move(rows)) {}
+  OfFile& Of(const ColumnReader& reader) {
+    const auto found =
+        std::find_if(files_.begin(), files_.end(), [&](const OfFile& of) { return of.file == &reader.file(); });
+    return found != files_.end() ? *found : files_.emplace_back(OfFile{.file = &reader.file()});
+  }
+
+  std::shared_ptr<OpenFragment> fragment_;
+  const arrow::Schema& schema_;
+  Ranges rows_;
+  std::vector<ColumnReader*> columns_;  // null: of nulls
+  std::vector<OfFile> files_;
+};
 
 Status TableReader::OpenFragment::AddSizes(const arrow::Field& column, std::vector<Sizes>& sizes) {
   ColumnsOfFields columns;
@@ -222,11 +274,8 @@ class TableReader::Scanner : public arrow::RecordBatchReader {
 
  private:
   Status ReadRows(const Ranges& rows, std::shared_ptr<arrow::RecordBatch>* batch) {
-    arrow::ArrayVector arrays;
-    for (const auto& column : columns_->fields()) {
-      ARROW_ASSIGN_OR_RAISE(auto array, open_->Read(*column, rows));
-      arrays.push_back(std::move(array));
-    }
+    ARROW_ASSIGN_OR_RAISE(auto read, FragmentRead::Start(open_, *columns_, rows));
+    ARROW_ASSIGN_OR_RAISE(auto arrays, read.Finish());
     if (settings_.row_ids) {
       arrow::UInt64Builder ids(state_->pool);
       ARROW_RETURN_NOT_OK(ids.Reserve(static_cast<int64_t>(CountOf(rows))));
@@ -303,9 +352,21 @@ Result<std::shared_ptr<arrow::RecordBatch>> TableReader::Take(std::span<const ui
   std::sort(wanted.begin(), wanted.end());
   wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
   std::vector<arrow::ArrayVector> parts(static_cast<size_t>(schema->num_fields()));  // of each column
+  std::vector<FragmentRead> reads;
+  const auto finish = [&]() -> Status {
+    for (FragmentRead& read : reads) {
+      ARROW_ASSIGN_OR_RAISE(auto arrays, read.Finish());
+      for (size_t column = 0; column < parts.size(); ++column) parts[column].push_back(std::move(arrays[column]));
+    }
+    reads.clear();
+    return Status::OK();
+  };
   for (size_t i = 0; i < wanted.size();) {
     const uint64_t id = wanted[i] >> 32;
-    if (open_.size() >= kMostOpen && !open_.contains(id)) open_.clear();
+    if (open_.size() >= kMostOpen && !open_.contains(id)) {
+      ARROW_RETURN_NOT_OK(finish());
+      open_.clear();
+    }
     auto& open = open_[id];
     if (!open) {
       const auto& fragments = state_->manifest.fragments;
@@ -332,11 +393,10 @@ Result<std::shared_ptr<arrow::RecordBatch>> TableReader::Take(std::span<const ui
         rows.push_back({row, 1});
       }
     }
-    for (size_t column = 0; column < parts.size(); ++column) {
-      ARROW_ASSIGN_OR_RAISE(auto part, open->Read(*schema->field(static_cast<int>(column)), rows));
-      parts[column].push_back(std::move(part));
-    }
+    ARROW_ASSIGN_OR_RAISE(auto read, FragmentRead::Start(open, *schema, std::move(rows)));
+    reads.push_back(std::move(read));
   }
+  ARROW_RETURN_NOT_OK(finish());
   const bool in_order = std::equal(wanted.begin(), wanted.end(), row_ids.begin(), row_ids.end());
   std::vector<int64_t> places;
   for (size_t i = 0; !in_order && i < row_ids.size(); ++i) {

@@ -45,6 +45,7 @@ class TableReader {
   class Scanner;
   struct State;
   struct OpenFragment;
+  class FragmentRead;
 
   std::shared_ptr<const State> state_;
   std::map<uint64_t, std::shared_ptr<OpenFragment>> open_;  // by fragment

@@ -113,7 +113,7 @@ class Errors(Case):
         self.fails(2, "--export-lance", "replay", DATA, "--lance-index", "sq")
         small = (DATA, "--limit", "100", "--holdout", "0", "--export-lance")
         self.fails(1, "/dev/full", "replay", *small, "/dev/full/x.lance")
-        self.fails(1, "s3://bucket", "replay", *small, "s3://bucket/x.lance")
+        self.fails(1, "writing is for local file systems, got one of s3", "replay", *small, "s3://bucket/x.lance")
         _, lines = self.replay(*small, self.path("x.lance"))
         line = next(line for line in lines if line["what"] == "export_lance")
         self.assertEqual((line["version"], line["rows"], line["indexed"], line["index"]), (2, 100, 100, "flat"))
@@ -129,7 +129,7 @@ class Errors(Case):
 
     def test_lance_cleanup(self):
         self.fails(1, "expected a Lance table, found none", "lance", "cleanup", self.folder.name)
-        self.fails(1, "s3://bucket", "lance", "cleanup", "s3://bucket/x.lance")
+        self.fails(1, "writing is for local file systems, got one of s3", "lance", "cleanup", "s3://bucket/x.lance")
         self.fails(2, "--older-than", "lance", "cleanup", self.folder.name, "--older-than", "7 years")
         self.fails(2, "--older-than", "lance", "cleanup", self.folder.name, "--older-than", "7")
         self.fails(2, "PATH", "lance", "cleanup")

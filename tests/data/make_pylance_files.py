@@ -47,6 +47,16 @@ def main():
     write("fsst-2.2", text, "2.2", compression="fsst")
     write("zstd-2.2", {"number": pa.array(np.sqrt(number)), "text": pa.array(["abc" * (i % 9) for i in number])}, "2.2", compression="zstd", bss="on")
     write("lz4-2.1", {"runs": pa.array(number // 50), "text": pa.array([f"{i}" * 400 for i in range(3)] * 100)}, "2.1", compression="lz4")
+    mixed = np.arange(2000) * 2654435761 % 2**62
+    columns = {
+        "number": pa.array(mixed),
+        "text": pa.array([f"{i % 9973:x}" for i in mixed]),
+        "list": pa.array([mixed[i : i + i % 3] for i in range(2000)], pa.list_(pa.int64())),
+    }
+    write("chunks-2.2", columns, "2.2")
+    text = {"text": pa.array([["abc", None, "", f"text {i}"][i % 4] for i in range(n)])}
+    write("zstd-2.0", text, "2.0", compression="zstd")
+    write("lz4-2.0", text, "2.0", compression="lz4")
     write("dictionary-2.0", {"text": pa.array([["abc", "de", None, "f"][i % 4] for i in number])}, "2.0")
 
 

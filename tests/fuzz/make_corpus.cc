@@ -17,6 +17,7 @@
 #include "lance/schema.h"
 #include "lance/table.h"
 #include "lance/transaction.h"
+#include "pennon/lance.h"
 #include "pennon/live_index.h"
 #include "support/arrays.h"
 #include "support/memory_file_system.h"
@@ -158,10 +159,39 @@ void WriteLanceFiles() {
 // As pylance writes them; tests/data/make_pylance_files.py made them.
 void WritePylanceFiles() {
   for (const auto& entry : std::filesystem::directory_iterator(PENNON_TEST_DATA)) {
-    if (entry.path().extension() != ".lance") continue;
+    const bool of_index = entry.path().extension() == ".index";
+    if (!entry.is_regular_file() || (!of_index && entry.path().extension() != ".lance")) continue;
     std::ifstream file(entry.path(), std::ios::binary);
-    Write("lance_file_fuzz", entry.path().filename().string(), std::string(std::istreambuf_iterator<char>(file), {}));
+    Write(of_index ? "lance_index_fuzz" : "lance_file_fuzz", entry.path().filename().string(),
+          std::string(std::istreambuf_iterator<char>(file), {}));
   }
+}
+
+// As Pennon writes them.
+void WriteIndices() {
+  using namespace pennon;
+  const auto vectors = Vectors(20, false);
+  const auto schema = arrow::schema({arrow::field("v", vectors->type())});
+  const auto batch = arrow::RecordBatch::Make(schema, 20, {vectors});
+  LiveIndex index =
+      LiveIndex::Make({.dim = kDim, .build = {.max_level = 4, .m = 2, .ef_construction = 4}}).ValueOrDie();
+  index.Append(vectors).ValueOrDie();
+  const std::string path = (folder / "indices.lance").string();
+  for (const bool sq : {false, true}) {
+    std::filesystem::remove_all(path);
+    auto dataset = lance::Dataset::Create(path, schema).ValueOrDie();
+    dataset.Append(*arrow::RecordBatchReader::Make({batch}).ValueOrDie()).ValueOrDie();
+    const auto type = sq ? lance::IndexType::kHnswSq : lance::IndexType::kHnswFlat;
+    index.GetSnapshot().ValueOrDie().ToLance(dataset, {.type = type}).ValueOrDie();
+    std::string bytes;
+    for (const auto& entry : std::filesystem::directory_iterator(path + "/_indices")) {
+      const std::string graph = io::LocalFileSystem().Read(entry.path().string() + "/index.idx").ValueOrDie();
+      bytes = Bytes(static_cast<uint32_t>(graph.size())) + graph +
+              io::LocalFileSystem().Read(entry.path().string() + "/auxiliary.idx").ValueOrDie();
+    }
+    Write("lance_index_fuzz", sq ? "sq" : "flat", bytes);
+  }
+  std::filesystem::remove_all(path);
 }
 
 void WriteManifests() {
@@ -215,6 +245,7 @@ int main(int argc, char** argv) {
   WriteTables();
   WriteLanceFiles();
   WritePylanceFiles();
+  WriteIndices();
   WriteManifests();
   WriteNoise("import_columns_fuzz", 40, 64);
   WriteNoise("options_fuzz", 100, 2000);

@@ -201,11 +201,17 @@ TEST(LiveIndex, FailedFirstBatchLeavesNoTrace) {
 
 TEST(LiveIndex, SnapshotOutlivesTheIndex) {
   const Vectors rows = Normal(100, 4, 13);
-  auto index = std::make_unique<LiveIndex>(MakeIndex(4));
+  const auto pool = arrow::MemoryPool::CreateDefault();
+  auto index = std::make_unique<LiveIndex>(LiveIndex::Make({.dim = 4, .pool = pool.get()}).ValueOrDie());
   ASSERT_TRUE(index->Append(ToArray(rows, 4)).ok());
-  Snapshot snapshot = index->GetSnapshot().ValueOrDie();
-  index.reset();
-  EXPECT_EQ(snapshot.Search(rows[42], {.k = 1}).ValueOrDie().rows[0].id, 42u);
+  {
+    const Snapshot snapshot = index->GetSnapshot().ValueOrDie();
+    const int64_t bytes = pool->bytes_allocated();
+    index.reset();
+    EXPECT_EQ(pool->bytes_allocated(), bytes);
+    EXPECT_EQ(snapshot.Search(rows[42], {.k = 1}).ValueOrDie().rows[0].id, 42u);
+  }
+  EXPECT_EQ(pool->bytes_allocated(), 0);
 }
 
 TEST(LiveIndex, NullsAreSkippedAndRowIdsKept) {

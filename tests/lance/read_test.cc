@@ -255,6 +255,49 @@ TEST(Reads, ATakeReadsTheBytesOfItsRows) {
   }
 }
 
+TEST(Reads, ThoseOfATakeGoOutTogether) {
+  const auto written = Write(Documents(2000), FileVersion::k2_2, 500);
+  io::CountingFileSystem files(written->files);
+  TableReader reader(files, "t", written->table->manifest(), MakeSchema(written->table->manifest().fields).ValueOrDie(),
+                     arrow::default_memory_pool());
+  const std::vector<uint64_t> rows = {10, 400, uint64_t{2} << 32 | 100};
+  ASSERT_TRUE(reader.Take(rows, {}).ok());
+  files.TakeStarts();
+  ASSERT_TRUE(reader.Take(rows, {}).ok());
+  // Of two rows of a fragment the ids and the first text, which are close, the other text and two vectors; of one of
+  // another fragment its three values.
+  EXPECT_EQ(files.TakeStarts(), (std::vector<size_t>{4, 3}));
+}
+
+TEST(Reads, ATakeReadsTheChunksOfItsRows) {
+  io::CountingFileSystem files(io::LocalFileSystem());
+  const auto file = FileReader::Open(files.Open(PENNON_TEST_DATA "/pylance14-chunks-2.2.lance").ValueOrDie(),
+                                     arrow::default_memory_pool())
+                        .ValueOrDie();
+  const auto schema = MakeSchema(file->fields()).ValueOrDie();
+  const auto columns = ColumnsInOrder(*file);
+  for (int column = 0; column < schema->num_fields(); ++column) {
+    const auto& name = schema->field(column)->name();
+    const auto reader = MakeColumnReader(file, file->fields(), columns, *schema, column).ValueOrDie();
+    uint64_t page_bytes = 0;
+    for (const auto& buffer : file->columns()[static_cast<size_t>(column)][0].buffers) page_bytes += buffer.length;
+    const auto reads_of = [&](const Ranges& rows) {
+      files.TakeReads();
+      EXPECT_TRUE(reader->Read(rows).ok()) << name;
+      return files.TakeReads();
+    };
+    const size_t index = name == "list" ? 2 : 1;  // of chunks, and where lists begin
+    EXPECT_EQ(reads_of({{3, 1}}).size(), index + 1) << name;
+    for (const uint64_t row : {3, 1000, 1999}) {
+      const auto reads = reads_of({{row, 1}});
+      ASSERT_LE(reads.size(), 1) << name;
+      EXPECT_LE(reads[0].length, std::max<uint64_t>(page_bytes / 2, 8300)) << name;
+    }
+    // Chunks follow each other.
+    EXPECT_EQ(reads_of({{0, 2000}}).size(), 1) << name;
+  }
+}
+
 TEST(Reads, FewFilesAreOpenAtATime) {
   constexpr int64_t kRows = 700;
   const auto written = Write(Documents(kRows), FileVersion::k2_2, 1);
@@ -562,7 +605,7 @@ class PylanceFiles : public testing::TestWithParam<const char*> {
 };
 INSTANTIATE_TEST_SUITE_P(All, PylanceFiles,
                          testing::Values("flat-2.1", "flat-2.2", "nested-2.2", "fsst-2.2", "zstd-2.2", "lz4-2.1",
-                                         "dictionary-2.0"));
+                                         "dictionary-2.0", "zstd-2.0", "lz4-2.0"));
 
 TEST_P(PylanceFiles, TruncatedOnesAreErrors) {
   const std::string file = Bytes();

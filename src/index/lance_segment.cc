@@ -1,0 +1,241 @@
+#include "index/lance_segment.h"
+
+#include <algorithm>
+#include <limits>
+#include <set>
+#include <utility>
+
+#include <arrow/array.h>
+#include <arrow/buffer.h>
+#include <arrow/util/float16.h>
+
+#include "index/adapters.h"
+#include "index/lance_dataset.h"
+#include "lance/roaring.h"
+
+namespace pennon {
+namespace {
+
+using arrow::Result;
+using arrow::Status;
+using lance_format::IndexPartition;
+
+constexpr int64_t kPieceBytes = 1 << 20;  // of vectors: what is smaller than 2 MiB an index copies
+constexpr uint64_t kIdsAtOnce = 1 << 16;
+constexpr char kReuse[] = "__lance_frag_reuse";  // an index of compactions after which others were left as they were
+
+// A vector of floats, halves, or codes.
+void CopyVector(const arrow::FixedSizeListArray& from, int64_t row, const lance_format::CodeRange& codes, float* to) {
+  const arrow::ArrayData& values = *from.values()->data();
+  const int64_t first = from.value_offset(row);
+  for (int32_t i = 0; i < from.value_length(); ++i) {
+    switch (values.type->id()) {
+      case arrow::Type::FLOAT: to[i] = values.GetValues<float>(1)[first + i]; break;
+      case arrow::Type::HALF_FLOAT:
+        to[i] = arrow::util::Float16::FromBits(values.GetValues<uint16_t>(1)[first + i]).ToFloat();
+        break;
+      default:
+        to[i] =
+            static_cast<float>(codes.low + values.GetValues<uint8_t>(1)[first + i] / 255.0 * (codes.high - codes.low));
+    }
+  }
+}
+
+bool IsOf(const arrow::DataType& type, int32_t dim, std::initializer_list<arrow::Type::type> values) {
+  if (type.id() != arrow::Type::FIXED_SIZE_LIST) return false;
+  const auto& list = static_cast<const arrow::FixedSizeListType&>(type);
+  return list.list_size() == dim && std::find(values.begin(), values.end(), list.value_type()->id()) != values.end();
+}
+
+}  // namespace
+
+std::string ColumnOf(const lance_format::Table& table, const lance_format::Index& index) {
+  for (const lance_format::Field& field : table.manifest().fields) {
+    if (index.field_ids.size() == 1 && field.id == index.field_ids[0] && field.parent == -1) return field.name;
+  }
+  return "";
+}
+
+std::string DirectoryOf(const lance_format::Table& table, const lance_format::Index& index) {
+  return table.directory() + "/_indices/" + index.uuid.ToString();
+}
+
+Metric MetricOf(lance_format::Distance distance) {
+  return distance == lance_format::Distance::kCosine ? Metric::kCosine
+         : distance == lance_format::Distance::kDot  ? Metric::kDot
+                                                     : Metric::kL2;
+}
+
+Result<IndexSegment> IndexSegment::Open(const lance_format::Table& table, const lance_format::Index& index,
+                                        arrow::MemoryPool* pool) {
+  ARROW_ASSIGN_OR_RAISE(auto files,
+                        lance_format::HnswIndexReader::Open(table.files(), DirectoryOf(table, index), pool));
+  IndexSegment segment(std::move(files));
+  segment.name_ = index.name;
+  segment.column_ = table.schema().GetFieldByName(ColumnOf(table, index));
+  if (!segment.column_ || !HoldsVectors(*segment.column_->type())) {
+    return Invalid("name: expected an index of a column of vectors, got ", index.name);
+  }
+  ARROW_ASSIGN_OR_RAISE(segment.storage_, segment.files_.GetStorage());
+  if (segment.storage_ == lance_format::Storage::kSq) {
+    ARROW_ASSIGN_OR_RAISE(segment.codes_, segment.files_.ReadCodeRange());
+  }
+  ARROW_ASSIGN_OR_RAISE(segment.partitions_, segment.files_.ReadPartitions(segment.dim()));
+  std::optional<lance_format::RoaringView> known;
+  if (index.fragments) {
+    ARROW_ASSIGN_OR_RAISE(known, lance_format::RoaringView::Make(*index.fragments));
+  }
+  uint64_t first = 0;
+  for (const lance_format::Fragment& fragment : table.manifest().fragments) {
+    if (!known || known->Contains(static_cast<uint32_t>(fragment.id))) {
+      ARROW_ASSIGN_OR_RAISE(auto deletions, lance_format::Deletions::Read(table.files(), table.directory(), fragment));
+      segment.fragments_[fragment.id] = {first, fragment.rows, std::move(deletions)};
+    }
+    first += fragment.live_rows();
+  }
+  // Then bitmaps may say fragments that a compaction has made, and row ids those of before.
+  const auto& indices = table.manifest().indices;
+  const bool deferred = std::any_of(indices.begin(), indices.end(), [](const auto& i) { return i.name == kReuse; });
+  if (deferred) ARROW_RETURN_NOT_OK(segment.ForgetFragmentsWithoutRows());
+  return segment;
+}
+
+Status IndexSegment::VisitRowIds(const std::function<bool(uint64_t)>& visit) const {
+  ARROW_ASSIGN_OR_RAISE(const auto columns, files_.Vectors({"_rowid"}));
+  for (uint64_t first = 0; first < rows(); first += kIdsAtOnce) {
+    ARROW_ASSIGN_OR_RAISE(const auto batch, columns.Read({first, std::min(kIdsAtOnce, rows() - first)}));
+    ARROW_RETURN_NOT_OK(CheckRowIds(*batch->column(0)));
+    const uint64_t* const ids = RowIdValues(*batch->column(0));
+    if (!std::all_of(ids, ids + batch->num_rows(), visit)) break;
+  }
+  return Status::OK();
+}
+
+Status IndexSegment::ForgetFragmentsWithoutRows() {
+  std::set<uint64_t> seen;
+  ARROW_RETURN_NOT_OK(VisitRowIds([&](uint64_t id) {
+    if (fragments_.contains(id >> 32)) seen.insert(id >> 32);
+    return seen.size() < fragments_.size();
+  }));
+  std::erase_if(fragments_, [&](const auto& fragment) { return !seen.contains(fragment.first); });
+  return Status::OK();
+}
+
+std::optional<uint64_t> IndexSegment::Position(uint64_t row_id) const {
+  const auto found = fragments_.find(row_id >> 32);
+  if (found == fragments_.end()) return std::nullopt;
+  const Fragment& fragment = found->second;
+  const uint64_t row = row_id & 0xFFFFFFFFu;
+  if (row >= fragment.rows || fragment.deletions.Contains(row)) return std::nullopt;
+  return fragment.first + fragment.deletions.PlaceOf(row);
+}
+
+Result<bool> IndexSegment::AllThere() const {
+  bool all = true;
+  ARROW_RETURN_NOT_OK(VisitRowIds([&](uint64_t id) { return all = Position(id).has_value(); }));
+  return all;
+}
+
+Result<std::optional<StoredSurvey>> IndexSegment::ReadSurvey(uint32_t rows) const {
+  const std::string* const json = files_.FindMetadata(kSurveyKey);
+  if (json == nullptr || partitions_.partitions.size() > 1) return std::nullopt;
+  return StoredSurvey::FromJson(*json, rows);
+}
+
+class IndexSegment::Rows : public arrow::RecordBatchReader {
+ public:
+  static Result<std::shared_ptr<Rows>> Make(const IndexSegment& segment, const lance_format::Range& rows,
+                                            lance_format::TableReader& table) {
+    const char* const stored = segment.storage_ == lance_format::Storage::kSq ? "__sq_code" : "flat";
+    ARROW_ASSIGN_OR_RAISE(auto row_ids, segment.files_.Vectors({"_rowid"}));
+    ARROW_ASSIGN_OR_RAISE(auto vectors, segment.files_.Vectors({stored}));
+    const auto& type = vectors.schema().field(0)->type();
+    const bool fits = segment.storage_ == lance_format::Storage::kSq
+                          ? IsOf(*type, segment.dim(), {arrow::Type::UINT8})
+                          : IsOf(*type, segment.dim(), {arrow::Type::FLOAT, arrow::Type::HALF_FLOAT});
+    if (fits) return std::make_shared<Rows>(segment, rows, table, std::move(row_ids), std::move(vectors));
+    return Invalid("index ", segment.name_, ": expected a column ", stored, " for ", segment.dim(), " dimensions, got ",
+                   type->ToString());
+  }
+  Rows(const IndexSegment& segment, const lance_format::Range& rows, lance_format::TableReader& table,
+       lance_format::FileColumns row_ids, lance_format::FileColumns vectors)
+      : segment_(segment),
+        rows_(rows),
+        table_(table),
+        row_ids_(std::move(row_ids)),
+        vectors_(std::move(vectors)),
+        schema_(arrow::schema({arrow::field("_rowid", arrow::uint64()), segment.column_})) {}
+
+  std::shared_ptr<arrow::Schema> schema() const override { return schema_; }
+
+  Status ReadNext(std::shared_ptr<arrow::RecordBatch>* batch) override {
+    *batch = nullptr;
+    if (rows_.count == 0) return Status::OK();
+    const int64_t vector_bytes = segment_.dim() * static_cast<int64_t>(sizeof(float));
+    const uint64_t most = static_cast<uint64_t>(std::max<int64_t>(1, kPieceBytes / vector_bytes));
+    const lance_format::Range rows{rows_.first, std::min(rows_.count, most)};
+    rows_ = {rows.end(), rows_.count - rows.count};
+    ARROW_ASSIGN_OR_RAISE(const auto ids, row_ids_.Read(rows));
+    ARROW_RETURN_NOT_OK(CheckRowIds(*ids->column(0)));
+    ARROW_ASSIGN_OR_RAISE(const auto vectors, Vectors(rows, RowIdValues(*ids->column(0))));
+    *batch = arrow::RecordBatch::Make(schema_, ids->num_rows(), {ids->column(0), vectors});
+    return Status::OK();
+  }
+
+ private:
+  Result<std::shared_ptr<arrow::Array>> Stored(const lance_format::Range& rows) {
+    ARROW_ASSIGN_OR_RAISE(const auto batch, vectors_.Read(rows));
+    return batch->column(0);
+  }
+
+  Result<std::shared_ptr<arrow::Array>> Vectors(const lance_format::Range& rows, const uint64_t* ids) {
+    // Codes are not the vectors, nor are those of unit length, which cosine has there.
+    if (segment_.storage_ == lance_format::Storage::kFlat && segment_.metric() != Metric::kCosine) return Stored(rows);
+    std::vector<uint64_t> there;
+    std::copy_if(ids, ids + rows.count, std::back_inserter(there),
+                 [&](uint64_t id) { return segment_.Position(id).has_value(); });
+    ARROW_ASSIGN_OR_RAISE(const auto taken, table_.Take(there, {segment_.column_->name()}));
+    if (there.size() == rows.count) return taken->column(0);
+    ARROW_ASSIGN_OR_RAISE(const auto stored, Stored(rows));
+    return Merge(static_cast<const arrow::FixedSizeListArray&>(*taken->column(0)),
+                 static_cast<const arrow::FixedSizeListArray&>(*stored), ids);
+  }
+
+  // Vectors of rows that are there, and what is stored of the others.
+  Result<std::shared_ptr<arrow::Array>> Merge(const arrow::FixedSizeListArray& taken,
+                                              const arrow::FixedSizeListArray& stored, const uint64_t* ids) const {
+    const auto dim = static_cast<size_t>(segment_.dim());
+    std::vector<float> floats(static_cast<size_t>(stored.length()) * dim);
+    int64_t next = 0;
+    for (int64_t i = 0; i < stored.length(); ++i) {
+      float* const to = floats.data() + static_cast<size_t>(i) * dim;
+      if (segment_.Position(ids[i])) {
+        if (taken.IsNull(next)) return Invalid("index ", segment_.name_, ": row id ", ids[i], ": the vector is null");
+        CopyVector(taken, next++, segment_.codes_, to);
+        continue;
+      }
+      CopyVector(stored, i, segment_.codes_, to);
+      double norm = 0;
+      for (size_t d = 0; d < dim; ++d) norm += double{to[d]} * to[d];
+      // Zeros mark vectors of Pennon's that have no direction by a number past any.
+      if (!(norm <= double{std::numeric_limits<float>::max()} / 4)) std::fill(to, to + dim, 0.0f);
+    }
+    const auto length = static_cast<int64_t>(floats.size());
+    const auto values = std::make_shared<arrow::FloatArray>(length, arrow::Buffer::FromVector(std::move(floats)));
+    return arrow::FixedSizeListArray::FromArrays(values, segment_.dim());
+  }
+
+  const IndexSegment& segment_;
+  lance_format::Range rows_;
+  lance_format::TableReader& table_;
+  const lance_format::FileColumns row_ids_;
+  const lance_format::FileColumns vectors_;
+  const std::shared_ptr<arrow::Schema> schema_;
+};
+
+Result<std::shared_ptr<arrow::RecordBatchReader>> IndexSegment::ReadRows(const IndexPartition& partition,
+                                                                         lance_format::TableReader& table) const {
+  return Rows::Make(*this, partition.vectors, table);
+}
+
+}  // namespace pennon

@@ -1,0 +1,158 @@
+#include "io/arrow_file_system.h"
+
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <arrow/buffer.h>
+#include <arrow/config.h>
+#include <arrow/filesystem/filesystem.h>
+#include <arrow/io/interfaces.h>
+#include <arrow/util/future.h>
+
+namespace pennon::io {
+namespace {
+
+using arrow::Result;
+using arrow::Status;
+
+Status Failed(const std::string& what, const std::string& path, const Status& status) {
+  return Status::IOError("cannot ", what, " ", path, ": ", status.message());
+}
+
+class ArrowInput : public InputFile {
+ public:
+  ArrowInput(std::string path, std::shared_ptr<arrow::io::RandomAccessFile> file, uint64_t size)
+      : path_(std::move(path)), file_(std::move(file)), size_(size) {}
+
+  const std::string& path() const override { return path_; }
+  uint64_t size() const override { return size_; }
+  Status ReadAt(uint64_t offset, uint64_t length, void* to) override { return StartReads({{offset, length, to}})(); }
+
+  Finish StartReads(std::vector<ReadInto> reads) override {
+    std::vector<arrow::Future<std::shared_ptr<arrow::Buffer>>> begun;
+    for (const ReadInto& read : reads) {
+      const Status status = CheckRange(*this, read.offset, read.length);
+      if (!status.ok()) return [status] { return status; };
+      begun.push_back(file_->ReadAsync(static_cast<int64_t>(read.offset), static_cast<int64_t>(read.length)));
+    }
+    return [this, reads = std::move(reads), begun = std::move(begun)]() -> Status {
+      for (size_t i = 0; i < reads.size(); ++i) {
+        const auto& [offset, length, to] = reads[i];
+        const auto& bytes = begun[i].result();
+        const std::string what = "read " + std::to_string(length) + " bytes at " + std::to_string(offset) + " of";
+        if (!bytes.ok()) return Failed(what, path_, bytes.status());
+        if (static_cast<uint64_t>((*bytes)->size()) != length) {
+          return Failed(what, path_, Status::IOError("got ", (*bytes)->size()));
+        }
+        if (length > 0) std::memcpy(to, (*bytes)->data(), length);
+      }
+      return Status::OK();
+    };
+  }
+
+ private:
+  const std::string path_;
+  const std::shared_ptr<arrow::io::RandomAccessFile> file_;
+  const uint64_t size_;
+};
+
+class ArrowFileSystem : public FileSystem {
+ public:
+  explicit ArrowFileSystem(std::shared_ptr<arrow::fs::FileSystem> files) : files_(std::move(files)) {}
+
+  Result<std::unique_ptr<OutputFile>> Create(const std::string& path) override { return ReadOnly(path); }
+  Status PutIfAbsent(const std::string& path, std::string_view) override { return ReadOnly(path); }
+  Status MakeDirectory(const std::string& path) override { return ReadOnly(path); }
+  Status Remove(const std::string& path) override { return ReadOnly(path); }
+
+  Result<std::vector<std::string>> List(const std::string& path) override {
+    ARROW_ASSIGN_OR_RAISE(const auto found, Find(path, false));
+    std::vector<std::string> names;
+    for (const arrow::fs::FileInfo& info : found) names.push_back(info.base_name());
+    std::sort(names.begin(), names.end());
+    return names;
+  }
+
+  Result<std::vector<FileInfo>> ListFiles(const std::string& path) override {
+    ARROW_ASSIGN_OR_RAISE(const auto found, Find(path, true));
+    std::vector<FileInfo> files;
+    for (const arrow::fs::FileInfo& info : found) {
+      if (!info.IsFile()) continue;
+      const std::chrono::nanoseconds modified = info.mtime().time_since_epoch();
+      files.push_back({info.path().substr(path.size() + 1), static_cast<uint64_t>(info.size()), modified.count()});
+    }
+    std::sort(files.begin(), files.end(), [](const FileInfo& a, const FileInfo& b) { return a.path < b.path; });
+    return files;
+  }
+
+  Result<std::unique_ptr<InputFile>> Open(const std::string& path) override {
+    auto file = files_->OpenInputFile(path);
+    if (!file.ok()) return Failed("open", Named(path), file.status());
+    const auto size = (*file)->GetSize();
+    if (!size.ok()) return Failed("open", Named(path), size.status());
+    return std::make_unique<ArrowInput>(Named(path), *std::move(file), static_cast<uint64_t>(*size));
+  }
+
+ private:
+  std::string Named(const std::string& path) const { return files_->type_name() + "://" + path; }
+  Status ReadOnly(const std::string& path) const {
+    return Status::NotImplemented("cannot write ", Named(path), ": writing is for local file systems");
+  }
+  Result<std::vector<arrow::fs::FileInfo>> Find(const std::string& path, bool recursive) {
+    arrow::fs::FileSelector selector;
+    selector.base_dir = path;
+    selector.allow_not_found = true;
+    selector.recursive = recursive;
+    auto found = files_->GetFileInfo(selector);
+    if (!found.ok()) return Failed("list", Named(path), found.status());
+    return found;
+  }
+
+  const std::shared_ptr<arrow::fs::FileSystem> files_;
+};
+
+// Some builds of Arrow have S3 in a library beside their own, which tells of itself once it is loaded.
+Status LoadS3() {
+  Dl_info arrow;
+  if (dladdr(&arrow::GetBuildInfo(), &arrow) == 0) return Status::IOError("Arrow's library was not found");
+  constexpr std::string_view kArrow = "libarrow.so";
+  std::string path = arrow.dli_fname;
+  const size_t name = path.rfind(kArrow);
+  if (name == std::string::npos) return Status::NotImplemented("this Arrow is not ", kArrow);
+  path.replace(name, kArrow.size(), "libarrow_s3.so");
+  return arrow::fs::LoadFileSystemFactories(path.c_str());
+}
+
+}  // namespace
+
+std::shared_ptr<FileSystem> MakeArrowFileSystem(std::shared_ptr<arrow::fs::FileSystem> files) {
+  return std::make_shared<ArrowFileSystem>(std::move(files));
+}
+
+Result<Location> Locate(const std::string& path) {
+  if (path.find('\0') != std::string::npos) return Status::Invalid("path: expected no zero byte in it, got one");
+  const std::shared_ptr<FileSystem> local(std::shared_ptr<void>(), &LocalFileSystem());
+  const size_t scheme = path.find("://");
+  if (scheme == std::string::npos) return Location{local, path};
+  Location location;
+  auto files = arrow::fs::FileSystemFromUri(path, &location.path);
+  if (!files.ok() && path.starts_with("s3://")) {
+    static const Status loaded = LoadS3();
+    if (loaded.ok()) files = arrow::fs::FileSystemFromUri(path, &location.path);
+  }
+  if (!files.ok()) {
+    return Status::Invalid("path: expected a URI that Arrow opens, got one of ", path.substr(0, scheme), ": ",
+                           files.status().message());
+  }
+  while (location.path.size() > 1 && location.path.ends_with('/')) location.path.pop_back();
+  location.files = (*files)->type_name() == "local" ? local : MakeArrowFileSystem(*std::move(files));
+  return location;
+}
+
+}  // namespace pennon::io
