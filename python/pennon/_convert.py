@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 import operator
+import os
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
@@ -15,7 +16,6 @@ import pyarrow.compute as pc
 
 Arrow: TypeAlias = Any  # an array, a chunked array or a scalar: the stubs of pyarrow do not know what is done here
 FLOAT32 = np.dtype(np.float32)
-KEPT_BYTES = 2 << 20  # an append may keep by reference what has so many; see Append in docs/api.md
 
 
 def vectors(given: Any, dim: int, copy: bool) -> Arrow:
@@ -26,7 +26,8 @@ def vectors(given: Any, dim: int, copy: bool) -> Arrow:
     if isinstance(array, pa.Array):
         return _fixed(array, dim, "vectors")
     matrix = _matrix(array, "vectors")
-    if copy and matrix.nbytes >= KEPT_BYTES and hasattr(given, "__array__") and np.may_share_memory(matrix, array):
+    # Before it is looked at, as another thread may be refilling it.
+    if copy and _is_array(given) and np.may_share_memory(matrix, array):
         matrix = matrix.copy()
     return _from_matrix(matrix)
 
@@ -87,9 +88,12 @@ def seconds(timeout: float | datetime.timedelta | None) -> float | None:
 
 def number(name: str, given: Any) -> float:
     """A number."""
-    if isinstance(given, (str, bytes)) or not hasattr(given, "__float__"):
-        raise TypeError(f"{name}: expected a number, got {type(given).__name__}")
-    return float(given)
+    if not isinstance(given, (str, bytes)) and hasattr(given, "__float__"):
+        try:
+            return float(given)
+        except (TypeError, OverflowError):
+            pass
+    raise TypeError(f"{name}: expected a number, got {type(given).__name__}")
 
 
 def whole(name: str, given: Any, bits: int = 63) -> int:
@@ -114,6 +118,10 @@ def _arrow(given: Any) -> Arrow | None:
     if hasattr(given, "__arrow_c_stream__"):
         return _plain(_combined(pa.chunked_array(given)))
     return None
+
+
+def _is_array(given: Any) -> bool:
+    return hasattr(given, "__array__") or isinstance(given, memoryview)
 
 
 def _combined(chunked: Arrow) -> Arrow:
@@ -186,9 +194,11 @@ def _from_matrix(matrix: npt.NDArray[Any]) -> Arrow:
 
 def _to_numpy(given: Any, dim: int, name: str) -> npt.NDArray[Any] | Arrow:
     """An array, or of a sequence in which there are None, or vectors of different lengths, an Arrow array."""
-    if isinstance(given, (str, bytes)) or not (hasattr(given, "__array__") or isinstance(given, Iterable)):
+    if isinstance(given, (str, bytes)) or not (_is_array(given) or isinstance(given, Iterable)):
         raise TypeError(f"{name}: expected an array, an Arrow array or lists of numbers, got {type(given).__name__}")
-    array = np.asarray(given) if hasattr(given, "__array__") else None
+    if np.ma.is_masked(given):
+        raise ValueError(f"{name}: expected an array without masked values, got some")
+    array = np.asarray(given) if _is_array(given) else None
     if array is None or array.dtype == object:
         items = list(given if array is None else array)
         try:
@@ -232,12 +242,14 @@ def _integers(given: Any, name: str) -> Arrow:
             raise TypeError(f"{name}: expected integers, got {type(given).__name__}")
         if not isinstance(given, np.ndarray):
             given = np.asarray(given) if hasattr(given, "__array__") else list(given)
+        elif not given.dtype.isnative:
+            given = given.astype(given.dtype.newbyteorder("="))
         if isinstance(given, np.ndarray) and given.ndim != 1:
             raise ValueError(f"{name}: expected an array of one dimension, got one of {given.ndim}")
         try:
             array = _from_numbers(given)
         except OverflowError as error:
-            raise ValueError(f"{name}: expected integers from 0 to 2**64 - 2: {error}") from error
+            raise ValueError(f"{name}: expected integers from 0 to 2**64 - 1: {error}") from error
         except (TypeError, pa.ArrowException) as error:
             raise TypeError(f"{name}: expected integers: {error}") from error
     if pa.types.is_null(array.type) and len(array) == 0:
@@ -253,6 +265,16 @@ def _from_numbers(numbers: Any) -> Arrow:
         return pa.array(numbers)
     except OverflowError:  # of int64
         return pa.array(numbers, pa.uint64())
+
+
+def path(given: Any) -> str:
+    """A path, as a name in UTF-8."""
+    name = os.fsdecode(given)
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"uri: expected a path in UTF-8, got {name!r}") from error
+    return name
 
 
 def vector_column(name: str, schema: pa.Schema) -> str:

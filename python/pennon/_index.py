@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator
-from os import PathLike, fspath
+from os import PathLike
 from types import TracebackType
 from typing import Any, Generic, NamedTuple, NoReturn, TypeAlias, TypeVar
 
@@ -520,7 +520,7 @@ class Index(_Searched[core.Index]):
             Seconds after which it gives up: TimeoutError.
         copy : bool
             False for a numpy array that will not be written to any more: one of 2 MiB or more is then kept as it is.
-            Arrow's arrays are never copied for this, as nobody writes to them.
+            Else it is copied before it is looked at. Arrow's arrays are never copied for this: nobody writes to them.
 
         Returns
         -------
@@ -639,11 +639,11 @@ def from_lance(
         Its distances are of the vectors themselves, whatever the table's index holds of them.
     """
     version = None if version is None else _convert.whole("version", version)
-    path = fspath(uri)
+    if version is not None and version < 1:
+        raise ValueError(f"version: expected 1 or more, or None, got {version}")
+    path = _convert.path(uri)
     if "://" in path:
-        # It ends Arrow's S3 before the process ends.
-        import pyarrow.fs  # noqa: F401
-
+        import pyarrow.fs  # noqa: F401, as it ends Arrow's S3 before the process does
     dataset = core.Dataset.open(path, version)
     threads = 0 if threads is None else _convert.whole("threads", threads, 31)
     return Index._of(dataset.load_index(name, _has(codes), _limit(memory_limit), threads))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from os import PathLike, fspath
+from os import PathLike
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,7 +40,14 @@ def write(
         raise ValueError(f'index_type: expected "auto", "flat" or "sq", got {index_type!r}')
     if len(snapshot) == 0:
         raise ValueError("there are no rows of which to make an index")
-    path = fspath(uri)
+    path = _convert.path(uri)
+    workers = 0 if threads is None else _convert.whole("threads", threads, 31)
+    if workers < 0:
+        raise ValueError(f"threads: expected 0 or more, or None, got {workers}")
+    if not isinstance(name, str):
+        raise TypeError(f"name: expected a string, got {type(name).__name__}")
+    if column is not None and not isinstance(column, str):
+        raise TypeError(f"column: expected a string or None, got {type(column).__name__}")
     places: Any = None  # the library's own: where rows were among all that were appended
     if mode == "index":
         if given is not None:
@@ -58,7 +65,6 @@ def write(
                     f"name: {path} has an index {name or f'{column}_idx'}; give this one another name"
                 )
         places = pa.array(positions + np.uint64(dataset.append(table)))
-    workers = 0 if threads is None else _convert.whole("threads", threads, 31)
     kind, reason = dataset.write_index(snapshot, column or "", name, index_type, places, workers)
     return LanceIndex(dataset.version, kind, reason)
 

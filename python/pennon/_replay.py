@@ -47,13 +47,21 @@ def replay(
     int
         Rows that were appended, without those whose vector is null.
     """
+    if not isinstance(index, Index):
+        raise TypeError(f"index: expected a pennon.Index, got {type(index).__name__}")
+    batch_rows = _convert.whole("batch_rows", batch_rows)
     if batch_rows < 1:
         raise ValueError(f"batch_rows: expected 1 or more, got {batch_rows}")
     batches, total = _open(source, batch_rows)
     appended = 0
     with _Bar(total if progress else 0, progress) as bar:
         for batch in batches:
+            if not isinstance(batch, pa.RecordBatch):
+                raise TypeError(f"source: expected record batches, got {type(batch).__name__}")
             column = vectors or _convert.vector_column("vectors", batch.schema)
+            for name, given in (("vectors", column), ("row_ids", row_ids)):
+                if given is not None and given not in batch.schema.names:
+                    raise ValueError(f"{name}: expected one of {batch.schema.names}, got {given!r}")
             for first in range(0, batch.num_rows, batch_rows):
                 part = batch.slice(first, batch_rows)
                 ids = None if row_ids is None else part.column(row_ids)

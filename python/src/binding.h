@@ -1,6 +1,9 @@
 // What the bindings of all themes share: how errors, the GIL, signals and forks are dealt with.
 #pragma once
 
+#include <cxxabi.h>
+#include <unistd.h>
+
 #include <functional>
 #include <memory>
 #include <optional>
@@ -30,6 +33,26 @@ T Check(arrow::Result<T> result) {
   return std::move(result).ValueUnsafe();
 }
 
+// While it lives, other Python threads run.
+class WithoutGil {
+ public:
+  WithoutGil() : thread_(PyEval_SaveThread()) {}
+  WithoutGil(const WithoutGil&) = delete;
+  WithoutGil& operator=(const WithoutGil&) = delete;
+  ~WithoutGil() {
+    try {
+      PyEval_RestoreThread(thread_);
+    } catch (const abi::__forced_unwind&) {
+      // The interpreter ends, and until 3.14 ends this thread, one of its daemons: by unwinding a stack whose frames
+      // let no exception through. It waits for the end of the process instead, as from 3.14 on.
+      while (true) pause();
+    }
+  }
+
+ private:
+  PyThreadState* const thread_;
+};
+
 // How many forks are between this process and the one that loaded the module.
 int Forks();
 
@@ -50,7 +73,7 @@ class Held {
       new std::shared_ptr<T>(std::move(value));
       return;
     }
-    nb::gil_scoped_release release;
+    const WithoutGil unlocked;
     value.reset();
   }
   bool closed() const { return value_ == nullptr; }

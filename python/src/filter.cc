@@ -10,10 +10,12 @@ RowFilter MakeFilter(nb::handle rows) {
   std::shared_ptr<arrow::Array> array = Check(arrow::py::unwrap_array(rows.ptr()));
   if (array->type_id() == arrow::Type::BOOL)
     return RowFilter::Bitmap(std::static_pointer_cast<arrow::BooleanArray>(array));
-  nb::gil_scoped_release release;
-  auto filter = RowFilter::RowIds(*array);
-  nb::gil_scoped_acquire acquire;
-  return Check(std::move(filter));
+  std::optional<arrow::Result<RowFilter>> filter;
+  {
+    const WithoutGil unlocked;
+    filter.emplace(RowFilter::RowIds(*array));
+  }
+  return Check(*std::move(filter));
 }
 
 }  // namespace

@@ -39,7 +39,7 @@ nb::tuple Append(Index& self, nb::handle vectors, nb::handle row_ids, int thread
     const bool alone;
   } running(self.appends);
   if (running.alone && array->length() <= kWaveRows) {  // over before a signal would be looked for
-    nb::gil_scoped_release release;
+    const WithoutGil unlocked;
     ids.emplace(index->Append(array, options));
   } else {
     RunStoppable([&](std::stop_token stop) {
@@ -91,7 +91,7 @@ void BindIndex(nb::module_& module) {
       .def("stats", &GetStats)
       .def("trim", [](const Index& self) {
         auto held = self.Get();
-        nb::gil_scoped_release release;
+        const WithoutGil unlocked;
         held->Trim();
       });
 }

@@ -14,7 +14,7 @@ template <typename Work>
 auto Run(Work work) {
   std::optional<decltype(work())> result;
   {
-    nb::gil_scoped_release release;
+    const WithoutGil unlocked;
     result.emplace(work());
   }
   return Check(std::move(*result));

@@ -66,7 +66,7 @@ int Forks() { return forks; }
 void RunStoppable(const std::function<void(std::stop_token)>& work) {
   std::stop_source stop;
   if (PyThread_get_thread_ident() != main_thread) {
-    nb::gil_scoped_release release;
+    const WithoutGil unlocked;
     work(stop.get_token());
     return;
   }
@@ -76,7 +76,7 @@ void RunStoppable(const std::function<void(std::stop_token)>& work) {
   std::exception_ptr thrown;
   bool raised = false;
   {
-    nb::gil_scoped_release release;
+    const WithoutGil unlocked;
     std::thread thread;
     {
       SignalsBlocked blocked;  // which the new thread inherits

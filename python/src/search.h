@@ -47,7 +47,7 @@ Hits Search(const Object& self, nb::handle query, int64_t k, int64_t ef, const R
   if (filter) options.filter = *filter;
   std::optional<arrow::Result<Answer>> answer;
   {
-    nb::gil_scoped_release release;
+    const WithoutGil unlocked;
     answer.emplace(searched->Search(vector, options));
   }
   Hits hits;
@@ -81,7 +81,7 @@ Hits SearchRange(const Object& self, nb::handle query, float radius, int64_t ef,
   if (filter) options.filter = *filter;
   std::optional<arrow::Result<Answer>> answer;
   {
-    nb::gil_scoped_release release;
+    const WithoutGil unlocked;
     answer.emplace(searched->SearchRange(vector, radius, options));
   }
   Hits hits;
@@ -94,7 +94,7 @@ nb::tuple Verify(const Object& self) {
   auto searched = self.Get();
   std::optional<arrow::Result<VerifyReport>> result;
   {
-    nb::gil_scoped_release release;
+    const WithoutGil unlocked;
     result.emplace(searched->Verify());
   }
   VerifyReport report = Check(std::move(*result));

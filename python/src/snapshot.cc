@@ -14,7 +14,7 @@ void BindSnapshot(nb::module_& module) {
         auto held = self.Get();
         std::optional<arrow::Result<std::shared_ptr<arrow::RecordBatch>>> batch;
         {
-          nb::gil_scoped_release release;
+          const WithoutGil unlocked;
           batch.emplace(held->ToRecordBatch());
         }
         return nb::steal(arrow::py::wrap_batch(Check(std::move(*batch))));
@@ -37,7 +37,7 @@ void BindSnapshot(nb::module_& module) {
             const Deadline deadline = MakeDeadline(timeout);
             std::optional<arrow::Result<Answer>> page;
             {
-              nb::gil_scoped_release release;
+              const WithoutGil unlocked;
               page.emplace(pager->Next(k, deadline));
             }
             Hits hits;

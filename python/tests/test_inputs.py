@@ -1,5 +1,8 @@
 """What vectors, queries, row ids and filters may come as."""
 
+import contextlib
+import threading
+
 import nanoarrow
 import numpy as np
 import pandas as pd
@@ -67,6 +70,9 @@ MATRICES = {
     "numpy columns first": np.asfortranarray(ROWS),
     "numpy big-endian": ROWS.astype(">f4"),
     "numpy strided": np.repeat(ROWS, 2, axis=1)[:, ::2],
+    "numpy backwards": ROWS[::-1, ::-1].copy()[::-1, ::-1],
+    "numpy none masked": np.ma.masked_array(ROWS, ROWS < 0),
+    "memoryview": memoryview(ROWS),
     "pandas of arrays": pd.Series(list(ROWS)),
     "pandas of lists": pd.Series(ROWS.tolist()),
     "pandas of halves": pd.Series(list(ROWS.astype(np.float16))),
@@ -167,8 +173,9 @@ def test_row_ids_of_other_widths():
     index = pennon.Index(DIM)
     index.append(ROWS, np.arange(6, dtype=np.int8))
     index.append(ROWS, pa.array(range(6, 12), pa.uint16()))
+    index.append(ROWS, np.arange(12, 18, dtype=">i8"))
     index.append(ROWS, range(2**63, 2**63 + 6))
-    assert sorted(index.search(ROWS[0], k=18)["row_id"].to_pylist()) == [*range(12), *range(2**63, 2**63 + 6)]
+    assert sorted(index.search(ROWS[0], k=24)["row_id"].to_pylist()) == [*range(18), *range(2**63, 2**63 + 6)]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
@@ -215,6 +222,7 @@ def test_numpy_buffers_may_be_filled_again(dtype):
         (np.zeros((2, 4), complex), TypeError, "complex"),
         (np.full((2, 4), 1e300), ValueError, "finite"),
         (np.zeros((2, 4), "datetime64[s]"), TypeError, "datetime64"),
+        (np.ma.masked_array(ROWS, ROWS == 1), ValueError, "vectors: expected an array without masked values"),
         ([[1, 2, 3, "x"]], TypeError, "vectors"),
         (["abc"], TypeError, "vectors"),
         ([[1] * 4, [1] * 3], ValueError, "got lists of .3, 4."),
@@ -241,6 +249,7 @@ def test_wrong_vectors(vectors, error, text):
         (np.float32(3), ValueError, "two dimensions, got one of 0"),
         (np.zeros(4, complex), TypeError, "complex"),
         ([1, 2, 3, "x"], TypeError, "query"),
+        (np.ma.masked_array(ROWS[0], ROWS[0] == 1), ValueError, "queries: expected an array without masked values"),
         ([None], ValueError, "null"),
         (np.zeros((1, 5), np.float32), ValueError, "5"),
         (np.zeros(5, np.float32), ValueError, "5"),
@@ -252,6 +261,29 @@ def test_wrong_queries(query, error, text):
     index.append(ROWS)
     with pytest.raises(error, match=text):
         index.search(query)
+
+
+def test_what_is_looked_at_is_what_is_kept():
+    """An array that another thread refills meanwhile is refused or kept, never kept with what would be refused."""
+    index = pennon.Index(DIM)
+    good = np.random.default_rng(1).standard_normal((2000, DIM)).astype(np.float32)
+    filled = good.copy()
+    done = threading.Event()
+
+    def refill():
+        while not done.is_set():
+            filled[:] = np.nan
+            filled[:] = good
+
+    thread = threading.Thread(target=refill)
+    thread.start()
+    for _ in range(200):
+        with contextlib.suppress(ValueError):
+            index.append(filled)
+    done.set()
+    thread.join()
+    with index.snapshot() as snapshot:
+        assert np.isfinite(snapshot.to_arrow()["flat"].flatten().to_numpy()).all()
 
 
 def test_a_null_among_row_ids():

@@ -37,7 +37,7 @@ def test_lancedb_searches_it_and_it_comes_back(vectors, tmp_path):
     assert found["name"][0].as_py() == "row 7"
     assert [i.index_type for i in table.list_indices()] == ["IvfHnswFlat"]
 
-    back = pennon.from_lance(tmp_path / "rows.lance")
+    back = pennon.from_lance(bytes(tmp_path / "rows.lance"))
     assert (len(back), back.dim, back.metric, back.m) == (2000, DIM, "cosine", 16)
     assert back.verify().ok
     assert back.search(vectors[7], k=5, exact=True) == index.search(vectors[7], k=5, exact=True)
@@ -149,9 +149,16 @@ def test_an_index_of_lances_own(vectors, tmp_path):
         (lambda index, uri: index.to_lance(uri, pa.table({"x": [1]}), "index"), ValueError, "table: expected None"),
         (lambda index, uri: index.to_lance("s3://bucket/t.lance"), ValueError, "s3"),
         (lambda index, uri: index.to_lance(7), TypeError, ""),
+        (lambda index, uri: index.to_lance("a\0b"), ValueError, "path: expected no zero byte"),
+        (lambda index, uri: index.to_lance("a\udcff"), ValueError, "uri: expected a path in UTF-8"),
+        (lambda index, uri: index.to_lance(str(uri) + "y", threads=-1), ValueError, "threads: expected 0 or more"),
+        (lambda index, uri: index.to_lance(str(uri) + "y", name=5), TypeError, "name: expected a string"),
+        (lambda index, uri: index.to_lance(str(uri) + "y", column=5), TypeError, "column: expected a string"),
         (lambda index, uri: pennon.Index(DIM).to_lance(uri), ValueError, "no rows"),
         (lambda index, uri: pennon.from_lance(str(uri) + "x"), OSError, "t.lancex"),
         (lambda index, uri: pennon.from_lance(uri, version=99), OSError, "99"),
+        (lambda index, uri: pennon.from_lance(uri, version=-1), ValueError, "version: expected 1 or more"),
+        (lambda index, uri: pennon.from_lance("a\0b"), ValueError, "path: expected no zero byte"),
         (lambda index, uri: pennon.from_lance(uri, name="another"), ValueError, "another"),
         (lambda index, uri: pennon.from_lance(uri, memory_limit=1000), MemoryError, "memory"),
         (lambda index, uri: pennon.from_lance(uri, codes=4), ValueError, "codes"),
@@ -165,3 +172,4 @@ def test_what_is_refused(call, error, text, vectors, tmp_path):
     with pytest.raises(error, match=text or None):
         call(index, uri)
     assert len(lance.dataset(uri).versions()) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["t.lance"]

@@ -63,8 +63,16 @@ def test_what_replay_refuses(tmp_path):
         pennon.replay(7, index)
     with pytest.raises(ValueError, match=r"vectors: expected the name of a column.*\['v', 'w'\]"):
         pennon.replay(TABLE.append_column("w", TABLE["v"]), index)
-    with pytest.raises(KeyError, match="nothing"):
+    with pytest.raises(ValueError, match=r"vectors: expected one of .*, got 'nothing'"):
         pennon.replay(TABLE, index, vectors="nothing")
+    with pytest.raises(ValueError, match="row_ids: expected one of"):
+        pennon.replay(TABLE, index, row_ids="nothing")
+    with pytest.raises(TypeError, match="batch_rows: expected an integer, got float"):
+        pennon.replay(TABLE, index, batch_rows=2.5)
+    with pytest.raises(TypeError, match="source: expected record batches, got int"):
+        pennon.replay([7], index)
+    with pytest.raises(TypeError, match=r"index: expected a pennon\.Index, got int"):
+        pennon.replay(TABLE, 7)
     with pytest.raises(FileNotFoundError):
         pennon.replay(tmp_path / "nothing", index)
     (tmp_path / "text").write_text("text")

@@ -241,7 +241,7 @@ def test_nothing_leaks(rng):
 
 
 def test_the_interpreter_ends_with_an_index_in_use():
-    """At its end a daemon thread may be in an append, and objects of the extension be alive."""
+    """At its end daemon threads may be in an append or in searches, and objects of the extension be alive."""
     program = """
 import threading, numpy, pennon
 index = pennon.Index(64)
@@ -254,3 +254,24 @@ print(len(snapshot))
 """
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert (run.returncode, run.stdout, run.stderr) == (0, "1000\n", "")
+    program = """
+import threading, time, numpy, pennon
+index = pennon.Index(16)
+rows = numpy.random.default_rng(1).standard_normal((2000, 16)).astype("float32")
+index.append(rows)
+def forever(work):
+    while True:
+        work()
+for work in (
+    lambda: index.search_raw(rows[0]),
+    lambda: index.search_raw(rows[:100]),
+    lambda: index.append(rows[:50]),
+    lambda: index.snapshot().close(),
+    lambda: pennon.Filter(range(1000)),
+):
+    threading.Thread(target=forever, args=(work,), daemon=True).start()
+time.sleep(0.3)
+"""
+    for _ in range(3):
+        run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+        assert (run.returncode, run.stderr) == (0, "")

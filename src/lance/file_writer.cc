@@ -113,6 +113,7 @@ Result<std::unique_ptr<FileWriter>> FileWriter::Make(std::unique_ptr<io::OutputF
 
 Status FileWriter::Write(const arrow::RecordBatch& batch) {
   ARROW_RETURN_NOT_OK(CheckFits(*batch.schema(), *schema_));
+  ARROW_RETURN_NOT_OK(batch.Validate());  // Arrow's C interface takes what another library says
   for (int i = 0; i < batch.num_columns(); ++i) {
     ARROW_RETURN_NOT_OK(CheckRequired(*schema_->field(i), *batch.column(i)));
   }

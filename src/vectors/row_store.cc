@@ -114,6 +114,12 @@ arrow::Status RowStore::Check(const arrow::Array& array, const char* what, const
   }
   const auto& vectors = static_cast<const arrow::FixedSizeListArray&>(array);
   const arrow::Array& values = *vectors.values();
+  // Arrow's C interface takes what another library says.
+  const int64_t needed = (vectors.offset() + vectors.length()) * dim_;
+  if (values.length() < needed) {
+    return Invalid(what, ": expected ", needed, " numbers in an array of ", vectors.length(), " vectors, got ",
+                   values.length());
+  }
   const bool half = IsHalf(vectors);
   const bool nulls = values.null_count() > 0;
   for (int64_t i = 0; i < vectors.length(); ++i) {

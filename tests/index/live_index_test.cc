@@ -269,6 +269,8 @@ TEST(LiveIndex, ErrorsNameTheArgument) {
   refused(list_of(doubles.Finish().ValueOrDie(), 2), {}, "got fixed_size_list<item: double>[2]");
   refused(list_of(floats.Finish().ValueOrDie(), 0), {}, "expected dimension 2, got 0");
   refused(arrow::MakeArrayOfNull(arrow::list(arrow::float32()), 1).ValueOrDie(), {}, "got list<item: float>");
+  const auto& numbers = static_cast<const arrow::FixedSizeListArray&>(*rows).values();
+  refused(std::make_shared<arrow::FixedSizeListArray>(rows->type(), 3, numbers), {}, "expected 6 numbers");
   refused(nullptr, {}, "vectors");
   refused(rows, {.threads = -1}, "threads");
 
