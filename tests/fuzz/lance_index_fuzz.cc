@@ -22,13 +22,14 @@ using namespace pennon;
 
 constexpr int kDim = 3;
 
-// Two fragments of 20 rows, of the first of which the index is; a row of that is deleted, and one has no vector.
+// Two fragments of 20 rows, of the first of which the index is; a row of that is deleted.
 struct Fixture {
   Fixture() {
     const auto type = arrow::fixed_size_list(arrow::float32(), kDim);
-    std::string json = "[null";
-    for (int i = 1; i < 20; ++i) {
-      json += ", [" + std::to_string(i) + ", " + std::to_string(i % 7) + ", " + std::to_string(i % 3) + "]";
+    std::string json;
+    for (int i = 0; i < 20; ++i) {
+      json += (i == 0 ? "[[" : ", [") + std::to_string(i) + ", " + std::to_string(i % 7) + ", " +
+              std::to_string(i % 3) + "]";
     }
     const auto schema = arrow::schema({arrow::field("v", type)});
     const auto batch = arrow::RecordBatch::Make(schema, 20, {FromJson(type, json + "]")});
