@@ -18,7 +18,8 @@ class DataFile {
  public:
   static arrow::Result<DataFile> Read(const std::string& path);
   // An open file; the path is for errors, and for its ending.
-  static arrow::Result<DataFile> Read(const std::shared_ptr<arrow::io::RandomAccessFile>& file, const std::string& path);
+  static arrow::Result<DataFile> Read(const std::shared_ptr<arrow::io::RandomAccessFile>& file,
+                                      const std::string& path);
 
   int64_t rows() const { return table_->num_rows(); }
   void Limit(int64_t rows) { table_ = table_->Slice(0, rows); }
