@@ -151,6 +151,7 @@ Status Search(const Options& options) {
     std::shared_ptr<arrow::RecordBatch> rows;
     if (!options.columns.empty()) {
       std::vector<uint64_t> ids;
+      ids.reserve(answer.rows.size());
       for (const SearchResult& row : answer.rows) ids.push_back(row.row_id);
       ARROW_ASSIGN_OR_RAISE(rows, dataset.Take(ids, options.columns));
     }

@@ -62,6 +62,7 @@ Result<LanceChoice> ChooseLanceIndex(
     std::erase(candidates, row);
     const std::vector<uint8_t> query = code_of(row);
     std::vector<std::pair<double, size_t>> ranked;  // by codes, with the exact rank
+    ranked.reserve(candidates.size());
     for (size_t rank = 0; rank < candidates.size(); ++rank) {
       ranked.emplace_back(CodeDistance(query, code_of(candidates[rank]), index.distance, range.low, step), rank);
     }

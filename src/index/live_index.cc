@@ -514,6 +514,7 @@ Result<lance::IndexSummary> Snapshot::ToLance(lance::Dataset& dataset, const lan
     const auto nearest = [&](std::span<const float> vector, int64_t k) -> Result<std::vector<uint32_t>> {
       ARROW_ASSIGN_OR_RAISE(const Answer answer, index.Search(impl_->Read(), vector, {.k = k}));
       std::vector<uint32_t> ids;
+      ids.reserve(answer.rows.size());
       for (const SearchResult& row : answer.rows) ids.push_back(row.id);
       return ids;
     };

@@ -232,7 +232,7 @@ class BinaryPage : public PageDecoder {
     ARROW_ASSIGN_OR_RAISE(const FixedWidth flat, MakeFlat(page, plain, 8, place.length));
     ARROW_ASSIGN_OR_RAISE(const auto ends,
                           EndsReader::Make(source, page, binary.inner[0], binary.null_adjustment, total));
-    return BinaryPage(source, type, ends, flat, std::move(fsst), place, scheme);
+    return BinaryPage(source, type, ends, flat, fsst, place, scheme);
   }
 
   Result<Decode> Request(Ranges rows, std::vector<io::ByteRange>& reads) override {
@@ -290,13 +290,13 @@ class BinaryPage : public PageDecoder {
 
  private:
   BinaryPage(const PageSource& source, std::shared_ptr<arrow::DataType> type, const EndsReader& ends,
-             const FixedWidth& bytes, std::optional<FsstTable> fsst, const io::ByteRange& place,
+             const FixedWidth& bytes, const std::optional<FsstTable>& fsst, const io::ByteRange& place,
              std::optional<ValueEncoding::Scheme> scheme)
       : source_(source),
         type_(std::move(type)),
         ends_(ends),
         bytes_(bytes),
-        fsst_(std::move(fsst)),
+        fsst_(fsst),
         place_(place),
         scheme_(scheme) {}
 

@@ -376,7 +376,7 @@ class Maker {
   }
 
   // wrap(type) gives what is around a leaf of that type, with nothing beside it.
-  Status AddLeaves(const Field& field, const TypePtr& type, const std::function<TypePtr(TypePtr)>& wrap,
+  Status AddLeaves(const Field& field, const TypePtr& type, const std::function<TypePtr(const TypePtr&)>& wrap,
                    ColumnReaders& leaves) {
     if (!IsList(*type) && type->id() != arrow::Type::STRUCT) {
       ARROW_ASSIGN_OR_RAISE(const auto* pages, PagesOf(field));
@@ -388,8 +388,8 @@ class Maker {
     }
     if (type->num_fields() == 0) return Status::NotImplemented("a struct without fields in a file of version 2.1 on");
     for (int i = 0; i < type->num_fields(); ++i) {
-      const auto around = [&](TypePtr inner) {
-        const auto only = type->field(i)->WithType(std::move(inner));
+      const auto around = [&](const TypePtr& inner) {
+        const auto only = type->field(i)->WithType(inner);
         return wrap(type->id() == arrow::Type::STRUCT ? arrow::struct_({only})
                     : type->id() == arrow::Type::LIST ? arrow::list(only)
                                                       : arrow::large_list(only));

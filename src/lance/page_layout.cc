@@ -127,6 +127,7 @@ std::string FullZipLayout(const FullZip& page) {
                          zip.add_uint32(FullZipTag::kVisibleItems, page.visible_items);
                          zip.add_message(FullZipTag::kValues, page.values);
                          std::vector<int32_t> layers;
+                         layers.reserve(page.layers.size());
                          for (const RepDefLayer layer : page.layers) layers.push_back(static_cast<int32_t>(layer));
                          zip.add_packed_enum(FullZipTag::kLayers, layers.begin(), layers.end());
                        }));

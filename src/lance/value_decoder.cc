@@ -202,15 +202,15 @@ Result<ValueDecoder> ValueDecoder::Make(const ValueEncoding& encoding, arrow::Me
   const std::string nothing(sizeof(uint64_t), '\0');
   const std::string* symbols = FindSymbols(encoding);
   ARROW_ASSIGN_OR_RAISE(auto fsst, FsstTable::Make(symbols != nullptr ? *symbols : nothing));
-  return ValueDecoder(encoding, std::move(fsst), pool);
+  return ValueDecoder(encoding, fsst, pool);
 }
 
 Result<DecodedValues> ValueDecoder::DecodeChunk(std::vector<BufferPtr> buffers, uint64_t count) const {
   return Chunk(encoding_, buffers.data(), buffers.size(), count);
 }
 
-Result<DecodedValues> ValueDecoder::DecodeWhole(BufferPtr buffer, uint64_t count) const {
-  return Whole(encoding_, std::move(buffer), count);
+Result<DecodedValues> ValueDecoder::DecodeWhole(const BufferPtr& buffer, uint64_t count) const {
+  return Whole(encoding_, buffer, count);
 }
 
 Result<DecodedValues> ValueDecoder::Chunk(const ValueEncoding& encoding, const BufferPtr* buffers, size_t left,
@@ -270,12 +270,13 @@ Result<DecodedValues> ValueDecoder::Chunk(const ValueEncoding& encoding, const B
   return Chunk(encoding.inner[0], inner.data(), inner.size(), count);
 }
 
-Result<DecodedValues> ValueDecoder::Whole(const ValueEncoding& encoding, BufferPtr buffer, uint64_t count) const {
+Result<DecodedValues> ValueDecoder::Whole(const ValueEncoding& encoding, const BufferPtr& buffer,
+                                          uint64_t count) const {
   const std::string_view bytes = View(*buffer);
   switch (encoding.kind) {
     case Kind::kGeneral: {
-      ARROW_ASSIGN_OR_RAISE(auto inner, Decompress(encoding.scheme, bytes, kMostBytes, pool_));
-      return Whole(encoding.inner[0], std::move(inner), count);
+      ARROW_ASSIGN_OR_RAISE(const auto inner, Decompress(encoding.scheme, bytes, kMostBytes, pool_));
+      return Whole(encoding.inner[0], inner, count);
     }
     // How many bytes the values take, those, and the lengths.
     case Kind::kRle: {

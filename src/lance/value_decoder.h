@@ -38,19 +38,19 @@ class ValueDecoder {
   // From the buffers of a chunk, of which as many are taken as the encoding has.
   arrow::Result<DecodedValues> DecodeChunk(std::vector<std::shared_ptr<arrow::Buffer>> buffers, uint64_t count) const;
   // From one buffer that is all: of levels, or a dictionary.
-  arrow::Result<DecodedValues> DecodeWhole(std::shared_ptr<arrow::Buffer> buffer, uint64_t count) const;
+  arrow::Result<DecodedValues> DecodeWhole(const std::shared_ptr<arrow::Buffer>& buffer, uint64_t count) const;
   // A variable value that lies alone; Invalid if it was compressed from more than `most` bytes.
   arrow::Status DecodeOne(std::string_view bytes, uint64_t most, std::string& to) const;
 
  private:
   using BufferPtr = std::shared_ptr<arrow::Buffer>;
 
-  ValueDecoder(ValueEncoding encoding, FsstTable fsst, arrow::MemoryPool* pool)
-      : encoding_(std::move(encoding)), fsst_(std::move(fsst)), pool_(pool) {}
+  ValueDecoder(ValueEncoding encoding, const FsstTable& fsst, arrow::MemoryPool* pool)
+      : encoding_(std::move(encoding)), fsst_(fsst), pool_(pool) {}
 
   arrow::Result<DecodedValues> Chunk(const ValueEncoding& encoding, const BufferPtr* buffers, size_t left,
                                      uint64_t count) const;
-  arrow::Result<DecodedValues> Whole(const ValueEncoding& encoding, BufferPtr buffer, uint64_t count) const;
+  arrow::Result<DecodedValues> Whole(const ValueEncoding& encoding, const BufferPtr& buffer, uint64_t count) const;
   arrow::Result<DecodedValues> Runs(const ValueEncoding& encoding, const BufferPtr& values, const BufferPtr& lengths,
                                     uint64_t count) const;
 

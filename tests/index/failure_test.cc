@@ -113,7 +113,7 @@ TEST_P(EachAllocation, OfThePool) {
     pool.once = once;
     const int failures = OfAnAppend(&pool, [&](LiveIndex& index, const auto& batch, int64_t left) {
       pool.left = left;
-      const arrow::Status status = index.Append(batch, {.threads = GetParam().threads}).status();
+      arrow::Status status = index.Append(batch, {.threads = GetParam().threads}).status();
       pool.left = -1;
       return status;
     });

@@ -1,4 +1,4 @@
-// ctest: labels=contract-10,asan timeout=300
+// ctest: labels=contract-10,asan,tsan timeout=300
 // Indices in tables that have changed since: what is deleted is not found, what was added is.
 #include <unistd.h>
 
