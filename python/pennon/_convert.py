@@ -274,6 +274,8 @@ def path(given: Any) -> str:
         name.encode()
     except UnicodeEncodeError as error:
         raise ValueError(f"uri: expected a path in UTF-8, got {name!r}") from error
+    if "://" in name:
+        import pyarrow.fs  # noqa: F401, as it ends Arrow's S3 before the process does
     return name
 
 

@@ -642,8 +642,6 @@ def from_lance(
     if version is not None and version < 1:
         raise ValueError(f"version: expected 1 or more, or None, got {version}")
     path = _convert.path(uri)
-    if "://" in path:
-        import pyarrow.fs  # noqa: F401, as it ends Arrow's S3 before the process does
     dataset = core.Dataset.open(path, version)
     threads = 0 if threads is None else _convert.whole("threads", threads, 31)
     return Index._of(dataset.load_index(name, _has(codes), _limit(memory_limit), threads))

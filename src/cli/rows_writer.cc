@@ -159,11 +159,14 @@ Status WriteRowsTo(const std::string& path, arrow::RecordBatchReader& rows) {
   if (extension == ".csv") ARROW_RETURN_NOT_OK(CheckCsv(path, *rows.schema()));
   // A failure leaves what there was. What is no file, as /dev/full, is written to as it is.
   std::error_code error;
-  const bool replace = !fs::exists(path, error) || fs::is_regular_file(path, error);
-  const std::string written = replace ? path + "." + std::to_string(getpid()) + ".tmp" : path;
+  const bool exists = fs::exists(path, error);
+  const bool replace = !exists || fs::is_regular_file(path, error);
+  const std::string target = fs::is_symlink(path, error) ? fs::weakly_canonical(path, error).string() : path;
+  const std::string written = replace ? target + "." + std::to_string(getpid()) + ".tmp" : path;
   Status status = WriteFile(path, written, rows);
   if (status.ok() && replace) {
-    fs::rename(written, path, error);
+    if (exists) fs::permissions(written, fs::status(target, error).permissions(), error);
+    fs::rename(written, target, error);
     if (error) status = Status::IOError(path, ": cannot rename ", written, " to it: ", error.message());
   }
   if (!status.ok() && replace) fs::remove(written, error);

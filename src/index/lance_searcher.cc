@@ -35,8 +35,10 @@ constexpr uint32_t kScans = 4;
 struct [[gnu::visibility("hidden")]] Searcher::Impl {
   class Query;
 
-  Impl(const lance_format::Table& table, std::vector<IndexSegment> s, const SearcherOptions& o)
-      : options(o),
+  Impl(std::shared_ptr<io::FileSystem> f, const lance_format::Table& table, std::vector<IndexSegment> s,
+       const SearcherOptions& o)
+      : files(std::move(f)),
+        options(o),
         pool(o.pool != nullptr ? o.pool : arrow::default_memory_pool()),
         segments(std::move(s)),
         dim(segments[0].dim()),
@@ -50,7 +52,8 @@ struct [[gnu::visibility("hidden")]] Searcher::Impl {
     const IndexSegment* segment;
     const lance_format::IndexPartition* files;
     std::shared_ptr<const LiveIndex> index = nullptr;
-    int64_t bytes = 0;      // of the index
+    int64_t bytes = 0;      // of the index, also when it is no longer there
+    bool scanned = false;   // always, as it cannot be opened
     uint32_t searches = 0;  // so far, without the index
     uint64_t used = 0;      // when it was searched last
   };
@@ -70,9 +73,10 @@ struct [[gnu::visibility("hidden")]] Searcher::Impl {
   void MakeRoom();  // that is, within the limit
   Result<std::shared_ptr<const RowStore>> ToStore(const arrow::Array& row_ids,
                                                   const std::shared_ptr<arrow::Array>& vectors);
-  // The rows that no segment has; null if they would take more than half of the limit.
-  Result<std::shared_ptr<const Stores>> OtherRows();
+  // The rows that no segment has; null if they would take more than half of the limit, or too long.
+  Result<std::shared_ptr<const Stores>> OtherRows(const Ending& ending);
 
+  const std::shared_ptr<io::FileSystem> files;  // that it reads from, whatever becomes of the dataset
   const SearcherOptions options;
   arrow::MemoryPool* const pool;
   const std::vector<IndexSegment> segments;
@@ -141,10 +145,11 @@ void Searcher::Impl::Rank(std::span<const float> query, size_t nprobes, std::vec
     return a.distance != b.distance ? a.distance < b.distance : a.partition < b.partition;
   };
   for (const auto& store : centroids) {
+    const ScoredVector scored = store->MakeQuery(asked.data());
     std::vector<Near> near;
     for (uint32_t row = 0; row < store->size(); ++row) {
       float distance = 0;
-      store->Score(store->MakeQuery(asked.data()), &row, 1, &distance);
+      store->Score(scored, &row, 1, &distance);
       near.push_back({distance, static_cast<size_t>(store->row_id(row))});
     }
     std::sort(near.begin(), near.end(), nearer);
@@ -160,17 +165,21 @@ Result<std::shared_ptr<const LiveIndex>> Searcher::Impl::Find(size_t number, boo
   Partition& partition = partitions[number];
   partition.used = ++clock;
   if (partition.index) return partition.index;
-  const auto expected = static_cast<double>(partition.files->vectors.count) * dim * sizeof(float);
+  const auto vectors = static_cast<double>(partition.files->vectors.count) * dim * sizeof(float);
+  const double expected = std::max(vectors, static_cast<double>(partition.bytes));
   const bool fits = options.cache_limit == 0 || expected < static_cast<double>(options.cache_limit - other_bytes);
-  if (++partition.searches <= kScans || !fits || !*may_open) return nullptr;
+  if (++partition.searches <= kScans || partition.scanned || !fits || !*may_open) return nullptr;
   *may_open = false;
   const LoadSettings settings = {.live = {.codes = options.codes, .pool = pool}, .threads = options.threads};
-  ARROW_ASSIGN_OR_RAISE(LiveIndex loaded,
-                        Dataset::Impl::LoadPartition(*partition.segment, *partition.files, reader, settings));
-  const auto index = std::make_shared<const LiveIndex>(std::move(loaded));
+  auto loaded = Dataset::Impl::LoadPartition(*partition.segment, *partition.files, reader, settings);
+  // Scans take vectors that an index does not, and less memory. They tell what is damaged.
+  partition.scanned = !loaded.ok();
+  if (partition.scanned) return nullptr;
+  const auto index = std::make_shared<const LiveIndex>(*std::move(loaded));
   const MemoryUsage usage = index->GetMemoryUsage();
-  partition.index = index;
   partition.bytes = usage.total() + usage.caller_bytes;
+  if (options.cache_limit > 0 && partition.bytes > options.cache_limit - other_bytes) return index;  // for this once
+  partition.index = index;
   bytes += partition.bytes;
   MakeRoom();
   return index;
@@ -185,7 +194,7 @@ void Searcher::Impl::MakeRoom() {
     if (oldest == nullptr) return;
     oldest->index = nullptr;
     oldest->searches = 0;
-    bytes -= std::exchange(oldest->bytes, 0);
+    bytes -= oldest->bytes;
   }
 }
 
@@ -199,7 +208,7 @@ Result<std::shared_ptr<const RowStore>> Searcher::Impl::ToStore(const arrow::Arr
   return store;
 }
 
-Result<std::shared_ptr<const Searcher::Impl::Stores>> Searcher::Impl::OtherRows() {
+Result<std::shared_ptr<const Searcher::Impl::Stores>> Searcher::Impl::OtherRows(const Ending& ending) {
   const std::lock_guard lock(mutex);
   if (other_stores) return other_stores;
   const auto expected = static_cast<double>(other_rows) * dim * sizeof(float);
@@ -210,6 +219,7 @@ Result<std::shared_ptr<const Searcher::Impl::Stores>> Searcher::Impl::OtherRows(
   while (true) {
     ARROW_ASSIGN_OR_RAISE(const auto batch, scan->Next());
     if (!batch) break;
+    if (ending.due()) return nullptr;
     ARROW_ASSIGN_OR_RAISE(stores->emplace_back(), ToStore(*batch->column(1), batch->column(0)));
     const RowStore& store = *stores->back();
     const bool copied = store.borrowed_bytes() == 0;
@@ -248,7 +258,7 @@ class Searcher::Impl::Query {
     searcher_.Rank(query_, nprobes, &first, &rest);
     for (const Near& near : first) ARROW_RETURN_NOT_OK(LookInto(near.partition));
     if (searcher_.others && answer_.complete) {
-      ARROW_ASSIGN_OR_RAISE(const auto stores, searcher_.OtherRows());
+      ARROW_ASSIGN_OR_RAISE(const auto stores, searcher_.OtherRows(ending_));
       if (!stores) ARROW_RETURN_NOT_OK(ScanTable(*searcher_.others));
       for (size_t i = 0; stores && i < stores->size(); ++i) Scan(*(*stores)[i], nullptr);
     }
@@ -355,7 +365,7 @@ Result<Searcher> Dataset::OpenSearcher(const SearcherOptions& options) const {
     if (options.threads < 0) return Invalid("threads: expected 0 or more, got ", options.threads);
     ARROW_RETURN_NOT_OK(CheckSimd());
     ARROW_ASSIGN_OR_RAISE(auto segments, impl_->OpenIndex(options.name));
-    auto impl = std::make_unique<Searcher::Impl>(impl_->table, std::move(segments), options);
+    auto impl = std::make_unique<Searcher::Impl>(impl_->files, impl_->table, std::move(segments), options);
     ARROW_RETURN_NOT_OK(impl->Init(impl_->table));
     return Searcher(std::move(impl));
   });

@@ -41,7 +41,7 @@ class ArrowInput : public InputFile {
       if (!status.ok()) return [status] { return status; };
       begun.push_back(file_->ReadAsync(static_cast<int64_t>(read.offset), static_cast<int64_t>(read.length)));
     }
-    return [this, reads = std::move(reads), begun = std::move(begun)]() -> Status {
+    return [this, reads = std::move(reads), begun = std::move(begun)]() mutable -> Status {
       for (size_t i = 0; i < reads.size(); ++i) {
         const auto& [offset, length, to] = reads[i];
         const auto& bytes = begun[i].result();
@@ -51,6 +51,7 @@ class ArrowInput : public InputFile {
           return Failed(what, path_, Status::IOError("got ", (*bytes)->size()));
         }
         if (length > 0) std::memcpy(to, (*bytes)->data(), length);
+        begun[i] = {};
       }
       return Status::OK();
     };
@@ -147,8 +148,13 @@ Result<Location> Locate(const std::string& path) {
     if (loaded.ok()) files = arrow::fs::FileSystemFromUri(path, &location.path);
   }
   if (!files.ok()) {
-    return Status::Invalid("path: expected a URI that Arrow opens, got one of ", path.substr(0, scheme), ": ",
-                           files.status().message());
+    // What Arrow says quotes it, and there may be a password in it.
+    const std::string of = path.substr(0, scheme) + "://...";
+    std::string message = files.status().message();
+    for (size_t at = 0; (at = message.find(path, at)) != std::string::npos; at += of.size()) {
+      message.replace(at, path.size(), of);
+    }
+    return Status::Invalid("path: expected a URI that Arrow opens, got ", of, ": ", message);
   }
   while (location.path.size() > 1 && location.path.ends_with('/')) location.path.pop_back();
   location.files = (*files)->type_name() == "local" ? local : MakeArrowFileSystem(*std::move(files));

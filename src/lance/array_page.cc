@@ -237,8 +237,8 @@ class BinaryPage : public PageDecoder {
 
   Result<Decode> Request(Ranges rows, std::vector<io::ByteRange>& reads) override {
     ARROW_ASSIGN_OR_RAISE(auto wanted, RequestBytes(rows, reads));
-    return [this, wanted = std::move(wanted)](BuffersRead read) -> Result<std::shared_ptr<arrow::Array>> {
-      ARROW_ASSIGN_OR_RAISE(auto values, Take(wanted, read));
+    return [this, wanted = std::move(wanted)](BuffersRead read) mutable -> Result<std::shared_ptr<arrow::Array>> {
+      ARROW_ASSIGN_OR_RAISE(auto values, Take(std::move(wanted), read));
       return MakeBinary(type_, values.rows.offsets, std::move(values.bytes), values.rows.validity,
                         values.rows.null_count, source_.pool);
     };
@@ -255,22 +255,24 @@ class BinaryPage : public PageDecoder {
   }
   Result<BinaryValues> Take(Lists wanted, BuffersRead read) const {
     BinaryValues values{.rows = std::move(wanted)};
-    std::vector<BufferPtr> decompressed;
     if (scheme_) {
       const std::string_view whole(reinterpret_cast<const char*>(read[0]->data()),
                                    static_cast<size_t>(read[0]->size()));
       ARROW_ASSIGN_OR_RAISE(const auto bytes, Decompress(*scheme_, whole, kMostBytes, source_.pool));
+      // A copy, as the page may be much more.
+      std::vector<BufferPtr> ranges;
       for (const Range& range : values.rows.items) {
         if (range.end() > static_cast<uint64_t>(bytes->size())) {
           return Status::Invalid("expected rows in ", std::to_string(bytes->size()), " decompressed bytes, got ",
                                  std::to_string(range.end()));
         }
-        decompressed.push_back(
+        ranges.push_back(
             arrow::SliceBuffer(bytes, static_cast<int64_t>(range.first), static_cast<int64_t>(range.count)));
       }
-      read = decompressed;
+      ARROW_ASSIGN_OR_RAISE(values.bytes, arrow::ConcatenateBuffers(ranges, source_.pool));
+    } else {
+      ARROW_ASSIGN_OR_RAISE(values.bytes, bytes_.Take(values.rows.items, read.data(), source_.pool));
     }
-    ARROW_ASSIGN_OR_RAISE(values.bytes, bytes_.Take(values.rows.items, read.data(), source_.pool));
     if (!fsst_) return values;
     std::string decoded;
     auto& offsets = values.rows.offsets;

@@ -7,6 +7,7 @@
 
 #include <arrow/array/concatenate.h>
 #include <arrow/array/util.h>
+#include <arrow/util/byte_size.h>
 
 namespace pennon::lance_format {
 namespace {
@@ -30,8 +31,16 @@ class Decodes {
   }
   Result<arrow::ArrayVector> operator()(BuffersRead read) const {
     arrow::ArrayVector arrays;
+    uint64_t read_bytes = 0;
+    uint64_t value_bytes = 0;
     for (const auto& [decode, reads] : decodes_) {
       ARROW_ASSIGN_OR_RAISE(auto array, decode(read.first(reads)));
+      if (decodes_.size() > 1) {
+        for (const auto& buffer : read.first(reads)) read_bytes += static_cast<uint64_t>(buffer->size());
+        ARROW_ASSIGN_OR_RAISE(const int64_t size, arrow::util::ReferencedBufferSize(*array));
+        value_bytes += static_cast<uint64_t>(size);
+        ARROW_RETURN_NOT_OK(CheckExpansion(read_bytes, value_bytes));
+      }
       read = read.subspan(reads);
       arrays.push_back(std::move(array));
     }

@@ -21,9 +21,6 @@ using ArrayPtr = std::shared_ptr<arrow::Array>;
 using BufferPtr = std::shared_ptr<arrow::Buffer>;
 
 constexpr uint64_t kAlignment = 8;  // of parts of a chunk, and chunks
-// What chunks may come to at a time, if it is more than so many times what the file has of them.
-constexpr uint64_t kMostBytes = uint64_t{1} << 30;
-constexpr uint64_t kMostExpansion = 16;
 
 const char* Bytes(const arrow::Buffer& buffer) { return reinterpret_cast<const char*>(buffer.data()); }
 
@@ -309,10 +306,7 @@ Result<ArrayPtr> MiniBlockPage::Finish(const Ranges& rows, const std::vector<siz
     ARROW_ASSIGN_OR_RAISE(const Decoded decoded, DecodeChunk(chunk, read[i]));
     read_bytes += chunk.place.length;
     decoded_bytes += decoded.bytes;
-    if (decoded_bytes > kMostBytes && decoded_bytes / kMostExpansion > read_bytes) {
-      return Status::CapacityError("expected fewer rows at a time: chunks of ", std::to_string(read_bytes),
-                                   " bytes are more than ", std::to_string(kMostBytes), " as values");
-    }
+    ARROW_RETURN_NOT_OK(CheckExpansion(read_bytes, decoded_bytes));
     Ranges values;
     if (levels_.has_lists()) {
       ARROW_ASSIGN_OR_RAISE(values, Select(chunk, decoded, rows, entries));

@@ -15,10 +15,19 @@ namespace pennon::lance_format {
 using arrow::Result;
 using arrow::Status;
 
+constexpr uint64_t kMostBytes = uint64_t{1} << 30;  // that need no bytes of the file's
+
 uint64_t CountOf(const Ranges& ranges) {
   uint64_t count = 0;
   for (const Range& range : ranges) count += range.count;
   return count;
+}
+
+Status CheckExpansion(uint64_t read_bytes, uint64_t value_bytes) {
+  constexpr uint64_t kMostTimes = 16;
+  if (value_bytes <= kMostBytes || value_bytes / kMostTimes <= read_bytes) return Status::OK();
+  return Status::CapacityError("expected fewer rows at a time: ", std::to_string(read_bytes), " bytes are more than ",
+                               std::to_string(kMostBytes), " as values");
 }
 
 Ranges Times(const Ranges& rows, uint64_t dimension) {
@@ -37,7 +46,6 @@ uint64_t WidthOf(const arrow::DataType& type) {
 }
 
 Status CheckSize(uint64_t rows, uint64_t bits_a_row) {
-  constexpr uint64_t kMostBytes = uint64_t{1} << 30;
   if (rows <= kMostBytes && bits_a_row / 8 <= kMostBytes / std::max<uint64_t>(rows, 1)) return Status::OK();
   return Status::CapacityError("expected fewer rows at a time than ", std::to_string(rows), " of ",
                                std::to_string(bits_a_row), " bits that the file does not hold");

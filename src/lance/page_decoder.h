@@ -53,6 +53,10 @@ struct PageInfo {
 using BuffersRead = std::span<const std::shared_ptr<arrow::Buffer>>;
 using Decode = std::function<arrow::Result<std::shared_ptr<arrow::Array>>(BuffersRead read)>;
 
+// What is read at a time may come to a GiB of values, or to sixteen times what the file has of it; else a
+// CapacityError.
+arrow::Status CheckExpansion(uint64_t read_bytes, uint64_t value_bytes);
+
 // From one thread at a time: it may keep what it needs again.
 class PageDecoder {
  public:

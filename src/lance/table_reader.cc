@@ -269,8 +269,16 @@ class TableReader::Scanner : public arrow::RecordBatchReader {
 
   std::shared_ptr<arrow::Schema> schema() const override { return schema_; }
 
+  // Once it has failed it fails.
   Status ReadNext(std::shared_ptr<arrow::RecordBatch>* batch) override {
     *batch = nullptr;
+    ARROW_RETURN_NOT_OK(failed_);
+    failed_ = Status::Invalid(state_->directory, ": expected no more of a scan that failed");  // if what follows throws
+    return failed_ = Next(batch);
+  }
+
+ private:
+  Status Next(std::shared_ptr<arrow::RecordBatch>* batch) {
     while (true) {
       while (!ahead_) {
         while (!open_ || row_ == open_->fragment.rows) {
@@ -293,7 +301,6 @@ class TableReader::Scanner : public arrow::RecordBatchReader {
     }
   }
 
- private:
   // Rows of open_, on their way.
   struct Step {
     Range rows;
@@ -363,6 +370,7 @@ class TableReader::Scanner : public arrow::RecordBatchReader {
   const std::shared_ptr<arrow::Schema> columns_;
   const ScanSettings settings_;
   std::shared_ptr<arrow::Schema> schema_;
+  Status failed_;
   size_t next_ = 0;  // fragment
   std::shared_ptr<OpenFragment> open_;
   uint64_t row_ = 0;   // of it, that is to be asked for next

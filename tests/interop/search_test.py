@@ -115,6 +115,16 @@ class Searching(lance_test.Case):
                 self.compare(path, queries, metric).delete("id % 400 > 0")
                 self.assertLess(self.compare(path, queries, metric).count_rows(), 10)  # fewer than k
 
+    def test_a_vector_that_is_too_long_hides_no_others(self):
+        table, values = self.table(2000)
+        values[7] = 0
+        values[7, 0] = 1e19
+        path = os.path.join(self.folder, "long.lance")
+        dataset = lance.write_dataset(pa.table({"v": vectors(values)}), path)
+        dataset.create_index("v", "IVF_HNSW_FLAT", num_partitions=1, m=8)
+        for row, [(found, _)] in zip(range(10, 20), self.find(dataset, values[10:20], k=1)):  # scanned, then to be opened
+            self.assertEqual(found, row)
+
     def test_indices_that_a_compaction_left_as_they_were(self):
         """Their row ids are of fragments that are gone; what they say of fragments is, after another commit, of the new ones."""
         table, values = self.table(2000)

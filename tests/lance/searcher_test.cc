@@ -1,4 +1,4 @@
-// ctest: labels=contract-10,asan,tsan timeout=300
+// ctest: labels=contract-10,asan timeout=300
 // Indices in tables that have changed since: what is deleted is not found, what was added is.
 #include <unistd.h>
 
@@ -15,6 +15,8 @@
 #include <vector>
 
 #include <arrow/api.h>
+#include <arrow/filesystem/localfs.h>
+#include <arrow/util/uri.h>
 #include <gtest/gtest.h>
 
 #include "io/file_system.h"
@@ -404,6 +406,23 @@ TEST_F(SearcherTest, FiltersAndEnds) {
   expect(dataset.OpenSearcher({.cache_limit = -1}).status(), "cache_limit: expected 0 or more, got -1");
   expect(dataset.OpenSearcher({.threads = -1}).status(), "threads: expected 0 or more, got -1");
   expect(dataset.OpenSearcher({.name = "none"}).status(), "there are: v_idx");
+}
+
+TEST_F(SearcherTest, GoesOnAfterADatasetThatIsElsewhere) {
+  MakeTable("t", 1500, 1400, Metric::kCosine, lance::IndexType::kHnswSq);
+  const auto open = [](const arrow::util::Uri& uri, const arrow::io::IOContext&,
+                       std::string* path) -> arrow::Result<std::shared_ptr<arrow::fs::FileSystem>> {
+    *path = uri.path().substr(1);
+    return std::make_shared<arrow::fs::SubTreeFileSystem>("/", std::make_shared<arrow::fs::LocalFileSystem>());
+  };
+  const auto registered = arrow::fs::RegisterFileSystemFactory("elsewhere", {open, __FILE__, __LINE__});
+  ASSERT_TRUE(registered.ok()) << registered;
+  const auto searcher = lance::Dataset::Open("elsewhere://" + path("t")).ValueOrDie().OpenSearcher().ValueOrDie();
+  for (const bool exact : {false, true}) {
+    const auto answer = searcher.Search(vectors_[1234], {.k = 1, .exact = exact});
+    ASSERT_TRUE(answer.ok()) << answer.status();
+    EXPECT_EQ(RowIds(*answer), std::vector<uint64_t>{RowIdOf(1234)});
+  }
 }
 
 TEST_F(SearcherTest, IsForManyThreads) {
