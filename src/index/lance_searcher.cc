@@ -175,7 +175,7 @@ Result<std::shared_ptr<const LiveIndex>> Searcher::Impl::Find(size_t number, boo
   // Scans take vectors that an index does not, and less memory. They tell what is damaged.
   partition.scanned = !loaded.ok();
   if (partition.scanned) return nullptr;
-  const auto index = std::make_shared<const LiveIndex>(*std::move(loaded));
+  auto index = std::make_shared<const LiveIndex>(*std::move(loaded));
   const MemoryUsage usage = index->GetMemoryUsage();
   partition.bytes = usage.total() + usage.caller_bytes;
   if (options.cache_limit > 0 && partition.bytes > options.cache_limit - other_bytes) return index;  // for this once

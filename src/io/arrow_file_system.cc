@@ -37,7 +37,7 @@ class ArrowInput : public InputFile {
   Finish StartReads(std::vector<ReadInto> reads) override {
     std::vector<arrow::Future<std::shared_ptr<arrow::Buffer>>> begun;
     for (const ReadInto& read : reads) {
-      const Status status = CheckRange(*this, read.offset, read.length);
+      Status status = CheckRange(*this, read.offset, read.length);
       if (!status.ok()) return [status] { return status; };
       begun.push_back(file_->ReadAsync(static_cast<int64_t>(read.offset), static_cast<int64_t>(read.length)));
     }

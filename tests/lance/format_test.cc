@@ -306,7 +306,7 @@ TEST(Schema, IdsInPreorderAndLanceNames) {
 }
 
 TEST(Schema, WhatLanceWouldRefuse) {
-  const auto number = arrow::int32();
+  const auto& number = arrow::int32();
   const std::string zero("a\0b", 3);
   for (const std::string& name : {std::string("a.b"), std::string("a`b"), std::string(), zero}) {
     const auto status = MakeFields(*arrow::schema({arrow::field(name, number)})).status();

@@ -431,8 +431,8 @@ std::string MakeFile(const std::shared_ptr<arrow::DataType>& type, const std::ve
   Put(file, places_at + 16);
   Put(file, uint32_t{1});
   Put(file, uint32_t{1});
-  Put(file, uint16_t{static_cast<uint16_t>(v20 ? 0 : 2)});
-  Put(file, uint16_t{static_cast<uint16_t>(v20 ? 3 : 2)});
+  Put(file, static_cast<uint16_t>(v20 ? 0 : 2));
+  Put(file, static_cast<uint16_t>(v20 ? 3 : 2));
   return file + "LANC";
 }
 
