@@ -53,6 +53,17 @@ class WithoutGil {
   PyThreadState* const thread_;
 };
 
+// What work() gives, which runs without the GIL, or its exception.
+template <typename Work>
+auto Unlocked(Work&& work) {
+  std::optional<decltype(work())> result;
+  {
+    const WithoutGil unlocked;
+    result.emplace(work());
+  }
+  return Check(std::move(*result));
+}
+
 // How many forks are between this process and the one that loaded the module.
 int Forks();
 

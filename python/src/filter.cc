@@ -10,12 +10,7 @@ RowFilter MakeFilter(nb::handle rows) {
   std::shared_ptr<arrow::Array> array = Check(arrow::py::unwrap_array(rows.ptr()));
   if (array->type_id() == arrow::Type::BOOL)
     return RowFilter::Bitmap(std::static_pointer_cast<arrow::BooleanArray>(array));
-  std::optional<arrow::Result<RowFilter>> filter;
-  {
-    const WithoutGil unlocked;
-    filter.emplace(RowFilter::RowIds(*array));
-  }
-  return Check(*std::move(filter));
+  return Unlocked([&] { return RowFilter::RowIds(*array); });
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <utility>
 #include <vector>
 
 #include <pennon/live_index.h>
@@ -11,6 +12,12 @@ namespace pennon::python {
 struct Hits {
   std::vector<Answer> answers;
   bool many = false;  // of many queries, with a column that says of which
+
+  static Hits Of(Answer answer) {
+    Hits hits;
+    hits.answers.push_back(std::move(answer));
+    return hits;
+  }
 
   size_t rows() const {
     size_t count = 0;

@@ -9,21 +9,10 @@
 namespace pennon::python {
 namespace {
 
-// Without the GIL.
-template <typename Work>
-auto Run(Work work) {
-  std::optional<decltype(work())> result;
-  {
-    const WithoutGil unlocked;
-    result.emplace(work());
-  }
-  return Check(std::move(*result));
-}
-
 uint64_t Append(const Held<lance::Dataset>& self, nb::handle rows) {
   auto dataset = self.Get();
   auto table = Check(arrow::py::unwrap_table(rows.ptr()));
-  return Run([&] {
+  return Unlocked([&] {
     arrow::TableBatchReader reader(*table);
     return dataset->Append(reader);
   });
@@ -48,7 +37,7 @@ nb::tuple WriteIndex(const Held<lance::Dataset>& self, const Held<Snapshot>& sna
   } else if (type != "flat") {
     throw nb::value_error(("index_type: expected \"flat\", \"sq\" or \"auto\", got \"" + type + "\"").c_str());
   }
-  const lance::IndexSummary summary = Run([&] { return held->ToLance(*dataset, options); });
+  const lance::IndexSummary summary = Unlocked([&] { return held->ToLance(*dataset, options); });
   return nb::make_tuple(summary.type == lance::IndexType::kHnswSq ? "sq" : "flat", summary.reason);
 }
 
@@ -59,7 +48,7 @@ Index* LoadIndex(const Held<lance::Dataset>& self, const std::string& name, bool
                                       .codes = codes ? Codes::kQuantized : Codes::kNone,
                                       .memory_limit = memory_limit,
                                       .threads = threads};
-  return new Index(Run([&] { return dataset->LoadIndex(options); }));
+  return new Index(Unlocked([&] { return dataset->LoadIndex(options); }));
 }
 
 }  // namespace
@@ -69,17 +58,17 @@ void BindLance(nb::module_& module) {
       .def_static("create",
                   [](const std::string& path, nb::handle schema) {
                     auto fields = Check(arrow::py::unwrap_schema(schema.ptr()));
-                    return new Held<lance::Dataset>(Run([&] { return lance::Dataset::Create(path, fields); }));
+                    return new Held<lance::Dataset>(Unlocked([&] { return lance::Dataset::Create(path, fields); }));
                   })
       .def_static("overwrite",
                   [](const std::string& path, nb::handle schema) {
                     auto fields = Check(arrow::py::unwrap_schema(schema.ptr()));
-                    return new Held<lance::Dataset>(Run([&] { return lance::Dataset::Overwrite(path, fields); }));
+                    return new Held<lance::Dataset>(Unlocked([&] { return lance::Dataset::Overwrite(path, fields); }));
                   })
       .def_static(
           "open",
           [](const std::string& path, std::optional<uint64_t> version) {
-            return new Held<lance::Dataset>(Run([&] { return lance::Dataset::Open(path, {.version = version}); }));
+            return new Held<lance::Dataset>(Unlocked([&] { return lance::Dataset::Open(path, {.version = version}); }));
           },
           nb::arg(), nb::arg().none())
       .def_prop_ro("version", [](const Held<lance::Dataset>& self) { return self.Get()->version(); })
@@ -87,7 +76,7 @@ void BindLance(nb::module_& module) {
            [](const Held<lance::Dataset>& self) {
              auto dataset = self.Get();
              nb::list names;
-             for (const lance::IndexInfo& info : Run([&] { return dataset->Indices(); })) {
+             for (const lance::IndexInfo& info : Unlocked([&] { return dataset->Indices(); })) {
                names.append(nb::str(info.name.c_str(), info.name.size()));
              }
              return names;

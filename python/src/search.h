@@ -45,14 +45,7 @@ Hits Search(const Object& self, nb::handle query, int64_t k, int64_t ef, const R
   Query vector(query);
   SearchOptions options = {.k = k, .ef = ef, .exact = exact, .deadline = MakeDeadline(timeout)};
   if (filter) options.filter = *filter;
-  std::optional<arrow::Result<Answer>> answer;
-  {
-    const WithoutGil unlocked;
-    answer.emplace(searched->Search(vector, options));
-  }
-  Hits hits;
-  hits.answers.push_back(Check(std::move(*answer)));
-  return hits;
+  return Hits::Of(Unlocked([&] { return searched->Search(vector, options); }));
 }
 
 template <typename Object>
@@ -79,25 +72,13 @@ Hits SearchRange(const Object& self, nb::handle query, float radius, int64_t ef,
   Query vector(query);
   RangeOptions options = {.ef = ef, .exact = exact, .deadline = MakeDeadline(timeout)};
   if (filter) options.filter = *filter;
-  std::optional<arrow::Result<Answer>> answer;
-  {
-    const WithoutGil unlocked;
-    answer.emplace(searched->SearchRange(vector, radius, options));
-  }
-  Hits hits;
-  hits.answers.push_back(Check(std::move(*answer)));
-  return hits;
+  return Hits::Of(Unlocked([&] { return searched->SearchRange(vector, radius, options); }));
 }
 
 template <typename Object>
 nb::tuple Verify(const Object& self) {
   auto searched = self.Get();
-  std::optional<arrow::Result<VerifyReport>> result;
-  {
-    const WithoutGil unlocked;
-    result.emplace(searched->Verify());
-  }
-  VerifyReport report = Check(std::move(*result));
+  const VerifyReport report = Unlocked([&] { return searched->Verify(); });
   return nb::make_tuple(report.rows, report.unreachable, report.ok, report.problem);
 }
 

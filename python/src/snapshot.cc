@@ -12,12 +12,7 @@ void BindSnapshot(nb::module_& module) {
       .def_prop_ro("closed", &Held<Snapshot>::closed)
       .def("to_arrow", [](const Held<Snapshot>& self) {
         auto held = self.Get();
-        std::optional<arrow::Result<std::shared_ptr<arrow::RecordBatch>>> batch;
-        {
-          const WithoutGil unlocked;
-          batch.emplace(held->ToRecordBatch());
-        }
-        return nb::steal(arrow::py::wrap_batch(Check(std::move(*batch))));
+        return nb::steal(arrow::py::wrap_batch(Unlocked([&] { return held->ToRecordBatch(); })));
       });
 
   nb::class_<Held<Pager>>(module, "Pager")
@@ -35,14 +30,7 @@ void BindSnapshot(nb::module_& module) {
           [](const Held<Pager>& self, int64_t k, std::optional<double> timeout) {
             auto pager = self.Get();
             const Deadline deadline = MakeDeadline(timeout);
-            std::optional<arrow::Result<Answer>> page;
-            {
-              const WithoutGil unlocked;
-              page.emplace(pager->Next(k, deadline));
-            }
-            Hits hits;
-            hits.answers.push_back(Check(std::move(*page)));
-            return hits;
+            return Hits::Of(Unlocked([&] { return pager->Next(k, deadline); }));
           },
           nb::arg(), nb::arg().none());
 }
