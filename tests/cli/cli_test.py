@@ -416,7 +416,6 @@ class Lance(Case):
         self.fails(1, "x.txt: expected a name that ends in", "lance", "scan", path, "--out", self.path("x.txt"))
         self.fails(1, "No space left", "lance", "scan", path, "--columns", "id", "--out", self.full("x.csv"))
         self.fails(1, "column name: expected one of type FixedSizeList<float or halffloat>, got string", *like, "--column", "name")
-        self.fails(1, "no index of vectors", "lance", "search", path, "--at", "1", "--like-row", "0")
         [data] = pathlib.Path(path).glob("data/*.lance")
         bytes_ = bytearray(data.read_bytes())
         bytes_[-40:-32] = b"\xff" * 8
