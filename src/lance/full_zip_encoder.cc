@@ -23,7 +23,8 @@ using arrow::Status;
 // every empty list, has its own.
 struct Layer {
   arrow::Type::type type;
-  int child;  // of a struct: the field that the leaf is in
+  int child;        // of a struct: the field that the leaf is in
+  bool holds_list;  // a struct: in this field or another
   uint16_t null_level;
   uint16_t empty_level;  // a list's
   uint16_t repetition;   // a list's: of items after its first
@@ -273,10 +274,14 @@ class LeafEncoder : public Encoder {
     // From the leaf outwards.
     for (auto layer = layers_.rbegin(); layer != layers_.rend(); ++layer) {
       const bool list = layer->type != arrow::Type::STRUCT;
+      const bool in_struct = layer + 1 != layers_.rend() && (layer + 1)->type == arrow::Type::STRUCT;
       if (list && lists_ == 0) max_visible_ = level;
       layer->null_level = ++level;
-      // Lance 14 counts structs around a list wrongly in pages that say that one of the two has no nulls.
-      if (list ? outermost_struct < layer.base() - 1 : lists_ > 0) always_used_.push_back(level);
+      // Lance 14 counts structs around a list wrongly in pages that say that one of the two has no nulls, and takes
+      // nulls of a struct in another from its first field.
+      if (list ? outermost_struct < layer.base() - 1 : lists_ > 0 || (layer->holds_list && in_struct)) {
+        always_used_.push_back(level);
+      }
       if (!list) continue;
       layer->empty_level = ++level;
       layer->repetition = lists_++;
@@ -483,7 +488,8 @@ class LeafEncoder : public Encoder {
   // Rows without lists or nulls.
   Status AppendRange(const arrow::Array& array, int64_t first, int64_t count) {
     const std::string_view raw = values_.Raw(array, first, count);
-    if (rows_ == count && static_cast<int64_t>(raw.size()) >= std::min(options_.budget, kWorthAPage)) {
+    if (always_used_.empty() && rows_ == count &&
+        static_cast<int64_t>(raw.size()) >= std::min(options_.budget, kWorthAPage)) {
       FullZip page;
       values_.Describe(page);
       page.items = static_cast<uint32_t>(count);
@@ -634,6 +640,12 @@ class LeavesEncoder : public Encoder {
   std::vector<std::unique_ptr<Encoder>> leaves_;
 };
 
+bool HoldsList(const arrow::DataType& type) {
+  if (type.id() == arrow::Type::LIST || type.id() == arrow::Type::LARGE_LIST) return true;
+  return type.id() == arrow::Type::STRUCT && std::any_of(type.fields().begin(), type.fields().end(),
+                                                         [](const auto& field) { return HoldsList(*field->type()); });
+}
+
 void AddLeaves(const arrow::DataType& type, std::vector<Layer>& layers, int32_t& column, const PageSink& sink,
                const PageOptions& options, std::vector<std::unique_ptr<Encoder>>& leaves) {
   using arrow::Type;
@@ -645,7 +657,7 @@ void AddLeaves(const arrow::DataType& type, std::vector<Layer>& layers, int32_t&
     case Type::LIST:
     case Type::LARGE_LIST:
       for (int i = 0; i < type.num_fields(); ++i) {
-        layers.push_back({type.id(), i, 0, 0, 0});
+        layers.push_back({type.id(), i, HoldsList(type), 0, 0, 0});
         AddLeaves(*type.field(i)->type(), layers, column, sink, options, leaves);
         layers.pop_back();
       }
