@@ -328,6 +328,7 @@ class Lance(Case):
                            ("x.arrow", lambda p: pyarrow.ipc.open_file(p).read_all())):
             self.assertEqual(self.run_lance("scan", path, "--out", self.path(name)), "")
             self.assertEqual(read(self.path(name)).to_pydict(), data.to_pydict())
+            self.assertEqual(read(self.path(name)).schema.types, data.schema.types)
         self.run_lance("scan", path, "--columns", "id,name", "--out", self.path("x.csv"))
         self.assertEqual(pyarrow.csv.read_csv(self.path("x.csv"))["name"].to_pylist(), data["name"].to_pylist())
 
