@@ -55,6 +55,7 @@ enum class IndexType { kHnswFlat, kHnswSq, kAuto };
 struct IndexOptions {
   std::string column = {};  // of the vectors; empty: the only one of type FixedSizeList of float32 or float16
   std::string name = {};    // of the index; empty: that of the column and "_idx"
+  bool replace = false;  // an index of that name and column, which is gone from the new version on; else AlreadyExists
   IndexType type = IndexType::kHnswFlat;
   // Where each row of the snapshot is in the table, by id; empty: where it was among all that were appended to the
   // index, those with null vectors among them.

@@ -108,6 +108,7 @@ class Dataset:
         snapshot: Snapshot,
         column: str,
         name: str,
+        replace: bool,
         type: str,
         positions: pa.Array[Any] | None,
         threads: int,

@@ -321,6 +321,7 @@ class Snapshot(_Searched[core.Snapshot]):
         *,
         column: str | None = None,
         name: str = "",
+        replace: bool = False,
         index_type: str = "auto",
         threads: int | None = None,
     ) -> LanceIndex:
@@ -343,6 +344,8 @@ class Snapshot(_Searched[core.Snapshot]):
             Of the vectors; by default the only one of lists of numbers, or "vector" without a table.
         name : str
             Of the index; by default that of the column and "_idx". FileExistsError if there is one of that name.
+        replace : bool
+            Take the place of an index of that name and column.
         index_type : {"auto", "flat", "sq"}
             What the index holds beside the graph: vectors, or codes of 8 bits a dimension, which are smaller and want a
             refine_factor in queries. "auto" tries codes on some of the rows, and takes them if they find enough.
@@ -354,7 +357,7 @@ class Snapshot(_Searched[core.Snapshot]):
         LanceIndex
             The table's version, and the type of the index with the reason for it.
         """
-        return write(self._core, uri, table, mode, column, name, index_type, threads)
+        return write(self._core, uri, table, mode, column, name, replace, index_type, threads)
 
     def to_arrow(self) -> pa.RecordBatch:
         """Give the rows.
@@ -575,12 +578,15 @@ class Index(_Searched[core.Index]):
         *,
         column: str | None = None,
         name: str = "",
+        replace: bool = False,
         index_type: str = "auto",
         threads: int | None = None,
     ) -> LanceIndex:
         """Write a Lance table with an index of the newest version: see `Snapshot.to_lance`."""
         with self.snapshot() as snapshot:
-            return snapshot.to_lance(uri, table, mode, column=column, name=name, index_type=index_type, threads=threads)
+            return snapshot.to_lance(
+                uri, table, mode, column=column, name=name, replace=replace, index_type=index_type, threads=threads
+            )
 
     def memory_usage(self) -> MemoryUsage:
         """Bytes that the index holds, by what for.

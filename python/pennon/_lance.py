@@ -30,6 +30,7 @@ def write(
     mode: str,
     column: str | None,
     name: str,
+    replace: bool,
     index_type: str,
     threads: int | None,
 ) -> LanceIndex:
@@ -60,12 +61,12 @@ def write(
             dataset = make(path, table.schema)
         else:
             dataset = core.Dataset.open(path, None)
-            if (name or f"{column}_idx") in dataset.index_names():  # before rows are written
+            if not replace and (name or f"{column}_idx") in dataset.index_names():  # before rows are written
                 raise FileExistsError(
-                    f"name: {path} has an index {name or f'{column}_idx'}; give this one another name"
+                    f"name: {path} has an index {name or f'{column}_idx'}; replace it, or give this one another name"
                 )
         places = pa.array(positions + np.uint64(dataset.append(table)))
-    kind, reason = dataset.write_index(snapshot, column or "", name, index_type, places, workers)
+    kind, reason = dataset.write_index(snapshot, column or "", name, replace, index_type, places, workers)
     return LanceIndex(dataset.version, kind, reason)
 
 

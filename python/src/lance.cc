@@ -19,10 +19,11 @@ uint64_t Append(const Held<lance::Dataset>& self, nb::handle rows) {
 }
 
 nb::tuple WriteIndex(const Held<lance::Dataset>& self, const Held<Snapshot>& snapshot, const std::string& column,
-                     const std::string& name, const std::string& type, nb::handle positions, int threads) {
+                     const std::string& name, bool replace, const std::string& type, nb::handle positions,
+                     int threads) {
   auto dataset = self.Get();
   auto held = snapshot.Get();
-  lance::IndexOptions options = {.column = column, .name = name, .threads = threads};
+  lance::IndexOptions options = {.column = column, .name = name, .replace = replace, .threads = threads};
   std::shared_ptr<arrow::Array> places;
   if (!positions.is_none()) {
     places = Check(arrow::py::unwrap_array(positions.ptr()));
@@ -83,7 +84,8 @@ void BindLance(nb::module_& module) {
              return names;
            })
       .def("append", &Append)
-      .def("write_index", &WriteIndex, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg())
+      .def("write_index", &WriteIndex, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(),
+           nb::arg())
       .def("load_index", &LoadIndex);
 }
 

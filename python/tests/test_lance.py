@@ -1,5 +1,7 @@
 """Lance tables: what pylance and LanceDB find in them, and what comes back."""
 
+from datetime import timedelta
+
 import lance
 import lancedb
 import numpy as np
@@ -118,6 +120,34 @@ def test_an_index_alone(vectors, tmp_path):
     assert nearest(uri, vectors[9], 1, refine_factor=3)["name"].to_pylist() == ["row 9"]
     with pytest.raises(FileExistsError, match="mine"):
         index.to_lance(uri, mode="index", name="mine")
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_an_index_that_has_grown_takes_its_place(vectors, tmp_path, partitions):
+    uri = tmp_path / "t.lance"
+    data = lance.write_dataset(table_of(vectors[:1500]), uri)
+    data.create_index("vector", "IVF_HNSW_FLAT", num_partitions=partitions)
+    index = pennon.from_lance(uri, rebuild=partitions > 1)
+    lance.write_dataset(table_of(vectors)[1500:], uri, mode="append")
+    lance.dataset(uri).optimize.optimize_indices(num_indices_to_merge=0)  # a second segment
+    index.append(vectors[1500:])
+    with pytest.raises(FileExistsError, match="vector_idx"):
+        index.to_lance(uri, mode="index")
+    version = index.to_lance(uri, mode="index", index_type="flat", replace=True).version
+    data = lance.dataset(uri)
+    assert data.version == version
+    [found] = data.describe_indices()
+    assert (found.name, len(found.segments)) == ("vector_idx", 1)
+    assert data.stats.index_stats("vector_idx")["num_unindexed_rows"] == 0
+    for i in (7, 1999):
+        assert nearest(uri, vectors[i], ef=100)["name"][0].as_py() == f"row {i}"
+    assert len(pennon.from_lance(uri)) == 2000
+    data.delete("name = 'row 7'")
+    data = lance.dataset(uri)
+    data.optimize.compact_files()
+    data.optimize.optimize_indices()
+    data.cleanup_old_versions(older_than=timedelta(0), delete_unverified=True)
+    assert nearest(uri, vectors[1999], ef=100)["name"][0].as_py() == "row 1999"
 
 
 def test_an_index_of_lances_own(vectors, tmp_path):

@@ -131,7 +131,8 @@ Result<lance::IndexSummary> AddLanceIndex(Table& table, const lance::IndexOption
   if (!positions.empty()) ARROW_RETURN_NOT_OK(CheckPositions(positions, rows, table.rows()));
   const arrow::Field& field = *table.schema().field(column);
   const std::string name = options.name.empty() ? field.name() + "_idx" : options.name;
-  if (table.HasIndex(name)) return Status::AlreadyExists("name: there is an index ", name);
+  const Status name_fits = table.CheckIndexName(name, table.FieldId(column), options.replace);
+  if (!name_fits.ok()) return name_fits.WithMessage("name: ", name_fits.message());
   const auto row_id = [&](uint32_t row) { return table.RowId(positions.empty() ? row : positions[row]); };
   // What is in none of these, Lance scans.
   std::set<uint32_t> fragments;
@@ -180,7 +181,8 @@ Result<lance::IndexSummary> AddLanceIndex(Table& table, const lance::IndexOption
                                       .fragments = lance_format::RoaringBitmap({fragments.begin(), fragments.end()}),
                                       .details = lance_format::HnswIndexDetails(hnsw),
                                       .version = 1,
-                                      .files = std::move(files)}));
+                                      .files = std::move(files)},
+                                     options.replace));
   return summary;
 }
 

@@ -60,9 +60,15 @@ const Field* FindField(const Manifest& manifest, int32_t id) {
   return field == manifest.fields.end() ? nullptr : &*field;
 }
 
-bool HasIndexOf(const Manifest& manifest, const std::string& name) {
-  return std::any_of(manifest.indices.begin(), manifest.indices.end(),
-                     [&](const Index& index) { return index.name == name; });
+Status CheckIndexNameIn(const Manifest& manifest, const std::string& name, int32_t field_id, bool replace) {
+  for (const Index& index : manifest.indices) {
+    if (index.name != name) continue;
+    if (!replace) return Status::AlreadyExists("there is an index ", name);
+    if (index.field_ids != std::vector{field_id}) {
+      return Status::AlreadyExists("there is an index ", name, " of another column");
+    }
+  }
+  return Status::OK();
 }
 
 int64_t NowNanos() {
@@ -163,7 +169,14 @@ Result<uint64_t> Table::Append(arrow::RecordBatchReader& rows) {
   }
   ARROW_RETURN_NOT_OK(CheckPreorder(manifest_.fields, *schema_));
   ARROW_RETURN_NOT_OK(CheckFits(*rows.schema(), *schema_));
-  ARROW_ASSIGN_OR_RAISE(const auto fragments, WriteFragments(rows));
+  std::vector<std::string> written;
+  const auto outcome = WriteFragments(rows, &written);
+  if (!outcome.ok()) {
+    // A disk may be full of them.
+    for (const std::string& path : written) static_cast<void>(files_->Remove(path));
+    return outcome.status();
+  }
+  const std::vector<Fragment>& fragments = *outcome;
   const auto apply = [&](Manifest& next) -> Status {
     if (begins_) {
       next = Emptied(next);
@@ -191,7 +204,7 @@ Result<uint64_t> Table::Append(arrow::RecordBatchReader& rows) {
   return rows_ - appended;
 }
 
-Result<std::vector<Fragment>> Table::WriteFragments(arrow::RecordBatchReader& rows) {
+Result<std::vector<Fragment>> Table::WriteFragments(arrow::RecordBatchReader& rows, std::vector<std::string>* paths) {
   std::vector<Fragment> fragments;
   PageOptions pages = options_.pages;
   pages.version = manifest_.file_version == "2.0" ? FileVersion::k2_0 : FileVersion::k2_2;
@@ -209,7 +222,7 @@ Result<std::vector<Fragment>> Table::WriteFragments(arrow::RecordBatchReader& ro
     for (int64_t from = 0; from < batch->num_rows();) {
       if (!writer) {
         file = {.path = Uuid::Random().ToString() + ".lance"};
-        ARROW_ASSIGN_OR_RAISE(auto output, files_->Create(directory_ + "/data/" + file.path));
+        ARROW_ASSIGN_OR_RAISE(auto output, files_->Create(paths->emplace_back(directory_ + "/data/" + file.path)));
         ARROW_ASSIGN_OR_RAISE(writer, FileWriter::Make(std::move(output), schema_, pages));
         file.minor_version = pages.version == FileVersion::k2_0 ? 0 : 2;
         // The writer numbers fields as they come in the schema.
@@ -294,7 +307,9 @@ uint64_t Table::RowId(uint64_t position) const {
 
 uint64_t Table::NextRowId() const { return NextFragmentId(manifest_) << 32; }
 
-bool Table::HasIndex(const std::string& name) const { return HasIndexOf(manifest_, name); }
+Status Table::CheckIndexName(const std::string& name, int32_t field_id, bool replace) const {
+  return CheckIndexNameIn(manifest_, name, field_id, replace);
+}
 
 int32_t Table::FieldId(int column) const {
   const auto is_top = [&](const Field& field) { return field.parent == -1 && column-- == 0; };
@@ -307,21 +322,25 @@ Result<std::string> Table::MakeIndexDirectory(const Uuid& uuid) {
   return directory;
 }
 
-Status Table::AddIndex(Index index) {
+Status Table::AddIndex(Index index, bool replace) {
   index.dataset_version = version();
   index.created_at_ms = static_cast<uint64_t>(NowNanos() / 1000000);
+  const auto has_name = [&](const Index& other) { return other.name == index.name; };
   Change change{.check = [&](const Transaction& other) { return CheckIndexFits(other, index); },
                 .apply = [&](Manifest& next) -> Status {
-                  if (HasIndexOf(next, index.name)) return Status::AlreadyExists("there is an index ", index.name);
+                  ARROW_RETURN_NOT_OK(CheckIndexNameIn(next, index.name, index.field_ids[0], replace));
                   const Field* field = FindField(next, index.field_ids[0]);
                   if (field == nullptr || field->logical_type != FindField(manifest_, field->id)->logical_type) {
                     return Status::AlreadyExists("index ", index.name,
                                                  " does not fit after another writer has changed its column");
                   }
+                  std::erase_if(next.indices, has_name);
                   next.indices.push_back(index);
                   return Status::OK();
                 }};
-  change.transaction = CreateIndexTransaction(version(), change.uuid, index);
+  std::vector<Index> removed;
+  std::copy_if(manifest_.indices.begin(), manifest_.indices.end(), std::back_inserter(removed), has_name);
+  change.transaction = CreateIndexTransaction(version(), change.uuid, index, removed);
   return Commit(change);
 }
 

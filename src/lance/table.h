@@ -54,7 +54,8 @@ class Table {
   // Of a row by its position, which there is, in a table without deletions: its fragment << 32 and the offset in that.
   uint64_t RowId(uint64_t position) const;
   uint64_t NextRowId() const;  // of the first row that is appended next
-  bool HasIndex(const std::string& name) const;
+  // AlreadyExists if there is an index of that name that is not to be replaced, or of another column.
+  arrow::Status CheckIndexName(const std::string& name, int32_t field_id, bool replace) const;
   // Of a column of the schema.
   int32_t FieldId(int column) const;
 
@@ -66,9 +67,9 @@ class Table {
 
   // Where an index's files go: a directory of its own, which is made.
   arrow::Result<std::string> MakeIndexDirectory(const Uuid& uuid);
-  // Commits a version with an index of index.fragments whose files are there. AlreadyExists if there is an index of
-  // that name.
-  arrow::Status AddIndex(Index index);
+  // Commits a version with an index of index.fragments whose files are there, instead of what has its name if that may
+  // be and is of the same column.
+  arrow::Status AddIndex(Index index, bool replace = false);
 
   io::FileSystem& files() const { return *files_; }
 
@@ -91,7 +92,8 @@ class Table {
   };
 
   void SetManifest(Manifest manifest);
-  arrow::Result<std::vector<Fragment>> WriteFragments(arrow::RecordBatchReader& rows);
+  // Also where it fails it says which files it has begun.
+  arrow::Result<std::vector<Fragment>> WriteFragments(arrow::RecordBatchReader& rows, std::vector<std::string>* paths);
   // Transaction first, so that there is no version without one. AlreadyExists, and the table is as it was, if the
   // change does not fit after what other writers have committed since this version.
   arrow::Status Commit(const Change& change);

@@ -36,7 +36,7 @@ enum class TransactionTag : Tag {
 };
 enum class AppendTag : Tag { kFragments = 1 };
 enum class OverwriteTag : Tag { kFragments = 1, kSchema = 2 };
-enum class CreateIndexTag : Tag { kNewIndices = 1 };
+enum class CreateIndexTag : Tag { kNewIndices = 1, kRemovedIndices = 2 };
 enum class RewriteTag : Tag { kOldFragments = 1, kGroups = 3 };
 enum class RewriteGroupTag : Tag { kOldFragments = 1 };
 enum class UpdateTag : Tag { kUpdatedFragments = 2, kFieldsModified = 4 };
@@ -164,9 +164,13 @@ std::string AppendTransaction(uint64_t read_version, const Uuid& uuid, const std
                 }));
 }
 
-std::string CreateIndexTransaction(uint64_t read_version, const Uuid& uuid, const Index& index) {
+std::string CreateIndexTransaction(uint64_t read_version, const Uuid& uuid, const Index& index,
+                                   const std::vector<Index>& removed) {
   return Around(read_version, uuid, TransactionTag::kCreateIndex, Message<CreateIndexTag>([&](auto& create) {
                   create.add_message(CreateIndexTag::kNewIndices, ToMessage(index));
+                  for (const Index& other : removed) {
+                    create.add_message(CreateIndexTag::kRemovedIndices, ToMessage(other));
+                  }
                 }));
 }
 

@@ -15,11 +15,13 @@
 
 namespace pennon::lance_format {
 
-// The bytes of a transaction file: a table anew, new fragments, whose ids are not looked at, or a new index.
+// The bytes of a transaction file: a table anew, new fragments, whose ids are not looked at, or a new index, instead of
+// some if need be.
 std::string OverwriteTransaction(uint64_t read_version, const Uuid& uuid, const std::vector<Fragment>& fragments,
                                  const std::vector<Field>& fields);
 std::string AppendTransaction(uint64_t read_version, const Uuid& uuid, const std::vector<Fragment>& fragments);
-std::string CreateIndexTransaction(uint64_t read_version, const Uuid& uuid, const Index& index);
+std::string CreateIndexTransaction(uint64_t read_version, const Uuid& uuid, const Index& index,
+                                   const std::vector<Index>& removed);
 
 // Another writer's, as far as ours must know it.
 struct Transaction {

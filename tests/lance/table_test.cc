@@ -359,6 +359,13 @@ TEST_F(OnDisk, ToLance) {
   // What is refused is so before its files are written.
   EXPECT_EQ(List(files_, path("t.lance/_indices")).size(), 2);
 
+  positions.back() = 99;
+  ASSERT_TRUE(snapshot.ToLance(dataset, {.name = "other", .replace = true, .positions = positions}).ok());
+  ASSERT_TRUE(snapshot.ToLance(dataset, {.name = "new", .replace = true, .positions = positions}).ok());
+  std::vector<std::string> names;
+  for (const auto& index : dataset.Indices().ValueOrDie()) names.push_back(index.name);
+  EXPECT_EQ(names, (std::vector<std::string>{"v_idx", "other", "new"}));
+
   EXPECT_TRUE(lance::Dataset::Create("s3://bucket/t.lance", schema).status().IsInvalid());
   EXPECT_TRUE(lance::Dataset::Create(path("t.lance"), schema).status().IsAlreadyExists());
 }
