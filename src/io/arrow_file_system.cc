@@ -101,7 +101,10 @@ class ArrowFileSystem : public FileSystem {
   }
 
  private:
-  std::string Named(const std::string& path) const { return files_->type_name() + "://" + path; }
+  std::string Named(const std::string& path) const {
+    const std::string type = files_->type_name();
+    return (type == "gcs" ? "gs" : type) + "://" + path;
+  }
   Status ReadOnly(const std::string& path) const {
     return Status::NotImplemented("cannot write ", Named(path), ": writing is for local file systems");
   }
