@@ -107,10 +107,25 @@ class Store:
         self.assertIn("no-such-bucket", run_program(PENNON, "lance", "info", uri, code=1))
 
 
+class Requests(logging.Handler):
+    """What a server of Werkzeug's was asked for, by its log."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def emit(self, record):
+        self.seen.append(record.getMessage().split('"')[1].split("?")[0])
+
+
 class S3Test(Store, unittest.TestCase):
     @classmethod
     def start(cls):
-        logging.getLogger("werkzeug").setLevel(logging.ERROR)
+        cls.requests = Requests()
+        log = logging.getLogger("werkzeug")
+        log.propagate = False
+        log.addHandler(cls.requests)
+        log.setLevel(logging.INFO)
         server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
         server.start()
         cls.addClassCleanup(server.stop)
@@ -126,6 +141,17 @@ class S3Test(Store, unittest.TestCase):
     @classmethod
     def keys(cls):
         return {object["Key"] for object in cls.client.list_objects_v2(Bucket="bucket")["Contents"]}
+
+    def test_sizes_are_known(self):
+        """The manifest says how large files are: they are not asked for."""
+        for name in "theirs.lance", "ours.lance":
+            self.requests.seen.clear()
+            run_program(PENNON, "lance", "search", self.uri(name), "--like-row", "1499", "--columns", "id")
+            seen = list(self.requests.seen)
+            for folder in "data", "_indices":
+                asked = {method: [line for line in seen if f"{method} /bucket/tables/{name}/{folder}/" in line] for method in ("GET", "HEAD")}
+                self.assertNotEqual(asked["GET"], [])
+                self.assertEqual(asked["HEAD"], [])
 
     def uri(self, name):
         return f"s3://bucket/tables/{name}?region=us-east-1&scheme=http&endpoint_override={self.address}"
