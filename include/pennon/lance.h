@@ -88,8 +88,9 @@ struct IndexInfo {
   std::string name = {};
   std::string type = {};  // as Lance calls it: IVF_HNSW_FLAT
   std::string column = {};
-  std::optional<Metric> metric = {};  // of an index of vectors, if it can be read
-  std::optional<uint64_t> rows = {};  // in it, likewise
+  std::optional<Metric> metric = {};        // of an index of vectors, if it can be read
+  std::optional<uint64_t> rows = {};        // in it, likewise
+  std::optional<uint64_t> partitions = {};  // of IVF_HNSW_FLAT and IVF_HNSW_SQ
 };
 
 struct LoadOptions {

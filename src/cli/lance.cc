@@ -61,7 +61,8 @@ Status Info(const Options& options) {
                                  {"type", index.type},
                                  {"column", index.column},
                                  {"metric", index.metric ? Json(ToString(*index.metric)) : Json()},
-                                 {"rows", index.rows ? Json(*index.rows) : Json()}});
+                                 {"rows", index.rows ? Json(*index.rows) : Json()},
+                                 {"partitions", index.partitions ? Json(*index.partitions) : Json()}});
     }
     fmt::print("{}\n", info.dump());
     return Status::OK();
@@ -71,6 +72,7 @@ Status Info(const Options& options) {
   for (const lance::IndexInfo& index : indices) {
     fmt::print("index {}: {} of {}", index.name, index.type, index.column.empty() ? "several columns" : index.column);
     if (index.metric) fmt::print(", {}, {} rows", ToString(*index.metric), index.rows.value_or(0));
+    if (index.partitions) fmt::print(" in {} partition{}", *index.partitions, *index.partitions == 1 ? "" : "s");
     fmt::print("\n");
   }
   return Status::OK();

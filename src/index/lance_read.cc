@@ -111,25 +111,32 @@ Result<std::shared_ptr<arrow::RecordBatch>> Dataset::Take(std::span<const uint64
 
 Result<std::shared_ptr<arrow::RecordBatch>> Dataset::TakePositions(std::span<const uint64_t> positions,
                                                                    const std::vector<std::string>& columns) const {
-  return Guard([&]() -> Result<std::shared_ptr<arrow::RecordBatch>> {
-    ARROW_ASSIGN_OR_RAISE(const auto row_ids, impl_->Reader().RowIdsAt(positions));
-    return impl_->Reader().Take(row_ids, columns);
-  });
+  return Guard([&] { return impl_->Reader().TakePositions(positions, columns); });
 }
 
 Result<std::vector<IndexInfo>> Dataset::Indices() const {
   return Guard([&]() -> Result<std::vector<IndexInfo>> {
     std::vector<IndexInfo> infos;
     const lance_format::Table& table = impl_->table;
+    std::vector<std::optional<HnswIndexReader::Opening>> openings;
     for (const lance_format::Index& index : table.manifest().indices) {
+      auto& opening = openings.emplace_back();
+      if (!IsOfVectors(table, index)) continue;
+      ARROW_ASSIGN_OR_RAISE(
+          opening, HnswIndexReader::Start(table.files(), DirectoryOf(table, index), index.files, impl_->pool()));
+    }
+    for (size_t i = 0; i < openings.size(); ++i) {
+      const lance_format::Index& index = table.manifest().indices[i];
       IndexInfo info{.name = index.name, .type = lance_format::DetailsName(index), .column = ColumnOf(table, index)};
-      if (IsOfVectors(table, index)) {
-        const auto reader = HnswIndexReader::Open(table.files(), DirectoryOf(table, index), impl_->pool());
+      if (openings[i]) {
+        const auto reader = (*openings[i])();
         if (!reader.ok() && !reader.status().IsNotImplemented()) return reader.status();
         if (reader.ok()) {
           info.type = reader->type();
           info.metric = MetricOf(reader->distance());
           info.rows = reader->rows();
+          const auto partitions = reader->CountPartitions();
+          if (partitions.ok()) info.partitions = *partitions;
         }
       }
       infos.push_back(std::move(info));
@@ -140,16 +147,12 @@ Result<std::vector<IndexInfo>> Dataset::Indices() const {
 
 Result<std::vector<IndexSegment>> Dataset::Impl::OpenIndex(const std::string& name) const {
   ARROW_ASSIGN_OR_RAISE(const auto found, FindIndex(table, name));
-  std::vector<IndexSegment> segments;
-  for (const lance_format::Index* index : found) {
-    ARROW_ASSIGN_OR_RAISE(auto segment, IndexSegment::Open(table, *index, pool()));
-    if (!segments.empty() &&
-        (!segment.column().Equals(segments[0].column()) || segment.metric() != segments[0].metric())) {
-      return Invalid("index ", segment.name(), ": expected parts of one column and one metric, got ",
-                     segments[0].column().name(), " by ", ToString(segments[0].metric()), " and ",
-                     segment.column().name(), " by ", ToString(segment.metric()));
-    }
-    segments.push_back(std::move(segment));
+  ARROW_ASSIGN_OR_RAISE(auto segments, IndexSegment::Open(table, found, pool()));
+  for (const IndexSegment& segment : segments) {
+    if (segment.column().Equals(segments[0].column()) && segment.metric() == segments[0].metric()) continue;
+    return Invalid("index ", segment.name(), ": expected parts of one column and one metric, got ",
+                   segments[0].column().name(), " by ", ToString(segments[0].metric()), " and ",
+                   segment.column().name(), " by ", ToString(segment.metric()));
   }
   return segments;
 }

@@ -66,39 +66,75 @@ Metric MetricOf(lance_format::Distance distance) {
                                                      : Metric::kL2;
 }
 
-Result<IndexSegment> IndexSegment::Open(const lance_format::Table& table, const lance_format::Index& index,
-                                        arrow::MemoryPool* pool) {
-  ARROW_ASSIGN_OR_RAISE(auto files,
-                        lance_format::HnswIndexReader::Open(table.files(), DirectoryOf(table, index), pool));
-  IndexSegment segment(std::move(files));
-  segment.name_ = index.name;
-  segment.column_ = table.schema().GetFieldByName(ColumnOf(table, index));
-  if (!segment.column_ || !HoldsVectors(*segment.column_->type())) {
-    return Invalid("name: expected an index of a column of vectors, got ", index.name);
+Result<std::vector<IndexSegment>> IndexSegment::Open(const lance_format::Table& table,
+                                                     std::span<const lance_format::Index* const> indices,
+                                                     arrow::MemoryPool* pool) {
+  std::vector<lance_format::HnswIndexReader::Opening> openings;
+  std::vector<std::optional<lance_format::RoaringView>> known(indices.size());  // fragments; none: all
+  for (size_t i = 0; i < indices.size(); ++i) {
+    const lance_format::Index& index = *indices[i];
+    if (index.fragments) {
+      ARROW_ASSIGN_OR_RAISE(known[i], lance_format::RoaringView::Make(*index.fragments));
+    }
+    ARROW_ASSIGN_OR_RAISE(openings.emplace_back(), lance_format::HnswIndexReader::Start(
+                                                       table.files(), DirectoryOf(table, index), index.files, pool));
   }
-  if (!segment.is_read()) return segment;
-  ARROW_ASSIGN_OR_RAISE(segment.storage_, segment.files_.GetStorage());
-  if (segment.storage_ == lance_format::Storage::kSq) {
-    ARROW_ASSIGN_OR_RAISE(segment.codes_, segment.files_.ReadCodeRange());
+  const auto& fragments = table.manifest().fragments;
+  const auto knows = [&](size_t i, const lance_format::Fragment& fragment) {
+    return !known[i] || known[i]->Contains(static_cast<uint32_t>(fragment.id));
+  };
+  std::vector<lance_format::Deletions::Reading> deletions(fragments.size());
+  for (size_t f = 0; f < fragments.size(); ++f) {
+    for (size_t i = 0; i < indices.size() && !deletions[f]; ++i) {
+      if (!knows(i, fragments[f])) continue;
+      deletions[f] = lance_format::Deletions::Start(table.files(), table.directory(), fragments[f]);
+    }
   }
-  ARROW_ASSIGN_OR_RAISE(segment.partitions_, segment.files_.ReadPartitions(segment.dim()));
-  std::optional<lance_format::RoaringView> known;
-  if (index.fragments) {
-    ARROW_ASSIGN_OR_RAISE(known, lance_format::RoaringView::Make(*index.fragments));
+  std::vector<IndexSegment> segments;
+  std::vector<lance_format::HnswIndexReader::PartitionsReading> partitions;
+  for (size_t i = 0; i < indices.size(); ++i) {
+    ARROW_ASSIGN_OR_RAISE(auto files, openings[i]());
+    segments.push_back(IndexSegment(std::move(files)));
+    ARROW_ASSIGN_OR_RAISE(partitions.emplace_back(), segments.back().Init(table, *indices[i]));
+  }
+  for (size_t i = 0; i < indices.size(); ++i) {
+    if (!partitions[i]) continue;
+    ARROW_ASSIGN_OR_RAISE(segments[i].partitions_, partitions[i]());
   }
   uint64_t first = 0;
-  for (const lance_format::Fragment& fragment : table.manifest().fragments) {
-    if (!known || known->Contains(static_cast<uint32_t>(fragment.id))) {
-      ARROW_ASSIGN_OR_RAISE(auto deletions, lance_format::Deletions::Read(table.files(), table.directory(), fragment));
-      segment.fragments_[fragment.id] = {first, fragment.rows, std::move(deletions)};
+  for (size_t f = 0; f < fragments.size(); ++f) {
+    const lance_format::Fragment& fragment = fragments[f];
+    if (deletions[f]) {
+      ARROW_ASSIGN_OR_RAISE(auto read, deletions[f]());
+      const auto gone = std::make_shared<const lance_format::Deletions>(std::move(read));
+      for (size_t i = 0; i < indices.size(); ++i) {
+        if (partitions[i] && knows(i, fragment)) segments[i].fragments_[fragment.id] = {first, fragment.rows, gone};
+      }
     }
     first += fragment.live_rows();
   }
   // Then bitmaps may say fragments that a compaction has made, and row ids those of before.
-  const auto& indices = table.manifest().indices;
-  const bool deferred = std::any_of(indices.begin(), indices.end(), [](const auto& i) { return i.name == kReuse; });
-  if (deferred) ARROW_RETURN_NOT_OK(segment.ForgetFragmentsWithoutRows());
-  return segment;
+  const auto& all = table.manifest().indices;
+  const bool deferred = std::any_of(all.begin(), all.end(), [](const auto& index) { return index.name == kReuse; });
+  for (IndexSegment& segment : segments) {
+    if (deferred) ARROW_RETURN_NOT_OK(segment.ForgetFragmentsWithoutRows());
+  }
+  return segments;
+}
+
+Result<lance_format::HnswIndexReader::PartitionsReading> IndexSegment::Init(const lance_format::Table& table,
+                                                                            const lance_format::Index& index) {
+  name_ = index.name;
+  column_ = table.schema().GetFieldByName(ColumnOf(table, index));
+  if (!column_ || !HoldsVectors(*column_->type())) {
+    return Invalid("name: expected an index of a column of vectors, got ", index.name);
+  }
+  if (!is_read()) return lance_format::HnswIndexReader::PartitionsReading();
+  ARROW_ASSIGN_OR_RAISE(storage_, files_.GetStorage());
+  if (storage_ == lance_format::Storage::kSq) {
+    ARROW_ASSIGN_OR_RAISE(codes_, files_.ReadCodeRange());
+  }
+  return files_.StartPartitions(dim());
 }
 
 Status IndexSegment::VisitRowIds(const std::function<bool(uint64_t)>& visit) const {
@@ -127,8 +163,8 @@ std::optional<uint64_t> IndexSegment::Position(uint64_t row_id) const {
   if (found == fragments_.end()) return std::nullopt;
   const Fragment& fragment = found->second;
   const uint64_t row = row_id & 0xFFFFFFFFu;
-  if (row >= fragment.rows || fragment.deletions.Contains(row)) return std::nullopt;
-  return fragment.first + fragment.deletions.PlaceOf(row);
+  if (row >= fragment.rows || fragment.deletions->Contains(row)) return std::nullopt;
+  return fragment.first + fragment.deletions->PlaceOf(row);
 }
 
 Result<bool> IndexSegment::AllThere() const {
@@ -148,7 +184,9 @@ class IndexSegment::Rows : public arrow::RecordBatchReader {
   static Result<std::shared_ptr<Rows>> Make(const IndexSegment& segment, const lance_format::Range& rows,
                                             lance_format::TableReader& table) {
     const char* const stored = segment.storage_ == lance_format::Storage::kSq ? "__sq_code" : "flat";
-    ARROW_ASSIGN_OR_RAISE(auto row_ids, segment.files_.Vectors({"_rowid"}));
+    std::vector<std::string> first = {"_rowid"};
+    if (segment.stores_vectors()) first.emplace_back(stored);
+    ARROW_ASSIGN_OR_RAISE(auto row_ids, segment.files_.Vectors(first));
     ARROW_ASSIGN_OR_RAISE(auto vectors, segment.files_.Vectors({stored}));
     const auto& type = vectors.schema().field(0)->type();
     const bool fits = segment.storage_ == lance_format::Storage::kSq
@@ -178,7 +216,12 @@ class IndexSegment::Rows : public arrow::RecordBatchReader {
     rows_ = {rows.end(), rows_.count - rows.count};
     ARROW_ASSIGN_OR_RAISE(const auto ids, row_ids_.Read(rows));
     ARROW_RETURN_NOT_OK(CheckRowIds(*ids->column(0)));
-    ARROW_ASSIGN_OR_RAISE(const auto vectors, Vectors(rows, RowIdValues(*ids->column(0))));
+    std::shared_ptr<arrow::Array> vectors;
+    if (segment_.stores_vectors()) {
+      vectors = ids->column(1);
+    } else {
+      ARROW_ASSIGN_OR_RAISE(vectors, Vectors(rows, RowIdValues(*ids->column(0))));
+    }
     *batch = arrow::RecordBatch::Make(schema_, ids->num_rows(), {ids->column(0), vectors});
     return Status::OK();
   }
@@ -190,8 +233,6 @@ class IndexSegment::Rows : public arrow::RecordBatchReader {
   }
 
   Result<std::shared_ptr<arrow::Array>> Vectors(const lance_format::Range& rows, const uint64_t* ids) {
-    // Codes are not the vectors, nor are those of unit length, which cosine has there.
-    if (segment_.storage_ == lance_format::Storage::kFlat && segment_.metric() != Metric::kCosine) return Stored(rows);
     std::vector<uint64_t> there;
     std::copy_if(ids, ids + rows.count, std::back_inserter(there),
                  [&](uint64_t id) { return segment_.Position(id).has_value(); });
@@ -229,7 +270,7 @@ class IndexSegment::Rows : public arrow::RecordBatchReader {
   const IndexSegment& segment_;
   lance_format::Range rows_;
   lance_format::TableReader& table_;
-  const lance_format::FileColumns row_ids_;
+  const lance_format::FileColumns row_ids_;  // and vectors, if those are stored
   const lance_format::FileColumns vectors_;
   const std::shared_ptr<arrow::Schema> schema_;
 };

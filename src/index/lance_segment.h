@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -29,10 +30,11 @@ Metric MetricOf(lance_format::Distance distance);
 
 class IndexSegment {
  public:
-  // Of a column of vectors. Invalid or NotImplemented, with its name, for what can be no such index. One of a type that
-  // is not read covers nothing and has no partitions.
-  static arrow::Result<IndexSegment> Open(const lance_format::Table& table, const lance_format::Index& index,
-                                          arrow::MemoryPool* pool);
+  // Each of a column of vectors. Invalid or NotImplemented, with its name, for what can be no such index. One of a type
+  // that is not read covers nothing and has no partitions.
+  static arrow::Result<std::vector<IndexSegment>> Open(const lance_format::Table& table,
+                                                       std::span<const lance_format::Index* const> indices,
+                                                       arrow::MemoryPool* pool);
 
   const std::string& name() const { return name_; }
   const std::string& type() const { return files_.type(); }
@@ -63,10 +65,14 @@ class IndexSegment {
   struct Fragment {
     uint64_t first = 0;  // position
     uint64_t rows = 0;   // with those that are deleted
-    lance_format::Deletions deletions = {};
+    std::shared_ptr<const lance_format::Deletions> deletions = nullptr;
   };
 
   explicit IndexSegment(lance_format::HnswIndexReader files) : files_(std::move(files)) {}
+  arrow::Result<lance_format::HnswIndexReader::PartitionsReading> Init(const lance_format::Table& table,
+                                                                       const lance_format::Index& index);
+  // Codes are not the vectors, nor are those of unit length, which cosine has there.
+  bool stores_vectors() const { return storage_ == lance_format::Storage::kFlat && metric() != Metric::kCosine; }
   // Until it returns false.
   arrow::Status VisitRowIds(const std::function<bool(uint64_t row_id)>& visit) const;
   arrow::Status ForgetFragmentsWithoutRows();

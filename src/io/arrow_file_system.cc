@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <exception>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -14,6 +15,7 @@
 #include <arrow/filesystem/filesystem.h>
 #include <arrow/io/interfaces.h>
 #include <arrow/util/future.h>
+#include <arrow/util/thread_pool.h>
 
 namespace pennon::io {
 namespace {
@@ -25,13 +27,33 @@ Status Failed(const std::string& what, const std::string& path, const Status& st
   return Status::IOError("cannot ", what, " ", path, ": ", status.message());
 }
 
+// Some of Arrow's file systems throw what their services' libraries do.
+template <typename Function>
+auto Caught(Function&& function) -> decltype(function()) {
+  try {
+    return function();
+  } catch (const std::exception& error) {
+    return Status::IOError(error.what());
+  }
+}
+
+// Does it on one of Arrow's threads for that.
+template <typename Function>
+auto Start(const arrow::io::IOContext& context, Function function) {
+  return arrow::DeferNotOk(context.executor()->Submit([function = std::move(function)] { return Caught(function); }));
+}
+
+using FilePtr = std::shared_ptr<arrow::io::RandomAccessFile>;
+
 class ArrowInput : public InputFile {
  public:
-  ArrowInput(std::string path, std::shared_ptr<arrow::io::RandomAccessFile> file, uint64_t size)
+  // The file may be on its way.
+  ArrowInput(std::string path, arrow::Future<FilePtr> file, uint64_t size)
       : path_(std::move(path)), file_(std::move(file)), size_(size) {}
 
   const std::string& path() const override { return path_; }
   uint64_t size() const override { return size_; }
+  uint64_t quick_bytes() const override { return 64 << 10; }
   Status ReadAt(uint64_t offset, uint64_t length, void* to) override { return StartReads({{offset, length, to}})(); }
 
   Finish StartReads(std::vector<ReadInto> reads) override {
@@ -39,7 +61,10 @@ class ArrowInput : public InputFile {
     for (const ReadInto& read : reads) {
       Status status = CheckRange(*this, read.offset, read.length);
       if (!status.ok()) return [status] { return status; };
-      begun.push_back(file_->ReadAsync(static_cast<int64_t>(read.offset), static_cast<int64_t>(read.length)));
+      begun.push_back(file_.Then([offset = read.offset, length = read.length](const FilePtr& file) {
+        return Start(file->io_context(),
+                     [=] { return file->ReadAt(static_cast<int64_t>(offset), static_cast<int64_t>(length)); });
+      }));
     }
     return [this, reads = std::move(reads), begun = std::move(begun)]() mutable -> Status {
       for (size_t i = 0; i < reads.size(); ++i) {
@@ -59,7 +84,7 @@ class ArrowInput : public InputFile {
 
  private:
   const std::string path_;
-  const std::shared_ptr<arrow::io::RandomAccessFile> file_;
+  const arrow::Future<FilePtr> file_;
   const uint64_t size_;
 };
 
@@ -93,15 +118,41 @@ class ArrowFileSystem : public FileSystem {
   }
 
   Result<std::unique_ptr<InputFile>> Open(const std::string& path) override {
-    auto file = files_->OpenInputFile(path);
+    auto file = Caught([&] { return files_->OpenInputFile(path); });
     if (!file.ok()) return Failed("open", Named(path), file.status());
-    const auto size = (*file)->GetSize();
+    const auto size = Caught([&] { return (*file)->GetSize(); });
     if (!size.ok()) return Failed("open", Named(path), size.status());
-    return std::make_unique<ArrowInput>(Named(path), *std::move(file), static_cast<uint64_t>(*size));
+    return std::make_unique<ArrowInput>(Named(path), arrow::Future<FilePtr>::MakeFinished(*std::move(file)),
+                                        static_cast<uint64_t>(*size));
+  }
+
+  // s3:// is asked for nothing then; others are while what is read waits for it.
+  Result<std::unique_ptr<InputFile>> OpenKnown(const std::string& path, uint64_t size) override {
+    if (size == 0 || size > INT64_MAX) return Open(path);
+    arrow::fs::FileInfo info(path, arrow::fs::FileType::File);
+    info.set_size(static_cast<int64_t>(size));
+    auto file = Start(files_->io_context(), [files = files_, info] { return files->OpenInputFile(info); });
+    return std::make_unique<ArrowInput>(Named(path), std::move(file), size);
+  }
+
+  std::function<Result<std::string>()> StartRead(const std::string& path) override {
+    auto bytes = Start(files_->io_context(), [files = files_, path]() -> Result<std::string> {
+      ARROW_ASSIGN_OR_RAISE(const auto file, files->OpenInputFile(path));
+      ARROW_ASSIGN_OR_RAISE(const int64_t size, file->GetSize());
+      ARROW_ASSIGN_OR_RAISE(const auto buffer, file->ReadAt(0, size));
+      if (buffer->size() != size) return Status::IOError("expected ", size, " bytes, got ", buffer->size());
+      return buffer->ToString();
+    });
+    return [bytes = std::move(bytes), named = Named(path)]() -> Result<std::string> {
+      return bytes.result().ok() ? bytes.result() : Failed("read", named, bytes.status());
+    };
   }
 
  private:
-  std::string Named(const std::string& path) const { return files_->type_name() + "://" + path; }
+  std::string Named(const std::string& path) const {
+    const std::string type = files_->type_name();
+    return (type == "gcs" ? "gs" : type) + "://" + path;
+  }
   Status ReadOnly(const std::string& path) const {
     return Status::NotImplemented("cannot write ", Named(path), ": writing is for local file systems");
   }
@@ -110,7 +161,7 @@ class ArrowFileSystem : public FileSystem {
     selector.base_dir = path;
     selector.allow_not_found = true;
     selector.recursive = recursive;
-    auto found = files_->GetFileInfo(selector);
+    auto found = Caught([&] { return files_->GetFileInfo(selector); });
     if (!found.ok()) return Failed("list", Named(path), found.status());
     return found;
   }
@@ -142,10 +193,11 @@ Result<Location> Locate(const std::string& path) {
   const size_t scheme = path.find("://");
   if (scheme == std::string::npos) return Location{local, path};
   Location location;
-  auto files = arrow::fs::FileSystemFromUri(path, &location.path);
+  const auto open = [&] { return Caught([&] { return arrow::fs::FileSystemFromUri(path, &location.path); }); };
+  auto files = open();
   if (!files.ok() && path.starts_with("s3://")) {
     static const Status loaded = LoadS3();
-    if (loaded.ok()) files = arrow::fs::FileSystemFromUri(path, &location.path);
+    if (loaded.ok()) files = open();
   }
   if (!files.ok()) {
     // What Arrow says quotes it, and there may be a password in it.

@@ -27,4 +27,10 @@ Result<std::string> FileSystem::Read(const std::string& path) {
   return bytes;
 }
 
+Result<std::unique_ptr<InputFile>> FileSystem::OpenKnown(const std::string& path, uint64_t) { return Open(path); }
+
+std::function<Result<std::string>()> FileSystem::StartRead(const std::string& path) {
+  return [this, path] { return Read(path); };
+}
+
 }  // namespace pennon::io

@@ -37,6 +37,8 @@ class InputFile {
   virtual ~InputFile() = default;
   virtual const std::string& path() const = 0;
   virtual uint64_t size() const = 0;
+  // Bytes that take about as long to be read as one.
+  virtual uint64_t quick_bytes() const { return 4096; }
   // All of the bytes from there, or an error that names both.
   virtual arrow::Status ReadAt(uint64_t offset, uint64_t length, void* to) = 0;
   // Several reads at the same time: begun here, done once what comes back was called, which it may be once. The file
@@ -72,8 +74,13 @@ class FileSystem {
   // A file or an empty directory, which may come back if the machine fails; fine if it is not there.
   virtual arrow::Status Remove(const std::string& path) = 0;
   virtual arrow::Result<std::unique_ptr<InputFile>> Open(const std::string& path) = 0;
+  // One that somebody says is there, with so many bytes, so that it need not be asked for; 0: not known. If that is not
+  // so, reads of it fail.
+  virtual arrow::Result<std::unique_ptr<InputFile>> OpenKnown(const std::string& path, uint64_t size);
   // A whole small file.
   arrow::Result<std::string> Read(const std::string& path);
+  // The same in two steps, as InputFile::StartReads. Within the file system's life.
+  virtual std::function<arrow::Result<std::string>()> StartRead(const std::string& path);
 };
 
 // The machine's. Lives for ever.

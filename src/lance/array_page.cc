@@ -74,8 +74,8 @@ Result<FixedWidth> MakeFlat(const PageInfo& page, const Node& node, uint64_t bit
 class NullPage : public PageDecoder {
  public:
   NullPage(const PageSource& source, std::shared_ptr<arrow::DataType> type) : source_(source), type_(std::move(type)) {}
-  Result<Decode> Request(Ranges rows, std::vector<io::ByteRange>&) override {
-    return [this, count = CountOf(rows)](BuffersRead) { return Nulls(type_, count, source_.pool); };
+  Result<Step> Request(Ranges rows, Reads&) override {
+    return Step{[this, count = CountOf(rows)](BuffersRead) { return Nulls(type_, count, source_.pool); }};
   }
 
  private:
@@ -90,14 +90,14 @@ class FixedWidthPage : public PageDecoder {
                  std::optional<FixedWidth> item_validity, const FixedWidth& values)
       : source_(source), type_(std::move(type)), validity_(validity), item_validity_(item_validity), values_(values) {}
 
-  Result<Decode> Request(Ranges rows, std::vector<io::ByteRange>& reads) override {
+  Result<Step> Request(Ranges rows, Reads& reads) override {
     Ranges items = Times(rows, dimension());
     if (validity_) validity_->Request(rows, reads);
     if (item_validity_) item_validity_->Request(items, reads);
     values_.Request(items, reads);
-    return [this, rows = std::move(rows), items = std::move(items)](BuffersRead read) {
+    return Step{[this, rows = std::move(rows), items = std::move(items)](BuffersRead read) {
       return Finish(rows, items, read);
-    };
+    }};
   }
 
  private:
@@ -146,15 +146,14 @@ class EndsReader {
     return EndsReader(source, flat, adjustment, total);
   }
 
-  Result<Lists> Read(const Ranges& rows) const {
-    // The end before a range is where that begins.
-    Ranges wanted = rows;
-    for (Range& range : wanted) {
-      if (range.first > 0) range = {range.first - 1, range.count + 1};
+  void Request(const Ranges& rows, Reads& reads) const {
+    for (const Range& range : rows) {
+      const Range wanted = WithBegin(range);
+      ends_.Request({&wanted, 1}, reads);
     }
-    std::vector<io::ByteRange> reads;
-    ends_.Request(wanted, reads);
-    ARROW_ASSIGN_OR_RAISE(const auto read, io::ReadRanges(*source_.file, reads, source_.pool));
+  }
+
+  Result<Lists> Take(const Ranges& rows, BuffersRead read) const {
     Lists lists;
     lists.offsets.reserve(CountOf(rows) + 1);
     lists.offsets.push_back(0);
@@ -162,7 +161,8 @@ class EndsReader {
     ARROW_RETURN_NOT_OK(validity.Reserve(static_cast<int64_t>(CountOf(rows))));
     uint64_t before = 0;
     for (size_t i = 0; i < rows.size(); ++i) {
-      ARROW_ASSIGN_OR_RAISE(const auto ends, ends_.Take({wanted[i]}, &read[i], source_.pool));
+      const Range wanted = WithBegin(rows[i]);
+      ARROW_ASSIGN_OR_RAISE(const auto ends, ends_.Take({&wanted, 1}, &read[i], source_.pool));
       const auto* end = reinterpret_cast<const uint64_t*>(ends->data());
       const uint64_t begin = rows[i].first > 0 ? Plain(*end++) : 0;
       if (begin < before) {
@@ -192,6 +192,10 @@ class EndsReader {
  private:
   EndsReader(const PageSource& source, const FixedWidth& ends, uint64_t adjustment, uint64_t total)
       : source_(source), ends_(ends), adjustment_(adjustment), total_(total) {}
+  // The end before a range is where that begins.
+  static Range WithBegin(const Range& range) {
+    return range.first > 0 ? Range{range.first - 1, range.count + 1} : range;
+  }
   uint64_t Plain(uint64_t end) const { return adjustment_ == 0 ? end : end % adjustment_; }
 
   PageSource source_;
@@ -235,17 +239,22 @@ class BinaryPage : public PageDecoder {
     return BinaryPage(source, type, ends, flat, fsst, place, scheme);
   }
 
-  Result<Decode> Request(Ranges rows, std::vector<io::ByteRange>& reads) override {
-    ARROW_ASSIGN_OR_RAISE(auto wanted, RequestBytes(rows, reads));
-    return [this, wanted = std::move(wanted)](BuffersRead read) mutable -> Result<std::shared_ptr<arrow::Array>> {
-      ARROW_ASSIGN_OR_RAISE(auto values, Take(std::move(wanted), read));
-      return MakeBinary(type_, values.rows.offsets, std::move(values.bytes), values.rows.validity,
-                        values.rows.null_count, source_.pool);
-    };
+  Result<Step> Request(Ranges rows, Reads& reads) override {
+    RequestEnds(rows, reads);
+    return Step{.next = [this, rows = std::move(rows)](BuffersRead ends, Reads& more) -> Result<Step> {
+      ARROW_ASSIGN_OR_RAISE(auto wanted, RequestBytes(rows, ends, more));
+      return Step{
+          [this, wanted = std::move(wanted)](BuffersRead read) mutable -> Result<std::shared_ptr<arrow::Array>> {
+            ARROW_ASSIGN_OR_RAISE(auto values, Take(std::move(wanted), read));
+            return MakeBinary(type_, values.rows.offsets, std::move(values.bytes), values.rows.validity,
+                              values.rows.null_count, source_.pool);
+          }};
+    }};
   }
-  // The same for who wants the bytes: which, and then they.
-  Result<Lists> RequestBytes(const Ranges& rows, std::vector<io::ByteRange>& reads) const {
-    ARROW_ASSIGN_OR_RAISE(auto wanted, ends_.Read(rows));
+  // The same for who wants the bytes: where they end, which, and then they.
+  void RequestEnds(const Ranges& rows, Reads& reads) const { ends_.Request(rows, reads); }
+  Result<Lists> RequestBytes(const Ranges& rows, BuffersRead ends, Reads& reads) const {
+    ARROW_ASSIGN_OR_RAISE(auto wanted, ends_.Take(rows, ends));
     if (scheme_) {
       reads.push_back(place_);
     } else {
@@ -326,21 +335,31 @@ class DictionaryPage : public PageDecoder {
         width_(width),
         places_(places) {}
 
-  Result<Decode> Request(Ranges rows, std::vector<io::ByteRange>& reads) override {
-    if (!dictionary_) {
-      std::vector<io::ByteRange> of_items;
-      ARROW_ASSIGN_OR_RAISE(auto wanted, items_.RequestBytes({{0, count_}}, of_items));
-      ARROW_ASSIGN_OR_RAISE(const auto read, io::ReadRanges(*source_.file, of_items, source_.pool));
-      ARROW_ASSIGN_OR_RAISE(const auto items, items_.Take(std::move(wanted), read));
-      ARROW_ASSIGN_OR_RAISE(
-          dictionary_, Dictionary::Make(type_, {.count = count_, .bytes = items.bytes, .offsets = items.rows.offsets},
-                                        source_.pool));
-    }
+  Result<Step> Request(Ranges rows, Reads& reads) override {
+    if (!dictionary_) return RequestDictionary(std::move(rows), reads);
     places_.Request(rows, reads);
-    return [this, rows = std::move(rows)](BuffersRead read) { return Finish(rows, read); };
+    return Step{[this, rows = std::move(rows)](BuffersRead read) { return Finish(rows, read); }};
   }
 
  private:
+  // And then the rows.
+  Result<Step> RequestDictionary(Ranges rows, Reads& reads) {
+    items_.RequestEnds({{0, count_}}, reads);
+    return Step{.next = [this, rows = std::move(rows)](BuffersRead ends, Reads& more) mutable -> Result<Step> {
+      ARROW_ASSIGN_OR_RAISE(auto wanted, items_.RequestBytes({{0, count_}}, ends, more));
+      return Step{.next = [this, rows = std::move(rows), wanted = std::move(wanted)](
+                              BuffersRead read, Reads& places) mutable -> Result<Step> {
+        if (!dictionary_) {
+          ARROW_ASSIGN_OR_RAISE(const auto items, items_.Take(std::move(wanted), read));
+          ARROW_ASSIGN_OR_RAISE(
+              dictionary_,
+              Dictionary::Make(type_, {.count = count_, .bytes = items.bytes, .offsets = items.rows.offsets},
+                               source_.pool));
+        }
+        return Request(std::move(rows), places);
+      }};
+    }};
+  }
   Result<std::shared_ptr<arrow::Array>> Finish(const Ranges& rows, BuffersRead read) const {
     ARROW_ASSIGN_OR_RAISE(const auto bytes, places_.Take(rows, read.data(), source_.pool));
     arrow::UInt64Builder places(source_.pool);
@@ -376,7 +395,8 @@ class ListEndsPage : public ListPage {
  public:
   ListEndsPage(const EndsReader& ends, uint64_t items) : ends_(ends), items_(items) {}
   uint64_t items() const override { return items_; }
-  Result<Lists> Read(const Ranges& rows) override { return ends_.Read(rows); }
+  void Request(const Ranges& rows, Reads& reads) const override { ends_.Request(rows, reads); }
+  Result<Lists> Take(const Ranges& rows, BuffersRead read) const override { return ends_.Take(rows, read); }
 
  private:
   const EndsReader ends_;

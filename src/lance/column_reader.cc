@@ -7,7 +7,6 @@
 
 #include <arrow/array/concatenate.h>
 #include <arrow/array/util.h>
-#include <arrow/util/byte_size.h>
 
 namespace pennon::lance_format {
 namespace {
@@ -16,51 +15,24 @@ using arrow::DataType;
 using arrow::Result;
 using arrow::Status;
 using ArrayPtr = std::shared_ptr<arrow::Array>;
-using Reads = std::vector<io::ByteRange>;
-
-// What was requested one after the other: each is given its own of what was read.
-class Decodes {
- public:
-  // request(reads) gives the next.
-  template <typename Request>
-  Status Add(Reads& reads, Request&& request) {
-    const size_t before = reads.size();
-    ARROW_ASSIGN_OR_RAISE(auto decode, request(reads));
-    decodes_.push_back({std::move(decode), reads.size() - before});
-    return Status::OK();
-  }
-  Result<arrow::ArrayVector> operator()(BuffersRead read) const {
-    arrow::ArrayVector arrays;
-    uint64_t read_bytes = 0;
-    uint64_t value_bytes = 0;
-    for (const auto& [decode, reads] : decodes_) {
-      ARROW_ASSIGN_OR_RAISE(auto array, decode(read.first(reads)));
-      if (decodes_.size() > 1) {
-        for (const auto& buffer : read.first(reads)) read_bytes += static_cast<uint64_t>(buffer->size());
-        ARROW_ASSIGN_OR_RAISE(const int64_t size, arrow::util::ReferencedBufferSize(*array));
-        value_bytes += static_cast<uint64_t>(size);
-        ARROW_RETURN_NOT_OK(CheckExpansion(read_bytes, value_bytes));
-      }
-      read = read.subspan(reads);
-      arrays.push_back(std::move(array));
-    }
-    return arrays;
-  }
-
- private:
-  struct Part {
-    Decode decode;
-    size_t reads;
-  };
-  std::vector<Part> decodes_;
-};
 
 bool IsList(const DataType& type) { return type.id() == arrow::Type::LIST || type.id() == arrow::Type::LARGE_LIST; }
+bool IsLeaf(const DataType& type) { return !IsList(type) && type.id() != arrow::Type::STRUCT; }
 
 Result<ArrayPtr> Join(arrow::ArrayVector pieces, const std::shared_ptr<DataType>& type, arrow::MemoryPool* pool) {
   if (pieces.size() == 1) return std::move(pieces[0]);
   if (pieces.empty()) return arrow::MakeEmptyArray(type, pool);
   return arrow::Concatenate(pieces, pool);
+}
+
+// One after the other.
+Result<arrow::ArrayVector> Take(const PageSource& source, Steps steps, Reads reads) {
+  while (true) {
+    ARROW_ASSIGN_OR_RAISE(const auto read, io::ReadRanges(*source.file, reads, source.pool));
+    if (steps.last()) return steps.Decode(read);
+    reads.clear();
+    ARROW_RETURN_NOT_OK(steps.Next(read, reads));
+  }
 }
 
 using ColumnReaders = std::vector<std::unique_ptr<ColumnReader>>;
@@ -122,16 +94,15 @@ class PagedReader : public ColumnReader {
               Pages<PageDecoder>::Make make)
       : ColumnReader(file), type_(std::move(type)), pages_(pages, std::move(make)) {}
 
-  Result<Decode> Request(const Ranges& rows, Reads& reads) override {
-    Decodes pieces;
+  Result<Step> Request(const Ranges& rows, Reads& reads) override {
+    Steps pieces;
     ARROW_RETURN_NOT_OK(pages_.ForEach(rows, [&](size_t page, Ranges of_page) -> Status {
       ARROW_ASSIGN_OR_RAISE(auto* decoder, pages_.Get(page));
       return pieces.Add(reads, [&](Reads& to) { return decoder->Request(std::move(of_page), to); });
     }));
-    return [this, pieces = std::move(pieces)](BuffersRead read) -> Result<ArrayPtr> {
-      ARROW_ASSIGN_OR_RAISE(auto arrays, pieces(read));
-      return Join(std::move(arrays), type_, file().source().pool);
-    };
+    if (pieces.size() == 1) return std::move(pieces).Only();
+    return std::move(pieces).Joined(
+        [this](arrow::ArrayVector arrays) { return Join(std::move(arrays), type_, file().source().pool); });
   }
 
  private:
@@ -149,30 +120,49 @@ class ListReader : public ColumnReader {
         pages_(pages, [source = file.source()](const PageInfo& page) { return MakeListPage(source, page); }),
         items_(std::move(items)) {}
 
-  Result<Decode> Request(const Ranges& rows, Reads& reads) override {
+  Result<Step> Request(const Ranges& rows, Reads& reads) override {
+    std::vector<Piece> pieces;
+    ARROW_RETURN_NOT_OK(pages_.ForEach(rows, [&](size_t page, Ranges of_page) -> Status {
+      ARROW_ASSIGN_OR_RAISE(const auto* decoder, pages_.Get(page));
+      const size_t before = reads.size();
+      decoder->Request(of_page, reads);
+      pieces.push_back({page, std::move(of_page), reads.size() - before});
+      return Status::OK();
+    }));
+    return Step{.next = [this, pieces = std::move(pieces)](BuffersRead read, Reads& more) {
+      return RequestItems(pieces, read, more);
+    }};
+  }
+
+ private:
+  struct Piece {
+    size_t page;
+    Ranges rows;
+    size_t reads;
+  };
+
+  Result<Step> RequestItems(const std::vector<Piece>& pieces, BuffersRead read, Reads& more) {
     Ranges wanted;
-    std::vector<Lists> pieces;
-    ARROW_RETURN_NOT_OK(pages_.ForEach(rows, [&](size_t page, const Ranges& of_page) -> Status {
-      ARROW_ASSIGN_OR_RAISE(auto* decoder, pages_.Get(page));
-      ARROW_ASSIGN_OR_RAISE(pieces.emplace_back(), decoder->Read(of_page));
-      ARROW_ASSIGN_OR_RAISE(const uint64_t first, FirstItem(page));
-      for (const Range& range : pieces.back().items) {
+    std::vector<Lists> lists;
+    for (const Piece& piece : pieces) {
+      ARROW_ASSIGN_OR_RAISE(const auto* decoder, pages_.Get(piece.page));
+      ARROW_ASSIGN_OR_RAISE(lists.emplace_back(), decoder->Take(piece.rows, read.first(piece.reads)));
+      read = read.subspan(piece.reads);
+      ARROW_ASSIGN_OR_RAISE(const uint64_t first, FirstItem(piece.page));
+      for (const Range& range : lists.back().items) {
         if (!wanted.empty() && wanted.back().end() == first + range.first) {
           wanted.back().count += range.count;
         } else {
           wanted.push_back({first + range.first, range.count});
         }
       }
-      return Status::OK();
-    }));
-    ARROW_ASSIGN_OR_RAISE(auto decode, items_->Request(wanted, reads));
-    return [this, pieces = std::move(pieces), decode = std::move(decode)](BuffersRead read) -> Result<ArrayPtr> {
-      ARROW_ASSIGN_OR_RAISE(const auto items, decode(read));
-      return Around(*items, pieces);
-    };
+    }
+    Steps items;
+    ARROW_RETURN_NOT_OK(items.Add(more, [&](Reads& to) { return items_->Request(wanted, to); }));
+    return std::move(items).Joined(
+        [this, lists = std::move(lists)](const arrow::ArrayVector& arrays) { return Around(*arrays[0], lists); });
   }
 
- private:
   Result<ArrayPtr> Around(const arrow::Array& items, const std::vector<Lists>& pieces) const {
     arrow::MemoryPool* pool = file().source().pool;
     arrow::ArrayVector lists;
@@ -210,18 +200,17 @@ class StructReader : public ColumnReader {
   StructReader(const FileReader& file, std::shared_ptr<DataType> type, ColumnReaders fields)
       : ColumnReader(file), type_(std::move(type)), fields_(std::move(fields)) {}
 
-  Result<Decode> Request(const Ranges& rows, Reads& reads) override {
-    Decodes decodes;
+  Result<Step> Request(const Ranges& rows, Reads& reads) override {
+    Steps steps;
     for (const auto& field : fields_) {
-      ARROW_RETURN_NOT_OK(decodes.Add(reads, [&](Reads& to) { return field->Request(rows, to); }));
+      ARROW_RETURN_NOT_OK(steps.Add(reads, [&](Reads& to) { return field->Request(rows, to); }));
     }
-    return [this, decodes = std::move(decodes), count = CountOf(rows)](BuffersRead read) -> Result<ArrayPtr> {
-      ARROW_ASSIGN_OR_RAISE(const auto arrays, decodes(read));
+    return std::move(steps).Joined([this, count = CountOf(rows)](const arrow::ArrayVector& arrays) -> Result<ArrayPtr> {
       std::vector<std::shared_ptr<arrow::ArrayData>> fields;
       for (const auto& array : arrays) fields.push_back(array->data());
       return arrow::MakeArray(
           arrow::ArrayData::Make(type_, static_cast<int64_t>(count), {nullptr}, std::move(fields), 0));
-    };
+    });
   }
 
  private:
@@ -235,23 +224,22 @@ class LeavesReader : public ColumnReader {
   LeavesReader(const FileReader& file, std::shared_ptr<DataType> type, ColumnReaders leaves)
       : ColumnReader(file), type_(std::move(type)), leaves_(std::move(leaves)) {}
 
-  Result<Decode> Request(const Ranges& rows, Reads& reads) override {
-    Decodes decodes;
+  Result<Step> Request(const Ranges& rows, Reads& reads) override {
+    Steps steps;
     for (const auto& leaf : leaves_) {
-      ARROW_RETURN_NOT_OK(decodes.Add(reads, [&](Reads& to) { return leaf->Request(rows, to); }));
+      ARROW_RETURN_NOT_OK(steps.Add(reads, [&](Reads& to) { return leaf->Request(rows, to); }));
     }
-    return [this, decodes = std::move(decodes)](BuffersRead read) -> Result<ArrayPtr> {
-      ARROW_ASSIGN_OR_RAISE(const auto arrays, decodes(read));
+    return std::move(steps).Joined([this](const arrow::ArrayVector& arrays) -> Result<ArrayPtr> {
       std::vector<Data> leaves;
       for (const auto& array : arrays) leaves.push_back(array->data());
       auto next = leaves.begin();
       ARROW_ASSIGN_OR_RAISE(auto merged, Merge(type_, next, Leaves(*type_)));
       return arrow::MakeArray(merged);
-    };
+    });
   }
 
   static size_t Leaves(const DataType& type) {
-    if (!IsList(type) && type.id() != arrow::Type::STRUCT) return 1;
+    if (IsLeaf(type)) return 1;
     size_t leaves = 0;
     for (const auto& field : type.fields()) leaves += Leaves(*field->type());
     return leaves;
@@ -263,7 +251,7 @@ class LeavesReader : public ColumnReader {
   // Of `count` arrays from next on, which is moved behind them.
   static Result<Data> Merge(const std::shared_ptr<DataType>& type, std::vector<Data>::iterator& next, size_t count) {
     const Data first = *next;
-    if (!IsList(*type) && type->id() != arrow::Type::STRUCT) return ++next, first;
+    if (IsLeaf(*type)) return ++next, first;
     std::vector<Data> inner;
     for (auto array = next; array != next + static_cast<ptrdiff_t>(count); ++array) {
       if ((*array)->length != first->length) return Status::Invalid("expected fields of the same length");
@@ -293,18 +281,8 @@ class NamedReader : public ColumnReader {
   NamedReader(std::shared_ptr<const FileReader> file, std::string column, std::unique_ptr<ColumnReader> reader)
       : ColumnReader(*file), file_(std::move(file)), column_(std::move(column)), reader_(std::move(reader)) {}
 
-  Result<Decode> Request(const Ranges& rows, Reads& reads) override {
-    auto decode = reader_->Request(rows, reads);
-    if (!decode.ok()) return Named(*file_, column_, decode.status());
-    return [this, decode = *std::move(decode), count = CountOf(rows)](BuffersRead read) -> Result<ArrayPtr> {
-      auto array = decode(read);
-      if (array.ok() && (*array)->length() != static_cast<int64_t>(count)) {
-        return Named(
-            *file_, column_,
-            Status::Invalid("expected ", std::to_string(count), " rows, got ", std::to_string((*array)->length())));
-      }
-      return array.ok() ? std::move(array) : Named(*file_, column_, array.status());
-    };
+  Result<Step> Request(const Ranges& rows, Reads& reads) override {
+    return Named(reader_->Request(rows, reads), CountOf(rows));
   }
   static Status Named(const FileReader& file, const std::string& column, const Status& status) {
     if (status.IsIOError()) return status;
@@ -312,6 +290,24 @@ class NamedReader : public ColumnReader {
   }
 
  private:
+  Result<Step> Named(Result<Step> step, uint64_t count) const {
+    if (!step.ok()) return Named(*file_, column_, step.status());
+    if (step->next) {
+      return Step{.next = [this, next = std::move(step->next), count](BuffersRead read, Reads& more) {
+        return Named(next(read, more), count);
+      }};
+    }
+    return Step{[this, decode = std::move(step->decode), count](BuffersRead read) -> Result<ArrayPtr> {
+      auto array = decode(read);
+      if (array.ok() && (*array)->length() != static_cast<int64_t>(count)) {
+        return Named(
+            *file_, column_,
+            Status::Invalid("expected ", std::to_string(count), " rows, got ", std::to_string((*array)->length())));
+      }
+      return array.ok() ? std::move(array) : Named(*file_, column_, array.status());
+    }};
+  }
+
   const std::shared_ptr<const FileReader> file_;
   const std::string column_;
   const std::unique_ptr<ColumnReader> reader_;
@@ -333,7 +329,8 @@ class Maker {
     } else {
       ColumnReaders leaves;
       ARROW_RETURN_NOT_OK(AddLeaves(field, type, [](auto leaf) { return leaf; }, leaves));
-      reader = std::make_unique<LeavesReader>(file_, type, std::move(leaves));
+      const bool one = IsLeaf(*type);
+      reader = one ? std::move(leaves[0]) : std::make_unique<LeavesReader>(file_, type, std::move(leaves));
     }
     if (top_rows_ != file_.rows()) {
       return Status::Invalid("expected pages of ", std::to_string(file_.rows()), " rows, got ",
@@ -387,7 +384,7 @@ class Maker {
   // wrap(type) gives what is around a leaf of that type, with nothing beside it.
   Status AddLeaves(const Field& field, const TypePtr& type, const std::function<TypePtr(const TypePtr&)>& wrap,
                    ColumnReaders& leaves) {
-    if (!IsList(*type) && type->id() != arrow::Type::STRUCT) {
+    if (IsLeaf(*type)) {
       ARROW_ASSIGN_OR_RAISE(const auto* pages, PagesOf(field));
       const TypePtr path = wrap(type);
       leaves.push_back(std::make_unique<PagedReader>(
@@ -418,11 +415,21 @@ class Maker {
 }  // namespace
 
 Result<ArrayPtr> ColumnReader::Read(const Ranges& rows) {
+  Steps steps;
   Reads reads;
-  ARROW_ASSIGN_OR_RAISE(const auto decode, Request(rows, reads));
-  const PageSource source = file_.source();
-  ARROW_ASSIGN_OR_RAISE(const auto buffers, io::ReadRanges(*source.file, reads, source.pool));
-  return decode(buffers);
+  ARROW_RETURN_NOT_OK(steps.Add(reads, [&](Reads& to) { return Request(rows, to); }));
+  ARROW_ASSIGN_OR_RAISE(const auto arrays, Take(file_.source(), std::move(steps), std::move(reads)));
+  return arrays[0];
+}
+
+Result<arrow::ArrayVector> ReadColumns(const FileReader& file, std::span<const std::unique_ptr<ColumnReader>> columns,
+                                       const Ranges& rows) {
+  Steps steps;
+  Reads reads;
+  for (const auto& column : columns) {
+    ARROW_RETURN_NOT_OK(steps.Add(reads, [&](Reads& to) { return column->Request(rows, to); }));
+  }
+  return Take(file.source(), std::move(steps), std::move(reads));
 }
 
 ColumnsOfFields ColumnsInOrder(const FileReader& file) {

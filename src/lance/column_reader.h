@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -24,8 +25,8 @@ class ColumnReader {
 
   const FileReader& file() const { return file_; }
   arrow::Result<std::shared_ptr<arrow::Array>> Read(const Ranges& rows);
-  // The same in two steps, so that several columns are read together: as PageDecoder's.
-  virtual arrow::Result<Decode> Request(const Ranges& rows, std::vector<io::ByteRange>& reads) = 0;
+  // The same in steps, so that several columns are read together: as PageDecoder's.
+  virtual arrow::Result<Step> Request(const Ranges& rows, Reads& reads) = 0;
 
  protected:
   explicit ColumnReader(const FileReader& file) : file_(file) {}
@@ -33,6 +34,11 @@ class ColumnReader {
  private:
   const FileReader& file_;
 };
+
+// Arrays of several columns of a file, which are read together.
+arrow::Result<arrow::ArrayVector> ReadColumns(const FileReader& file,
+                                              std::span<const std::unique_ptr<ColumnReader>> columns,
+                                              const Ranges& rows);
 
 // Which of a file's columns is that of a field, by its id.
 using ColumnsOfFields = std::map<int32_t, int32_t>;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <utility>
 
 #include <arrow/array.h>
 #include <arrow/io/memory.h>
@@ -77,13 +78,20 @@ Status Deletions::Parse(std::string_view bytes, const Fragment& fragment) {
 }
 
 Result<Deletions> Deletions::Read(io::FileSystem& files, const std::string& directory, const Fragment& fragment) {
-  Deletions deletions;
-  if (!fragment.deletions) return deletions;
-  const std::string path = directory + "/_deletions/" + fragment.deletions->Name(fragment.id);
-  ARROW_ASSIGN_OR_RAISE(const std::string bytes, files.Read(path));
-  const Status status = deletions.Parse(bytes, fragment);
-  if (!status.ok()) return Status::Invalid(path, ": ", status.message());
-  return deletions;
+  return Start(files, directory, fragment)();
+}
+
+Deletions::Reading Deletions::Start(io::FileSystem& files, const std::string& directory, const Fragment& fragment) {
+  if (!fragment.deletions) return [] { return Deletions(); };
+  std::string path = directory + "/_deletions/" + fragment.deletions->Name(fragment.id);
+  auto reading = files.StartRead(path);
+  return [reading = std::move(reading), path = std::move(path), &fragment]() -> Result<Deletions> {
+    ARROW_ASSIGN_OR_RAISE(const std::string bytes, reading());
+    Deletions deletions;
+    const Status status = deletions.Parse(bytes, fragment);
+    if (!status.ok()) return Status::Invalid(path, ": ", status.message());
+    return deletions;
+  };
 }
 
 bool Deletions::Contains(uint64_t row) const {

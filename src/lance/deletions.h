@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,6 +21,9 @@ class Deletions {
   Deletions() = default;
   // Invalid, naming the file, if that is not of as many rows of the fragment as the manifest says.
   static arrow::Result<Deletions> Read(io::FileSystem& files, const std::string& directory, const Fragment& fragment);
+  // The same in two steps, so that several are read at the same time. The fragment lives as long.
+  using Reading = std::function<arrow::Result<Deletions>()>;
+  static Reading Start(io::FileSystem& files, const std::string& directory, const Fragment& fragment);
 
   bool Contains(uint64_t row) const;
   // Those of the rows that are left.

@@ -16,33 +16,6 @@ using arrow::Status;
 
 constexpr uint64_t kFooterBytes = 40;
 constexpr uint64_t kPlaceBytes = 16;
-constexpr uint64_t kTailBytes = 4096;  // that are read first
-
-// The end of a file, as far as it was needed.
-class Tail {
- public:
-  explicit Tail(io::InputFile& file) : file_(file), begin_(file.size()) {}
-
-  // At least from there on.
-  Status Reach(uint64_t begin) {
-    if (begin >= begin_) return Status::OK();
-    std::string more(begin_ - begin, '\0');
-    ARROW_RETURN_NOT_OK(file_.ReadAt(begin, more.size(), more.data()));
-    bytes_ = std::move(more) + bytes_;
-    begin_ = begin;
-    return Status::OK();
-  }
-  // What has been reached.
-  std::string_view At(uint64_t offset, uint64_t size) const {
-    return std::string_view(bytes_).substr(offset - begin_, size);
-  }
-
- private:
-  io::InputFile& file_;
-  std::string bytes_;
-  uint64_t begin_;
-};
-
 Result<PageInfo> ParsePage(std::string_view message, uint64_t file_size) {
   PageInfo page;
   std::vector<uint64_t> offsets;
@@ -97,22 +70,58 @@ Result<std::vector<PageInfo>> ParseColumn(std::string_view message, uint64_t fil
 
 }  // namespace
 
+// The end of a file, as far as it was needed.
+class FileReader::Tail {
+ public:
+  // What is quick to read of it is on its way.
+  explicit Tail(io::InputFile& file)
+      : file_(file), bytes_(std::min(file.size(), file.quick_bytes()), '\0'), begin_(file.size() - bytes_.size()) {
+    begun_ = file.StartReads({{begin_, bytes_.size(), bytes_.data()}});
+  }
+  Status Finish() { return begun_(); }
+
+  // At least from there on.
+  Status Reach(uint64_t begin) {
+    if (begin >= begin_) return Status::OK();
+    std::string more(begin_ - begin, '\0');
+    ARROW_RETURN_NOT_OK(file_.ReadAt(begin, more.size(), more.data()));
+    bytes_ = std::move(more) + bytes_;
+    begin_ = begin;
+    return Status::OK();
+  }
+  // What has been reached.
+  std::string_view At(uint64_t offset, uint64_t size) const {
+    return std::string_view(bytes_).substr(offset - begin_, size);
+  }
+
+ private:
+  io::InputFile& file_;
+  std::string bytes_;
+  uint64_t begin_;
+  io::InputFile::Finish begun_;
+};
+
 Result<std::shared_ptr<const FileReader>> FileReader::Open(std::unique_ptr<io::InputFile> file,
                                                            arrow::MemoryPool* pool) {
-  auto reader = std::shared_ptr<FileReader>(new FileReader(std::move(file), pool));
-  const Status status = Parsed("footer", [&] { return reader->Read(); });
-  if (status.ok() || status.IsIOError())
-    return status.ok() ? Result<std::shared_ptr<const FileReader>>(reader) : status;
-  return status.WithMessage(reader->path(), ": ", status.message());
+  return Start(std::move(file), pool)();
 }
 
-Status FileReader::Read() {
+FileReader::Opening FileReader::Start(std::unique_ptr<io::InputFile> file, arrow::MemoryPool* pool) {
+  auto reader = std::shared_ptr<FileReader>(new FileReader(std::move(file), pool));
+  auto tail = std::make_shared<Tail>(*reader->file_);
+  return [reader, tail]() -> Result<std::shared_ptr<const FileReader>> {
+    const Status status = Parsed("footer", [&] { return reader->Read(*tail); });
+    if (status.ok()) return reader;
+    return status.IsIOError() ? status : status.WithMessage(reader->path(), ": ", status.message());
+  };
+}
+
+Status FileReader::Read(Tail& tail) {
+  ARROW_RETURN_NOT_OK(tail.Finish());
   const uint64_t size = file_->size();
   if (size < kFooterBytes) {
     return Status::Invalid("expected a footer of 40 bytes, got a file of ", std::to_string(size));
   }
-  Tail tail(*file_);
-  ARROW_RETURN_NOT_OK(tail.Reach(size - std::min(size, kTailBytes)));
   const char* footer = tail.At(size - kFooterBytes, kFooterBytes).data();
   if (std::string_view(footer + 36, 4) != "LANC") return Status::Invalid("expected a file that ends in LANC");
   const auto columns_at = Get<uint64_t>(footer);
@@ -152,7 +161,7 @@ Status FileReader::Read() {
   if (global_buffers_.empty()) return Status::Invalid("expected a schema, got no global buffers");
   // What begins here is read at once: the schema is close before the columns.
   const io::ByteRange schema = global_buffers_[0];
-  if (schema.offset < columns_at && columns_at - schema.offset <= schema.length + kTailBytes) {
+  if (schema.offset < columns_at && columns_at - schema.offset <= schema.length + file_->quick_bytes()) {
     ARROW_RETURN_NOT_OK(tail.Reach(schema.offset));
     ARROW_RETURN_NOT_OK(ReadDescriptor(tail.At(schema.offset, schema.length)));
   } else {
@@ -214,12 +223,17 @@ const std::string* FileReader::FindMetadata(const std::string& key) const {
 }
 
 Result<std::shared_ptr<arrow::Buffer>> FileReader::ReadGlobalBuffer(size_t buffer) const {
+  ARROW_ASSIGN_OR_RAISE(auto reading, StartGlobalBuffer(buffer));
+  ARROW_ASSIGN_OR_RAISE(const auto read, reading.Finish());
+  return read[0];
+}
+
+Result<io::RangesRead> FileReader::StartGlobalBuffer(size_t buffer) const {
   if (buffer >= global_buffers_.size()) {
     return Status::Invalid(path(), ": expected global buffer ", std::to_string(buffer), ", got ",
                            std::to_string(global_buffers_.size()));
   }
-  ARROW_ASSIGN_OR_RAISE(const auto read, io::ReadRanges(*file_, {&global_buffers_[buffer], 1}, pool_));
-  return read[0];
+  return io::RangesRead::Start(*file_, {&global_buffers_[buffer], 1}, pool_);
 }
 
 }  // namespace pennon::lance_format

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -25,6 +26,9 @@ class FileReader {
  public:
   static arrow::Result<std::shared_ptr<const FileReader>> Open(std::unique_ptr<io::InputFile> file,
                                                                arrow::MemoryPool* pool);
+  // The same in two steps, so that several are opened at the same time: the file's end is on its way then.
+  using Opening = std::function<arrow::Result<std::shared_ptr<const FileReader>>()>;
+  static Opening Start(std::unique_ptr<io::InputFile> file, arrow::MemoryPool* pool);
 
   const std::string& path() const { return file_->path(); }
   // 2.0: a column for each field; later: for each that has no fields.
@@ -37,12 +41,14 @@ class FileReader {
   const std::vector<std::vector<PageInfo>>& columns() const { return columns_; }
   // Buffer 0 is the schema.
   arrow::Result<std::shared_ptr<arrow::Buffer>> ReadGlobalBuffer(size_t buffer) const;
+  arrow::Result<io::RangesRead> StartGlobalBuffer(size_t buffer) const;
 
   PageSource source() const { return {file_.get(), pool_}; }
 
  private:
   FileReader(std::unique_ptr<io::InputFile> file, arrow::MemoryPool* pool) : file_(std::move(file)), pool_(pool) {}
-  arrow::Status Read();
+  class Tail;
+  arrow::Status Read(Tail& tail);
   arrow::Status ReadDescriptor(std::string_view descriptor);
 
   const std::unique_ptr<io::InputFile> file_;

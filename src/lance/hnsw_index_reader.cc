@@ -23,15 +23,19 @@ constexpr uint64_t kMostLevels = 64;
 constexpr uint64_t kMostRowsAByte = 64;  // what differs takes more, however it is packed
 
 // The partitions that the file says it has.
-Result<Ivf> ReadIvfOf(const FileReader& file) {
+Result<io::RangesRead> StartIvfOf(const FileReader& file) {
   const std::string* number = file.FindMetadata("lance:ivf");
   const Json json = number == nullptr ? Json() : Json::parse(*number, nullptr, false);
   if (!json.is_number_unsigned()) {
     return Status::Invalid(file.path(), ": expected metadata lance:ivf with the number of a buffer, got ",
                            number == nullptr ? "none" : *number);
   }
-  ARROW_ASSIGN_OR_RAISE(const auto buffer, file.ReadGlobalBuffer(json.get<size_t>()));
-  auto ivf = ReadIvf(std::string_view(*buffer), file.rows());
+  return file.StartGlobalBuffer(json.get<size_t>());
+}
+
+Result<Ivf> FinishIvfOf(const FileReader& file, io::RangesRead& reading) {
+  ARROW_ASSIGN_OR_RAISE(const auto read, reading.Finish());
+  auto ivf = ReadIvf(std::string_view(*read[0]), file.rows());
   return ivf.ok() ? ivf : ivf.status().WithMessage(file.path(), ": ", ivf.status().message());
 }
 
@@ -87,6 +91,7 @@ Result<FileColumns> FileColumns::Make(const std::shared_ptr<const FileReader>& f
   ARROW_ASSIGN_OR_RAISE(const auto all, MakeSchema(file->fields()));
   const ColumnsOfFields places = ColumnsInOrder(*file);
   FileColumns columns;
+  columns.file_ = file;
   arrow::FieldVector fields;
   for (const std::string& name : names) {
     const int column = all->GetFieldIndex(name);
@@ -100,22 +105,30 @@ Result<FileColumns> FileColumns::Make(const std::shared_ptr<const FileReader>& f
 }
 
 Result<std::shared_ptr<arrow::RecordBatch>> FileColumns::Read(const Range& rows) const {
-  arrow::ArrayVector arrays;
-  for (const auto& column : columns_) {
-    ARROW_ASSIGN_OR_RAISE(auto array, column->Read({rows}));
-    arrays.push_back(std::move(array));
-  }
+  ARROW_ASSIGN_OR_RAISE(auto arrays, ReadColumns(*file_, columns_, {rows}));
   return arrow::RecordBatch::Make(schema_, static_cast<int64_t>(rows.count), std::move(arrays));
 }
 
-Result<HnswIndexReader> HnswIndexReader::Open(io::FileSystem& files, const std::string& directory,
-                                              arrow::MemoryPool* pool) {
+Result<HnswIndexReader::Opening> HnswIndexReader::Start(io::FileSystem& files, const std::string& directory,
+                                                        const std::vector<IndexFile>& known, arrow::MemoryPool* pool) {
+  const auto start = [&](const std::string& name) -> Result<FileReader::Opening> {
+    const auto found =
+        std::find_if(known.begin(), known.end(), [&](const IndexFile& file) { return file.name == name; });
+    ARROW_ASSIGN_OR_RAISE(auto file, files.OpenKnown(directory + "/" + name, found == known.end() ? 0 : found->size));
+    return FileReader::Start(std::move(file), pool);
+  };
+  ARROW_ASSIGN_OR_RAISE(auto graph, start("index.idx"));
+  ARROW_ASSIGN_OR_RAISE(auto vectors, start("auxiliary.idx"));
+  return
+      [directory, graph = std::move(graph), vectors = std::move(vectors)] { return Make(directory, graph, vectors); };
+}
+
+Result<HnswIndexReader> HnswIndexReader::Make(const std::string& directory, const FileReader::Opening& graph,
+                                              const FileReader::Opening& vectors) {
   HnswIndexReader reader;
   reader.directory_ = directory;
-  ARROW_ASSIGN_OR_RAISE(auto graph, files.Open(directory + "/index.idx"));
-  ARROW_ASSIGN_OR_RAISE(reader.graph_, FileReader::Open(std::move(graph), pool));
-  ARROW_ASSIGN_OR_RAISE(auto vectors, files.Open(directory + "/auxiliary.idx"));
-  ARROW_ASSIGN_OR_RAISE(reader.vectors_, FileReader::Open(std::move(vectors), pool));
+  ARROW_ASSIGN_OR_RAISE(reader.graph_, graph());
+  ARROW_ASSIGN_OR_RAISE(reader.vectors_, vectors());
   const std::string* text = reader.graph_->FindMetadata("lance:index");
   const Json json = text == nullptr ? Json() : Json::parse(*text, nullptr, false);
   const auto word = [&](const char* key) {
@@ -140,14 +153,29 @@ Result<Storage> HnswIndexReader::GetStorage() const {
   return Status::NotImplemented(directory_, ": expected an index of type ", kFlat, " or ", kSq, ", got ", type_);
 }
 
-Result<IndexPartitions> HnswIndexReader::ReadPartitions(int32_t dim) const {
+Result<uint64_t> HnswIndexReader::CountPartitions() const {
+  ARROW_RETURN_NOT_OK(GetStorage().status());
+  ARROW_ASSIGN_OR_RAISE(const auto texts, ReadTexts(*graph_, kHnswKey));
+  return texts.size();
+}
+
+Result<HnswIndexReader::PartitionsReading> HnswIndexReader::StartPartitions(int32_t dim) const {
   ARROW_RETURN_NOT_OK(GetStorage().status());
   if (rows() / kMostRowsAByte > vectors_->source().file->size()) {
     return Status::Invalid(vectors_->path(), ": expected rows with row ids that differ, got ", std::to_string(rows()),
                            " of them in ", std::to_string(vectors_->source().file->size()), " bytes");
   }
-  ARROW_ASSIGN_OR_RAISE(Ivf graphs, ReadIvfOf(*graph_));
-  ARROW_ASSIGN_OR_RAISE(const Ivf vectors, ReadIvfOf(*vectors_));
+  ARROW_ASSIGN_OR_RAISE(auto of_graph, StartIvfOf(*graph_));
+  ARROW_ASSIGN_OR_RAISE(auto of_vectors, StartIvfOf(*vectors_));
+  return [reader = *this, dim, of_graph = std::move(of_graph),
+          of_vectors = std::move(of_vectors)]() mutable -> Result<IndexPartitions> {
+    ARROW_ASSIGN_OR_RAISE(Ivf graphs, FinishIvfOf(*reader.graph_, of_graph));
+    ARROW_ASSIGN_OR_RAISE(const Ivf vectors, FinishIvfOf(*reader.vectors_, of_vectors));
+    return reader.MakePartitions(dim, std::move(graphs), vectors);
+  };
+}
+
+Result<IndexPartitions> HnswIndexReader::MakePartitions(int32_t dim, Ivf graphs, const Ivf& vectors) const {
   ARROW_ASSIGN_OR_RAISE(auto texts, ReadTexts(*graph_, kHnswKey));
   const size_t count = graphs.partitions.size();
   if (vectors.partitions.size() != count || texts.size() != count) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "lance/file_reader.h"
 #include "lance/hnsw_index.h"
 #include "lance/ivf.h"
+#include "lance/manifest.h"
 
 namespace pennon::lance_format {
 
@@ -29,6 +31,7 @@ class FileColumns {
  private:
   FileColumns() = default;
 
+  std::shared_ptr<const FileReader> file_;
   std::shared_ptr<arrow::Schema> schema_;
   std::vector<std::unique_ptr<ColumnReader>> columns_;
 };
@@ -47,9 +50,11 @@ struct IndexPartitions {
 
 class HnswIndexReader {
  public:
-  // Any vector index: what it is. Files need not outlive it.
-  static arrow::Result<HnswIndexReader> Open(io::FileSystem& files, const std::string& directory,
-                                             arrow::MemoryPool* pool);
+  // Any vector index: what it is. In two steps, so that several are opened at the same time; `known` are files of which
+  // the sizes are. Files need not outlive it.
+  using Opening = std::function<arrow::Result<HnswIndexReader>()>;
+  static arrow::Result<Opening> Start(io::FileSystem& files, const std::string& directory,
+                                      const std::vector<IndexFile>& known, arrow::MemoryPool* pool);
 
   const std::string& type() const { return type_; }  // as Lance calls it
   Distance distance() const { return distance_; }
@@ -59,8 +64,10 @@ class HnswIndexReader {
 
   // What follows is NotImplemented for other types than IVF_HNSW_FLAT and IVF_HNSW_SQ.
   arrow::Result<Storage> GetStorage() const;
-  // Of vectors of so many dimensions.
-  arrow::Result<IndexPartitions> ReadPartitions(int32_t dim) const;
+  arrow::Result<uint64_t> CountPartitions() const;
+  // Of vectors of so many dimensions; in two steps, likewise.
+  using PartitionsReading = std::function<arrow::Result<IndexPartitions>()>;
+  arrow::Result<PartitionsReading> StartPartitions(int32_t dim) const;
   // Columns __vector_id, __neighbors, _distance and metadata lance:hnsw. Takes memory for ids that the file holds:
   // those of level 0 are 0 to partition.vectors.count - 1, no neighbour is there twice in a row.
   arrow::Result<std::shared_ptr<arrow::RecordBatch>> ReadGraph(const IndexPartition& partition) const;
@@ -71,6 +78,9 @@ class HnswIndexReader {
 
  private:
   HnswIndexReader() = default;
+  static arrow::Result<HnswIndexReader> Make(const std::string& directory, const FileReader::Opening& graph,
+                                             const FileReader::Opening& vectors);
+  arrow::Result<IndexPartitions> MakePartitions(int32_t dim, Ivf graphs, const Ivf& vectors) const;
 
   std::string directory_;
   std::string type_;

@@ -141,7 +141,7 @@ class FullZipPage : public PageDecoder {
   static Result<std::unique_ptr<PageDecoder>> Make(const PageSource& source, const PageInfo& page,
                                                    const LayoutInfo& layout,
                                                    const std::shared_ptr<arrow::DataType>& type);
-  Result<Decode> Request(Ranges rows, std::vector<io::ByteRange>& reads) override;
+  Result<Step> Request(Ranges rows, Reads& reads) override;
 
  private:
   FullZipPage(const PageSource& source, const PageInfo& page, Levels levels, const ValueFormat& format)
@@ -150,7 +150,6 @@ class FullZipPage : public PageDecoder {
   bool indexed() const { return levels_.has_lists() || format_.variable(); }
   uint64_t row_bytes() const { return level_bytes_ + format_.bytes(); }  // where all are of one size
   Result<std::shared_ptr<arrow::Array>> Finish(const Ranges& rows, BuffersRead read) const;
-  Status ReadIndex();
   uint64_t Start(uint64_t row) const {
     uint64_t start = 0;
     std::memcpy(&start, index_->data() + row * index_bytes_, index_bytes_);
@@ -214,17 +213,16 @@ Result<std::unique_ptr<PageDecoder>> FullZipPage::Make(const PageSource& source,
   return made;
 }
 
-Status FullZipPage::ReadIndex() {
-  if (index_) return Status::OK();
-  ARROW_ASSIGN_OR_RAISE(const auto read, io::ReadRanges(*source_.file, {&page_.buffers[1], 1}, source_.pool));
-  index_ = read[0];
-  return Status::OK();
-}
-
-Result<Decode> FullZipPage::Request(Ranges rows, std::vector<io::ByteRange>& reads) {
+Result<Step> FullZipPage::Request(Ranges rows, Reads& reads) {
+  if (indexed() && !index_) {
+    reads.push_back(page_.buffers[1]);
+    return Step{.next = [this, rows = std::move(rows)](BuffersRead read, Reads& more) mutable {
+      index_ = read[0];
+      return Request(std::move(rows), more);
+    }};
+  }
   const uint64_t first = page_.buffers[0].offset;
   uint64_t before = first;
-  if (indexed()) ARROW_RETURN_NOT_OK(ReadIndex());
   for (const Range& range : rows) {
     const uint64_t start = indexed() ? Start(range.first) : range.first * row_bytes();
     const uint64_t end = indexed() ? Start(range.end()) : range.end() * row_bytes();
@@ -235,7 +233,7 @@ Result<Decode> FullZipPage::Request(Ranges rows, std::vector<io::ByteRange>& rea
     reads.push_back({first + start, end - start});
     before = first + end;
   }
-  return [this, rows = std::move(rows)](BuffersRead read) { return Finish(rows, read); };
+  return Step{[this, rows = std::move(rows)](BuffersRead read) { return Finish(rows, read); }};
 }
 
 Result<std::shared_ptr<arrow::Array>> FullZipPage::Finish(const Ranges& rows, BuffersRead read) const {
@@ -301,16 +299,22 @@ class ConstantPage : public PageDecoder {
   static Result<std::unique_ptr<PageDecoder>> Make(const PageSource& source, const PageInfo& page,
                                                    const LayoutInfo& layout,
                                                    const std::shared_ptr<arrow::DataType>& type);
-  Result<Decode> Request(Ranges rows, std::vector<io::ByteRange>&) override {
-    ARROW_RETURN_NOT_OK(ReadLevels());
-    return [this, rows = std::move(rows)](BuffersRead) { return Finish(rows); };
+  Result<Step> Request(Ranges rows, Reads& reads) override {
+    if (!read_) {
+      reads.insert(reads.end(), page_.buffers.begin(), page_.buffers.end());
+      return Step{.next = [this, rows = std::move(rows)](BuffersRead read, Reads& more) mutable -> Result<Step> {
+        if (!read_) ARROW_RETURN_NOT_OK(TakeLevels(read));
+        return Request(std::move(rows), more);
+      }};
+    }
+    return Step{[this, rows = std::move(rows)](BuffersRead) { return Finish(rows); }};
   }
 
  private:
   ConstantPage(const PageSource& source, const PageInfo& page, Levels levels)
       : source_(source), page_(page), levels_(std::move(levels)) {}
 
-  Status ReadLevels();
+  Status TakeLevels(BuffersRead read);
   Status ReadValue(std::string_view bytes);
   Result<std::shared_ptr<arrow::Array>> Finish(const Ranges& rows) const;
   Result<std::shared_ptr<arrow::Array>> Leaf(const std::vector<uint16_t>& definition, uint64_t visible) const;
@@ -362,13 +366,11 @@ Status ConstantPage::ReadValue(std::string_view bytes) {
   return Status::Invalid("expected a value of ", leaf.ToString(), ", got ", std::to_string(value_->size()), " bytes");
 }
 
-Status ConstantPage::ReadLevels() {
-  if (read_) return Status::OK();
+Status ConstantPage::TakeLevels(BuffersRead read) {
   // What an earlier try has left is not to be trusted.
   entries_ = {};
   starts_.clear();
-  if (!page_.buffers.empty()) {
-    ARROW_ASSIGN_OR_RAISE(const auto read, io::ReadRanges(*source_.file, page_.buffers, source_.pool));
+  if (!read.empty()) {
     if (read.size() % 2 == 1) {
       ARROW_RETURN_NOT_OK(
           ReadValue({reinterpret_cast<const char*>(read[0]->data()), static_cast<size_t>(read[0]->size())}));

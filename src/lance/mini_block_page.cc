@@ -38,7 +38,7 @@ class MiniBlockPage : public PageDecoder {
   static Result<std::unique_ptr<PageDecoder>> Make(const PageSource& source, const PageInfo& page,
                                                    const LayoutInfo& layout,
                                                    const std::shared_ptr<arrow::DataType>& type);
-  Result<Decode> Request(Ranges rows, std::vector<io::ByteRange>& reads) override;
+  Result<Step> Request(Ranges rows, Reads& reads) override;
 
  private:
   struct Chunk {
@@ -57,7 +57,7 @@ class MiniBlockPage : public PageDecoder {
   MiniBlockPage(const PageSource& source, const PageInfo& page, MiniBlockInfo info, Levels levels, ValueDecoder values)
       : source_(source), page_(page), info_(std::move(info)), levels_(std::move(levels)), values_(std::move(values)) {}
 
-  Status Load();
+  Status Load(BuffersRead read);
   Status AddChunks(const arrow::Buffer& words);
   Status AddRows(const arrow::Buffer& index);
   uint64_t RowsEnd(size_t chunk) const {
@@ -120,12 +120,7 @@ Result<std::unique_ptr<PageDecoder>> MiniBlockPage::Make(const PageSource& sourc
   return made;
 }
 
-Status MiniBlockPage::Load() {
-  if (loaded_) return Status::OK();
-  std::vector<io::ByteRange> places = {page_.buffers[0]};
-  if (info_.dictionary) places.push_back(page_.buffers[2]);
-  if (levels_.has_lists()) places.push_back(page_.buffers.back());
-  ARROW_ASSIGN_OR_RAISE(const auto read, io::ReadRanges(*source_.file, places, source_.pool));
+Status MiniBlockPage::Load(BuffersRead read) {
   chunks_.clear();
   ARROW_RETURN_NOT_OK(AddChunks(*read[0]));
   if (levels_.has_lists()) ARROW_RETURN_NOT_OK(AddRows(*read.back()));
@@ -286,13 +281,21 @@ Result<Ranges> MiniBlockPage::Select(const Chunk& chunk, const Decoded& decoded,
   return values;
 }
 
-Result<Decode> MiniBlockPage::Request(Ranges rows, std::vector<io::ByteRange>& reads) {
-  ARROW_RETURN_NOT_OK(Load());
+Result<Step> MiniBlockPage::Request(Ranges rows, Reads& reads) {
+  if (!loaded_) {
+    reads.push_back(page_.buffers[0]);
+    if (info_.dictionary) reads.push_back(page_.buffers[2]);
+    if (levels_.has_lists()) reads.push_back(page_.buffers.back());
+    return Step{.next = [this, rows = std::move(rows)](BuffersRead read, Reads& more) mutable -> Result<Step> {
+      if (!loaded_) ARROW_RETURN_NOT_OK(Load(read));
+      return Request(std::move(rows), more);
+    }};
+  }
   std::vector<size_t> numbers = ChunksOf(rows);
   for (const size_t number : numbers) reads.push_back(chunks_[number].place);
-  return [this, rows = std::move(rows), numbers = std::move(numbers)](BuffersRead read) {
+  return Step{[this, rows = std::move(rows), numbers = std::move(numbers)](BuffersRead read) {
     return Finish(rows, numbers, read);
-  };
+  }};
 }
 
 Result<ArrayPtr> MiniBlockPage::Finish(const Ranges& rows, const std::vector<size_t>& numbers, BuffersRead read) const {

@@ -8,6 +8,7 @@
 #include <arrow/array/util.h>
 #include <arrow/util/bit_util.h>
 #include <arrow/util/bitmap_ops.h>
+#include <arrow/util/byte_size.h>
 #include <arrow/util/utf8.h>
 
 namespace pennon::lance_format {
@@ -17,10 +18,50 @@ using arrow::Status;
 
 constexpr uint64_t kMostBytes = uint64_t{1} << 30;  // that need no bytes of the file's
 
-uint64_t CountOf(const Ranges& ranges) {
+uint64_t CountOf(std::span<const Range> ranges) {
   uint64_t count = 0;
   for (const Range& range : ranges) count += range.count;
   return count;
+}
+
+bool Steps::last() const {
+  return std::all_of(parts_.begin(), parts_.end(), [](const Part& part) { return bool{part.step.decode}; });
+}
+
+Status Steps::Next(BuffersRead read, Reads& more) {
+  for (Part& part : parts_) {
+    const BuffersRead own = read.first(part.reads);
+    read = read.subspan(part.reads);
+    const size_t before = more.size();
+    if (!part.step.decode) {
+      // Not part.step: that is being replaced by what it gives.
+      const auto next = std::move(part.step.next);
+      ARROW_ASSIGN_OR_RAISE(part.step, next(own, more));
+    } else if (!own.empty()) {
+      part.kept.assign(own.begin(), own.end());
+    }
+    part.reads = more.size() - before;
+  }
+  return Status::OK();
+}
+
+Result<arrow::ArrayVector> Steps::Decode(BuffersRead read, bool check) const {
+  arrow::ArrayVector arrays;
+  uint64_t read_bytes = 0;
+  uint64_t value_bytes = 0;
+  for (const Part& part : parts_) {
+    const BuffersRead own = part.kept.empty() ? read.first(part.reads) : BuffersRead(part.kept);
+    read = read.subspan(part.reads);
+    ARROW_ASSIGN_OR_RAISE(auto array, part.step.decode(own));
+    if (check) {
+      for (const auto& buffer : own) read_bytes += static_cast<uint64_t>(buffer->size());
+      ARROW_ASSIGN_OR_RAISE(const int64_t size, arrow::util::ReferencedBufferSize(*array));
+      value_bytes += static_cast<uint64_t>(size);
+      ARROW_RETURN_NOT_OK(CheckExpansion(read_bytes, value_bytes));
+    }
+    arrays.push_back(std::move(array));
+  }
+  return arrays;
 }
 
 Status CheckExpansion(uint64_t read_bytes, uint64_t value_bytes) {
@@ -68,14 +109,14 @@ Result<FixedWidth> FixedWidth::Make(const io::ByteRange& place, uint64_t bits, u
   return FixedWidth(place, bits);
 }
 
-void FixedWidth::Request(const Ranges& values, std::vector<io::ByteRange>& reads) const {
+void FixedWidth::Request(std::span<const Range> values, Reads& reads) const {
   for (const Range& range : values) {
     const uint64_t first = range.first * bits_ / 8;
     reads.push_back({place_.offset + first, (range.end() * bits_ + 7) / 8 - first});
   }
 }
 
-Result<std::shared_ptr<arrow::Buffer>> FixedWidth::Take(const Ranges& values,
+Result<std::shared_ptr<arrow::Buffer>> FixedWidth::Take(std::span<const Range> values,
                                                         const std::shared_ptr<arrow::Buffer>* reads,
                                                         arrow::MemoryPool* pool) const {
   constexpr uintptr_t kAlignment = 16;  // of the widest values

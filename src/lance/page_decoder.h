@@ -33,7 +33,7 @@ struct Range {
 // Ascending, apart and not empty.
 using Ranges = std::vector<Range>;
 
-uint64_t CountOf(const Ranges& ranges);
+uint64_t CountOf(std::span<const Range> ranges);
 
 // Where pages are read from.
 struct PageSource {
@@ -49,9 +49,64 @@ struct PageInfo {
   std::string encoding;  // the message
 };
 
-// Makes the array of what was read, once.
+using Reads = std::vector<io::ByteRange>;
 using BuffersRead = std::span<const std::shared_ptr<arrow::Buffer>>;
-using Decode = std::function<arrow::Result<std::shared_ptr<arrow::Array>>(BuffersRead read)>;
+
+// What is to be done once that was read which was asked for: to make the array of it, or to ask for more. Once.
+struct Step {
+  std::function<arrow::Result<std::shared_ptr<arrow::Array>>(BuffersRead read)> decode = {};
+  std::function<arrow::Result<Step>(BuffersRead read, Reads& more)> next = {};  // where there is no decode
+};
+
+// Steps at the same time, whose reads go out together. Each is given its own of what was read.
+class Steps {
+ public:
+  // request(reads) gives the next step, and adds its reads.
+  template <typename Request>
+  arrow::Status Add(Reads& reads, Request&& request) {
+    const size_t before = reads.size();
+    ARROW_ASSIGN_OR_RAISE(auto step, request(reads));
+    parts_.push_back({std::move(step), reads.size() - before, {}});
+    return arrow::Status::OK();
+  }
+  size_t size() const { return parts_.size(); }
+  void Reserve(size_t size) { parts_.reserve(size); }
+  // Nothing more is to be read.
+  bool last() const;
+  // Else: what was asked for has been read.
+  arrow::Status Next(BuffersRead read, Reads& more);
+  // If this is the last: an array each.
+  arrow::Result<arrow::ArrayVector> Decode(BuffersRead read) const { return Decode(read, false); }
+  // The step that was added, if that is one.
+  Step Only() && { return std::move(parts_[0].step); }
+  // As one step, whose array is join(arrays).
+  template <typename Join>
+  Step Joined(Join join) && {
+    if (last()) {
+      return {[steps = std::move(*this),
+               join = std::move(join)](BuffersRead read) mutable -> arrow::Result<std::shared_ptr<arrow::Array>> {
+        ARROW_ASSIGN_OR_RAISE(auto arrays, steps.Decode(read, steps.size() > 1));
+        return join(std::move(arrays));
+      }};
+    }
+    return {.next = [steps = std::move(*this), join = std::move(join)](BuffersRead read,
+                                                                       Reads& more) mutable -> arrow::Result<Step> {
+      ARROW_RETURN_NOT_OK(steps.Next(read, more));
+      return std::move(steps).Joined(std::move(join));
+    }};
+  }
+
+ private:
+  // Checks what they come to together.
+  arrow::Result<arrow::ArrayVector> Decode(BuffersRead read, bool check) const;
+
+  struct Part {
+    Step step;
+    size_t reads;      // that it has asked for last
+    io::Buffers kept;  // until the others have come so far
+  };
+  std::vector<Part> parts_;
+};
 
 // What is read at a time may come to a GiB of values, or to sixteen times what the file has of it; else a
 // CapacityError.
@@ -61,9 +116,9 @@ arrow::Status CheckExpansion(uint64_t read_bytes, uint64_t value_bytes);
 class PageDecoder {
  public:
   virtual ~PageDecoder() = default;
-  // Adds what is to be read for the rows, once it is known where that is, for which it may read. What comes back is for
-  // those reads, and needs this.
-  virtual arrow::Result<Decode> Request(Ranges rows, std::vector<io::ByteRange>& reads) = 0;
+  // Adds what is to be read for the rows, or before it is known where they are. What comes back is for those reads, and
+  // needs this.
+  virtual arrow::Result<Step> Request(Ranges rows, Reads& reads) = 0;
 };
 
 // Of version 2.0, of a type without fields, which are other columns'.
@@ -81,7 +136,9 @@ class ListPage {
  public:
   virtual ~ListPage() = default;
   virtual uint64_t items() const = 0;
-  virtual arrow::Result<Lists> Read(const Ranges& rows) = 0;
+  // Asks for what says it; Take is given what was read of that.
+  virtual void Request(const Ranges& rows, Reads& reads) const = 0;
+  virtual arrow::Result<Lists> Take(const Ranges& rows, BuffersRead read) const = 0;
 };
 arrow::Result<std::unique_ptr<ListPage>> MakeListPage(const PageSource& source, const PageInfo& page);
 
@@ -102,8 +159,9 @@ class FixedWidth {
   static arrow::Result<FixedWidth> Make(const io::ByteRange& place, uint64_t bits, uint64_t values);
 
   // Asks for the bytes; Take is given what was read of them.
-  void Request(const Ranges& values, std::vector<io::ByteRange>& reads) const;
-  arrow::Result<std::shared_ptr<arrow::Buffer>> Take(const Ranges& values, const std::shared_ptr<arrow::Buffer>* reads,
+  void Request(std::span<const Range> values, Reads& reads) const;
+  arrow::Result<std::shared_ptr<arrow::Buffer>> Take(std::span<const Range> values,
+                                                     const std::shared_ptr<arrow::Buffer>* reads,
                                                      arrow::MemoryPool* pool) const;
 
  private:

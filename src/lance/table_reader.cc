@@ -91,49 +91,121 @@ using Sizes = std::vector<UpTo>;
 
 // A fragment's files and those of its columns that were needed.
 struct TableReader::OpenFragment {
-  static Result<std::shared_ptr<OpenFragment>> Make(std::shared_ptr<const State> state, const Fragment& fragment) {
-    ARROW_ASSIGN_OR_RAISE(auto deletions, Deletions::Read(state->files, state->directory, fragment));
-    return std::make_shared<OpenFragment>(std::move(state), fragment, std::move(deletions));
-  }
-  OpenFragment(std::shared_ptr<const State> s, const Fragment& f, Deletions d)
-      : state(std::move(s)), fragment(f), deletions(std::move(d)), files(f.files.size()) {}
+  OpenFragment(std::shared_ptr<const State> s, const Fragment& f)
+      : state(std::move(s)), fragment(f), files(f.files.size()) {}
 
+  // Begins to read what will be needed for rows of these columns.
+  Status Start(const arrow::Schema& columns);
+  Result<const Deletions*> GetDeletions();
+  // By their ids, which ascend. Invalid for one that is not there.
+  Result<Ranges> RowsOf(std::span<const uint64_t> ids);
   // Null if the fragment is older than the column, which is null there.
   Result<ColumnReader*> Reader(const arrow::Field& column);
   // Of the column, or of its parts, which have pages each.
   Status AddSizes(const arrow::Field& column, std::vector<Sizes>& sizes);
-  // Which file has it, and columns of that by field.
+  // Which file has it, and columns of that by field. Null: none.
   Result<std::shared_ptr<const FileReader>> FileOf(const std::string& column, ColumnsOfFields& columns);
 
   const std::shared_ptr<const State> state;
   const Fragment& fragment;
-  const Deletions deletions;
-  std::vector<std::shared_ptr<const FileReader>> files;
+
+ private:
+  struct File {
+    std::shared_ptr<const FileReader> reader = nullptr;
+    FileReader::Opening opening = {};  // until then, if it was begun
+  };
+
+  // Its number; that of the files: none.
+  size_t FindFile(const std::string& column, ColumnsOfFields& columns) const;
+  Status StartFile(size_t number);
+
+  std::optional<Deletions> deletions;
+  Deletions::Reading reading_deletions;
+  std::vector<File> files;
   std::map<std::string, std::unique_ptr<ColumnReader>> readers;
 };
 
-Result<std::shared_ptr<const FileReader>> TableReader::OpenFragment::FileOf(const std::string& column,
-                                                                            ColumnsOfFields& columns) {
+Status TableReader::OpenFragment::Start(const arrow::Schema& columns) {
+  if (!deletions && !reading_deletions) {
+    reading_deletions = Deletions::Start(state->files, state->directory, fragment);
+  }
+  if (readers.size() == static_cast<size_t>(state->schema->num_fields())) return Status::OK();  // all are there
+  for (const auto& column : columns.fields()) {
+    if (readers.contains(column->name())) continue;
+    ColumnsOfFields of_file;
+    const size_t number = FindFile(column->name(), of_file);
+    if (number < files.size()) ARROW_RETURN_NOT_OK(StartFile(number));
+  }
+  return Status::OK();
+}
+
+Status TableReader::OpenFragment::StartFile(size_t number) {
+  File& file = files[number];
+  if (file.reader || file.opening) return Status::OK();
+  const DataFile& of = fragment.files[number];
+  ARROW_ASSIGN_OR_RAISE(auto input, state->files.OpenKnown(state->directory + "/data/" + of.path, of.size));
+  file.opening = FileReader::Start(std::move(input), state->pool);
+  return Status::OK();
+}
+
+Result<const Deletions*> TableReader::OpenFragment::GetDeletions() {
+  if (!deletions) {
+    auto reading = std::exchange(reading_deletions, {});
+    if (!reading) reading = Deletions::Start(state->files, state->directory, fragment);
+    ARROW_ASSIGN_OR_RAISE(deletions, reading());
+  }
+  return &*deletions;
+}
+
+Result<Ranges> TableReader::OpenFragment::RowsOf(std::span<const uint64_t> ids) {
+  ARROW_ASSIGN_OR_RAISE(const Deletions* gone, GetDeletions());
+  Ranges rows;
+  for (const uint64_t id : ids) {
+    const uint64_t row = id & 0xFFFFFFFFu;
+    if (row >= fragment.rows) {
+      return Status::Invalid("row id ", std::to_string(id), ": fragment ", std::to_string(fragment.id), " has ",
+                             std::to_string(fragment.rows), " rows");
+    }
+    if (gone->Contains(row)) return Status::Invalid("row id ", std::to_string(id), ": the row is deleted");
+    if (!rows.empty() && rows.back().end() == row) {
+      ++rows.back().count;
+    } else {
+      rows.push_back({row, 1});
+    }
+  }
+  return rows;
+}
+
+size_t TableReader::OpenFragment::FindFile(const std::string& column, ColumnsOfFields& columns) const {
   const std::vector<int32_t> ids = state->FieldsOf(column);
-  for (size_t i = 0; i < files.size(); ++i) {
-    const DataFile& file = fragment.files[i];
+  size_t number = 0;
+  for (; number < files.size(); ++number) {
+    const DataFile& file = fragment.files[number];
     columns.clear();
     for (size_t j = 0; j < std::min(file.field_ids.size(), file.columns.size()); ++j) {
       const bool wanted = std::find(ids.begin(), ids.end(), file.field_ids[j]) != ids.end();
       if (wanted && file.columns[j] >= 0) columns.emplace(file.field_ids[j], file.columns[j]);
     }
-    if (columns.empty()) continue;
-    if (!files[i]) {
-      ARROW_ASSIGN_OR_RAISE(auto input, state->files.Open(state->directory + "/data/" + file.path));
-      ARROW_ASSIGN_OR_RAISE(files[i], FileReader::Open(std::move(input), state->pool));
-    }
-    if (files[i]->rows() != fragment.rows) {
-      return Status::Invalid(files[i]->path(), ": expected the fragment's ", std::to_string(fragment.rows),
-                             " rows, got ", std::to_string(files[i]->rows()));
-    }
-    return files[i];
+    if (!columns.empty()) break;
   }
-  return nullptr;
+  return number;
+}
+
+Result<std::shared_ptr<const FileReader>> TableReader::OpenFragment::FileOf(const std::string& column,
+                                                                            ColumnsOfFields& columns) {
+  const size_t number = FindFile(column, columns);
+  if (number == files.size()) return nullptr;
+  ARROW_RETURN_NOT_OK(StartFile(number));
+  File& file = files[number];
+  if (!file.reader) {
+    const auto opening = std::exchange(file.opening, {});
+    ARROW_ASSIGN_OR_RAISE(file.reader, opening());
+  }
+  if (file.reader->rows() != fragment.rows) {
+    return Status::Invalid(file.reader->path(), ": expected the fragment's ", std::to_string(fragment.rows),
+                           " rows, got ", std::to_string(file.reader->rows()));
+  }
+  return file.reader;
 }
 
 Result<ColumnReader*> TableReader::OpenFragment::Reader(const arrow::Field& column) {
@@ -150,46 +222,60 @@ Result<ColumnReader*> TableReader::OpenFragment::Reader(const arrow::Field& colu
   return (readers[column.name()] = std::move(reader)).get();
 }
 
-// Rows of a fragment, on their way: all reads of a file go out together when it starts.
+// Rows of a fragment, on their way: all reads of a file go out together.
 class TableReader::FragmentRead {
  public:
-  static Result<FragmentRead> Start(std::shared_ptr<OpenFragment> fragment, std::shared_ptr<arrow::Schema> schema,
-                                    const Ranges& rows) {
-    FragmentRead read(std::move(fragment), std::move(schema), CountOf(rows));
-    for (const auto& field : read.schema_->fields()) {
-      ARROW_ASSIGN_OR_RAISE(auto* reader, read.fragment_->Reader(*field));
-      Column& column = read.columns_.emplace_back();
+  FragmentRead(std::shared_ptr<OpenFragment> fragment, std::shared_ptr<arrow::Schema> schema)
+      : fragment_(std::move(fragment)), schema_(std::move(schema)) {}
+
+  // First, and once.
+  Status Start(const Ranges& rows) {
+    rows_ = CountOf(rows);
+    for (const auto& field : schema_->fields()) {
+      ARROW_ASSIGN_OR_RAISE(auto* reader, fragment_->Reader(*field));
+      Column& column = columns_.emplace_back();
       if (reader == nullptr) continue;
-      column.file = read.FileOf(*reader);
-      auto& ranges = read.files_[column.file].ranges;
-      const size_t before = ranges.size();
-      ARROW_ASSIGN_OR_RAISE(column.decode, reader->Request(rows, ranges));
-      column.reads = ranges.size() - before;
+      column.file = FileOf(*reader);
+      OfFile& of = files_[*column.file];
+      column.number = of.steps.size();
+      ARROW_RETURN_NOT_OK(of.steps.Add(of.ranges, [&](Reads& to) { return reader->Request(rows, to); }));
     }
-    for (OfFile& of : read.files_) {
-      ARROW_ASSIGN_OR_RAISE(of.read,
-                            io::RangesRead::Start(*of.file->source().file, of.ranges, read.fragment_->state->pool));
-    }
-    return read;
+    for (OfFile& of : files_) ARROW_RETURN_NOT_OK(of.Start());
+    return Status::OK();
   }
 
-  // The columns' arrays, once.
+  OpenFragment& fragment() const { return *fragment_; }
+  // All that is to be read has been asked for.
+  bool last() const {
+    return std::all_of(files_.begin(), files_.end(), [](const OfFile& of) { return of.steps.last(); });
+  }
+  // Else: waits for what has been, and asks for what that leads to.
+  Status Next() {
+    for (OfFile& of : files_) {
+      if (of.steps.last()) continue;
+      ARROW_ASSIGN_OR_RAISE(const auto buffers, of.read.Finish());
+      of.ranges.clear();
+      ARROW_RETURN_NOT_OK(of.steps.Next(buffers, of.ranges));
+      ARROW_RETURN_NOT_OK(of.Start());
+    }
+    return Status::OK();
+  }
+
+  // The columns' arrays, once, and when that was the last.
   Result<arrow::ArrayVector> Finish() {
-    std::vector<io::Buffers> buffers(files_.size());
-    std::vector<BuffersRead> left;
-    for (size_t i = 0; i < files_.size(); ++i) {
-      ARROW_ASSIGN_OR_RAISE(buffers[i], files_[i].read.Finish());
-      left.emplace_back(buffers[i]);
+    std::vector<arrow::ArrayVector> of_files;
+    for (OfFile& of : files_) {
+      ARROW_ASSIGN_OR_RAISE(const auto buffers, of.read.Finish());
+      ARROW_ASSIGN_OR_RAISE(of_files.emplace_back(), of.steps.Decode(buffers));
     }
     const State& state = *fragment_->state;
     arrow::ArrayVector arrays;
     for (size_t i = 0; i < columns_.size(); ++i) {
-      const auto& [decode, file, reads] = columns_[i];
+      const Column& column = columns_[i];
       const arrow::Field& field = *schema_->field(static_cast<int>(i));
       ArrayPtr array;
-      if (decode) {
-        ARROW_ASSIGN_OR_RAISE(array, decode(left[file].first(reads)));
-        left[file] = left[file].subspan(reads);
+      if (column.file) {
+        array = std::move(of_files[*column.file][column.number]);
       } else {
         ARROW_ASSIGN_OR_RAISE(array, Nulls(field.type(), rows_, state.pool));
       }
@@ -205,28 +291,32 @@ class TableReader::FragmentRead {
  private:
   struct OfFile {
     const FileReader* file;
-    std::vector<io::ByteRange> ranges = {};
+    Steps steps = {};
+    Reads ranges = {};
     io::RangesRead read = {};
+
+    Status Start() {
+      const PageSource source = file->source();
+      return io::RangesRead::Start(*source.file, ranges, source.pool).Value(&read);
+    }
   };
   struct Column {
-    Decode decode = {};  // none: of nulls
-    size_t file = 0;
-    size_t reads = 0;
+    std::optional<size_t> file = {};  // none: of nulls
+    size_t number = 0;                // among those of the file
   };
 
-  FragmentRead(std::shared_ptr<OpenFragment> fragment, std::shared_ptr<arrow::Schema> schema, uint64_t rows)
-      : fragment_(std::move(fragment)), schema_(std::move(schema)), rows_(rows) {}
   size_t FileOf(const ColumnReader& reader) {
     const auto found =
         std::find_if(files_.begin(), files_.end(), [&](const OfFile& of) { return of.file == &reader.file(); });
     if (found != files_.end()) return static_cast<size_t>(found - files_.begin());
     files_.push_back({.file = &reader.file()});
+    files_.back().steps.Reserve(static_cast<size_t>(schema_->num_fields()));
     return files_.size() - 1;
   }
 
   std::shared_ptr<OpenFragment> fragment_;
   std::shared_ptr<arrow::Schema> schema_;
-  uint64_t rows_;
+  uint64_t rows_ = 0;
   std::vector<Column> columns_;
   std::vector<OfFile> files_;
 };
@@ -287,22 +377,24 @@ class TableReader::Scanner : public arrow::RecordBatchReader {
         }
         ARROW_RETURN_NOT_OK(Start());
       }
-      Step step = *std::exchange(ahead_, std::nullopt);
-      // While these rows are decoded the next ones are read. If that fails, it does so again in its turn.
+      Batch next = *std::exchange(ahead_, std::nullopt);
+      // While these rows are decoded the next ones are read, as far as it is known by then where they are. If that
+      // fails, it does so again in its turn.
       static_cast<void>(Start());
-      const Status status = FinishStep(step, batch);
-      if (status.ok()) return status;
-      ahead_.reset();
-      row_ = step.rows.first;
-      pages_.assign(sizes_.size(), 0);
+      const Status status = Finish(next, batch);
+      if (status.ok()) {
+        if (ahead_ && !RequestAll(*ahead_).ok()) GoBack(*ahead_);
+        return status;
+      }
+      GoBack(next);
       // How large rows are is known only when they are read.
-      if (!status.IsCapacityError() || step.rows.count == 1) return status;
-      most_ = step.rows.count / 2;
+      if (!status.IsCapacityError() || next.rows.count == 1) return status;
+      most_ = next.rows.count / 2;
     }
   }
 
   // Rows of open_, on their way.
-  struct Step {
+  struct Batch {
     Range rows;
     Ranges left;  // of them
     FragmentRead read;
@@ -312,19 +404,31 @@ class TableReader::Scanner : public arrow::RecordBatchReader {
   Status Start() {
     while (row_ < open_->fragment.rows) {
       const Range rows{row_, std::min(most_, RowsThatFit())};
-      Ranges left = open_->deletions.Left(rows);
+      ARROW_ASSIGN_OR_RAISE(const Deletions* deletions, open_->GetDeletions());
+      Ranges left = deletions->Left(rows);
       if (!left.empty()) {
-        ARROW_ASSIGN_OR_RAISE(auto read, FragmentRead::Start(open_, columns_, left));
-        ahead_ = Step{rows, std::move(left), std::move(read)};
+        FragmentRead read(open_, columns_);
+        ARROW_RETURN_NOT_OK(read.Start(left));
+        ahead_ = Batch{rows, std::move(left), std::move(read)};
       }
       row_ = rows.end();
       if (ahead_) break;
     }
     return Status::OK();
   }
-  Status FinishStep(Step& step, std::shared_ptr<arrow::RecordBatch>* batch) {
-    const Ranges& rows = step.left;
-    ARROW_ASSIGN_OR_RAISE(auto arrays, step.read.Finish());
+  static Status RequestAll(Batch& batch) {
+    while (!batch.read.last()) ARROW_RETURN_NOT_OK(batch.read.Next());
+    return Status::OK();
+  }
+  void GoBack(const Batch& to) {
+    row_ = to.rows.first;
+    pages_.assign(sizes_.size(), 0);
+    ahead_.reset();
+  }
+  Status Finish(Batch& next, std::shared_ptr<arrow::RecordBatch>* batch) {
+    const Ranges& rows = next.left;
+    ARROW_RETURN_NOT_OK(RequestAll(next));
+    ARROW_ASSIGN_OR_RAISE(auto arrays, next.read.Finish());
     if (settings_.row_ids) {
       arrow::UInt64Builder ids(state_->pool);
       ARROW_RETURN_NOT_OK(ids.Reserve(static_cast<int64_t>(CountOf(rows))));
@@ -337,7 +441,14 @@ class TableReader::Scanner : public arrow::RecordBatchReader {
     return Status::OK();
   }
   Status OpenNext() {
-    ARROW_ASSIGN_OR_RAISE(open_, OpenFragment::Make(state_, state_->manifest.fragments[next_++]));
+    const auto& fragments = state_->manifest.fragments;
+    const auto start = [&] {
+      auto started = std::make_shared<OpenFragment>(state_, fragments[next_]);
+      static_cast<void>(started->Start(*columns_));  // if that fails, it does so again when it is needed
+      return started;
+    };
+    open_ = coming_ ? std::exchange(coming_, nullptr) : start();
+    if (++next_ < fragments.size()) coming_ = start();
     row_ = 0;
     most_ = UINT64_MAX;
     sizes_.clear();
@@ -373,10 +484,11 @@ class TableReader::Scanner : public arrow::RecordBatchReader {
   Status failed_;
   size_t next_ = 0;  // fragment
   std::shared_ptr<OpenFragment> open_;
-  uint64_t row_ = 0;   // of it, that is to be asked for next
-  uint64_t most_ = 0;  // rows a batch, by what turned out too large
+  std::shared_ptr<OpenFragment> coming_;  // next_
+  uint64_t row_ = 0;                      // of it, that is to be asked for next
+  uint64_t most_ = 0;                     // rows a batch, by what turned out too large
   std::vector<Sizes> sizes_;
-  std::optional<Step> ahead_;
+  std::optional<Batch> ahead_;
   std::vector<size_t> pages_;  // where row_ is in each of sizes_, or what was looked at after it
 };
 
@@ -403,51 +515,40 @@ Result<std::shared_ptr<arrow::RecordBatch>> TableReader::Take(std::span<const ui
   std::sort(wanted.begin(), wanted.end());
   wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
   std::vector<arrow::ArrayVector> parts(static_cast<size_t>(schema->num_fields()));  // of each column
-  std::vector<FragmentRead> reads;
-  const auto finish = [&]() -> Status {
+  for (size_t i = 0; i < wanted.size();) {
+    // Of as many fragments as may be open.
+    std::vector<FragmentRead> reads;
+    size_t first = i;
+    while (i < wanted.size()) {
+      const uint64_t id = wanted[i] >> 32;
+      if (open_.size() >= kMostOpen && !open_.contains(id)) {
+        if (!reads.empty()) break;
+        open_.clear();
+      }
+      ARROW_ASSIGN_OR_RAISE(auto open, Open(wanted[i]));
+      ARROW_RETURN_NOT_OK(open->Start(*schema));
+      reads.emplace_back(std::move(open), schema);
+      while (i < wanted.size() && wanted[i] >> 32 == id) ++i;
+    }
+    for (FragmentRead& read : reads) {
+      const size_t begin = first;
+      while (first < i && wanted[first] >> 32 == wanted[begin] >> 32) ++first;
+      ARROW_ASSIGN_OR_RAISE(const Ranges rows, read.fragment().RowsOf(std::span(wanted).subspan(begin, first - begin)));
+      ARROW_RETURN_NOT_OK(read.Start(rows));
+    }
+    for (bool all = false; !all;) {
+      all = true;
+      for (FragmentRead& read : reads) {
+        if (read.last()) continue;
+        all = false;
+        ARROW_RETURN_NOT_OK(read.Next());
+      }
+    }
     for (FragmentRead& read : reads) {
       ARROW_ASSIGN_OR_RAISE(auto arrays, read.Finish());
       for (size_t column = 0; column < parts.size(); ++column) parts[column].push_back(std::move(arrays[column]));
     }
-    reads.clear();
-    return Status::OK();
-  };
-  for (size_t i = 0; i < wanted.size();) {
-    const uint64_t id = wanted[i] >> 32;
-    if (open_.size() >= kMostOpen && !open_.contains(id)) {
-      ARROW_RETURN_NOT_OK(finish());
-      open_.clear();
-    }
-    auto& open = open_[id];
-    if (!open) {
-      const auto& fragments = state_->manifest.fragments;
-      const auto found = std::find_if(fragments.begin(), fragments.end(), [&](const auto& f) { return f.id == id; });
-      if (found == fragments.end()) {
-        open_.erase(id);
-        return Status::Invalid("row id ", std::to_string(wanted[i]), ": no fragment ", std::to_string(id));
-      }
-      ARROW_ASSIGN_OR_RAISE(open, OpenFragment::Make(state_, *found));
-    }
-    Ranges rows;
-    for (; i < wanted.size() && wanted[i] >> 32 == id; ++i) {
-      const uint64_t row = wanted[i] & 0xFFFFFFFFu;
-      if (row >= open->fragment.rows) {
-        return Status::Invalid("row id ", std::to_string(wanted[i]), ": fragment ", std::to_string(id), " has ",
-                               std::to_string(open->fragment.rows), " rows");
-      }
-      if (open->deletions.Contains(row)) {
-        return Status::Invalid("row id ", std::to_string(wanted[i]), ": the row is deleted");
-      }
-      if (!rows.empty() && rows.back().end() == row) {
-        ++rows.back().count;
-      } else {
-        rows.push_back({row, 1});
-      }
-    }
-    ARROW_ASSIGN_OR_RAISE(auto read, FragmentRead::Start(open, schema, rows));
-    reads.push_back(std::move(read));
   }
-  ARROW_RETURN_NOT_OK(finish());
   const bool in_order = std::equal(wanted.begin(), wanted.end(), row_ids.begin(), row_ids.end());
   std::vector<int64_t> places;
   for (size_t i = 0; !in_order && i < row_ids.size(); ++i) {
@@ -472,11 +573,26 @@ Result<std::shared_ptr<arrow::RecordBatch>> TableReader::Take(std::span<const ui
   return arrow::RecordBatch::Make(schema, static_cast<int64_t>(row_ids.size()), std::move(arrays));
 }
 
-Result<std::vector<uint64_t>> TableReader::RowIdsAt(std::span<const uint64_t> positions) {
+Result<std::shared_ptr<TableReader::OpenFragment>> TableReader::Open(uint64_t row_id) {
+  const uint64_t id = row_id >> 32;
+  if (const auto open = open_.find(id); open != open_.end()) return open->second;
   const auto& fragments = state_->manifest.fragments;
+  const auto found = std::find_if(fragments.begin(), fragments.end(), [&](const auto& f) { return f.id == id; });
+  if (found == fragments.end()) {
+    return Status::Invalid("row id ", std::to_string(row_id), ": no fragment ", std::to_string(id));
+  }
+  return open_.emplace(id, std::make_shared<OpenFragment>(state_, *found)).first->second;
+}
+
+Result<std::shared_ptr<arrow::RecordBatch>> TableReader::TakePositions(std::span<const uint64_t> positions,
+                                                                       const std::vector<std::string>& columns) {
+  const auto& fragments = state_->manifest.fragments;
+  ARROW_ASSIGN_OR_RAISE(const auto schema, state_->Project(columns));
   std::vector<uint64_t> first = {0};
   for (const Fragment& fragment : fragments) first.push_back(first.back() + fragment.live_rows());
+  // Of rows in fragments without deletions these are the ids already.
   std::vector<uint64_t> ids;
+  std::vector<std::pair<size_t, std::shared_ptr<OpenFragment>>> others;
   for (const uint64_t position : positions) {
     if (position >= first.back()) {
       return Status::Invalid("position ", std::to_string(position), ": the table has ", std::to_string(first.back()),
@@ -484,13 +600,19 @@ Result<std::vector<uint64_t>> TableReader::RowIdsAt(std::span<const uint64_t> po
     }
     const auto place = static_cast<size_t>(std::upper_bound(first.begin(), first.end(), position) - first.begin() - 1);
     const Fragment& fragment = fragments[place];
-    auto& open = open_[fragment.id];
-    if (!open) {
-      ARROW_ASSIGN_OR_RAISE(open, OpenFragment::Make(state_, fragment));
-    }
-    ids.push_back(fragment.id << 32 | open->deletions.RowAt(position - first[place]));
+    ids.push_back(fragment.id << 32 | (position - first[place]));
+    if (!fragment.deletions) continue;
+    ARROW_ASSIGN_OR_RAISE(auto open, Open(ids.back()));
+    // Their deletions and files, so that the take finds these on their way.
+    if (open_.size() <= kMostOpen) ARROW_RETURN_NOT_OK(open->Start(*schema));
+    others.emplace_back(ids.size() - 1, std::move(open));
   }
-  return ids;
+  for (const auto& [i, open] : others) {
+    ARROW_ASSIGN_OR_RAISE(const Deletions* deletions, open->GetDeletions());
+    ids[i] = open->fragment.id << 32 | deletions->RowAt(ids[i] & 0xFFFFFFFFu);
+  }
+  if (open_.size() > kMostOpen) open_.clear();
+  return Take(ids, columns);
 }
 
 }  // namespace pennon::lance_format

@@ -33,19 +33,22 @@ class TableReader {
   TableReader(io::FileSystem& files, std::string directory, Manifest manifest, std::shared_ptr<arrow::Schema> schema,
               arrow::MemoryPool* pool);
 
-  // All rows, in order. Opens files anew, one fragment's at a time; independent of this.
+  // All rows, in order. Opens files anew, one fragment's and the next one's at a time; independent of this.
   arrow::Result<std::shared_ptr<arrow::RecordBatchReader>> Scan(const ScanSettings& settings) const;
   // In the order of the ids, each as often as it is there. Invalid for an id that no row has.
   arrow::Result<std::shared_ptr<arrow::RecordBatch>> Take(std::span<const uint64_t> row_ids,
                                                           const std::vector<std::string>& columns);
-  // Row ids of rows by their place in a scan. Invalid beyond the last.
-  arrow::Result<std::vector<uint64_t>> RowIdsAt(std::span<const uint64_t> positions);
+  // The same of rows by their place in a scan. Invalid beyond the last.
+  arrow::Result<std::shared_ptr<arrow::RecordBatch>> TakePositions(std::span<const uint64_t> positions,
+                                                                   const std::vector<std::string>& columns);
 
  private:
   class Scanner;
   struct State;
   struct OpenFragment;
   class FragmentRead;
+
+  arrow::Result<std::shared_ptr<OpenFragment>> Open(uint64_t row_id);
 
   std::shared_ptr<const State> state_;
   std::map<uint64_t, std::shared_ptr<OpenFragment>> open_;  // by fragment

@@ -307,9 +307,9 @@ class Lance(Case):
                         "--lance-index", kind, "--lance-version", version)
             info = json.loads(self.run_lance("info", path, "--json"))
             index = {"name": "embedding_idx", "type": "IVF_HNSW_" + kind.upper(), "column": "embedding",
-                     "metric": "cosine", "rows": 300}
+                     "metric": "cosine", "rows": 300, "partitions": 1}
             self.assertEqual(info, {"version": 2, "rows": 300, "fragments": 1, "file_version": version, "indices": [index]})
-            self.assertIn("cosine, 300 rows", self.run_lance("info", path))
+            self.assertIn("cosine, 300 rows in 1 partition\n", self.run_lance("info", path))
             self.assertEqual(json.loads(self.run_lance("info", path, "--json", "--at", "1"))["indices"], [])
             self.assertEqual(self.run_lance("count", path), "300\n")
             self.assertIn("embedding: fixed_size_list<item: halffloat>[384]", self.run_lance("schema", path))

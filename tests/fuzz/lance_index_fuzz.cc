@@ -89,15 +89,17 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string directory = DirectoryOf(table, index);
   fixture.Put(directory + "/index.idx", bytes.substr(0, first));
   fixture.Put(directory + "/auxiliary.idx", bytes.substr(std::min<size_t>(first, bytes.size())));
-  const auto segment = IndexSegment::Open(table, index, arrow::default_memory_pool());
-  if (!segment.ok()) {
-    CheckError(segment.status());
+  const lance_format::Index* const indices[] = {&index};
+  const auto segments = IndexSegment::Open(table, indices, arrow::default_memory_pool());
+  if (!segments.ok()) {
+    CheckError(segments.status());
     return 0;
   }
+  const IndexSegment& segment = segments->front();
   lance_format::TableReader reader(fixture.files, "t", table.manifest(), table.shared_schema(),
                                    arrow::default_memory_pool());
-  for (const auto& partition : segment->partitions().partitions) CheckPartition(*segment, partition, reader);
-  const auto all = segment->AllThere();
+  for (const auto& partition : segment.partitions().partitions) CheckPartition(segment, partition, reader);
+  const auto all = segment.AllThere();
   if (!all.ok()) CheckError(all.status());
   return 0;
 }

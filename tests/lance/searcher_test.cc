@@ -528,7 +528,8 @@ TEST_F(SearcherTest, TakesNoMemoryForWhatTheFileDoesNotHold) {
   std::filesystem::copy(std::string(PENNON_TEST_DATA) + "/pylance14-constant.idx", path("i") + "/index.idx");
   std::filesystem::copy(std::string(PENNON_TEST_DATA) + "/pylance14-constant.idx", path("i") + "/auxiliary.idx");
   arrow::ProxyMemoryPool pool(arrow::default_memory_pool());
-  const auto reader = lance_format::HnswIndexReader::Open(io::LocalFileSystem(), path("i"), &pool).ValueOrDie();
+  const auto reader =
+      lance_format::HnswIndexReader::Start(io::LocalFileSystem(), path("i"), {}, &pool).ValueOrDie()().ValueOrDie();
   ASSERT_EQ(reader.rows(), 400'000);
   const auto status = reader.ReadGraph({.graph = {0, 400'000}, .vectors = {0, 400'000}}).status();
   EXPECT_TRUE(status.IsInvalid());
