@@ -198,7 +198,7 @@ namespace {
 // To be written.
 Result<io::Location> LocateLocal(const std::string& path) {
   const size_t scheme = path.find("://");
-  if (scheme == std::string::npos || path.starts_with("file://")) return io::Locate(path);
+  if (scheme == std::string::npos || path.starts_with("file:/")) return io::Locate(path);
   return Invalid("path: writing is for local file systems, got one of ", path.substr(0, scheme), "://");
 }
 

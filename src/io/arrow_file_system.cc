@@ -190,7 +190,7 @@ std::shared_ptr<FileSystem> MakeArrowFileSystem(std::shared_ptr<arrow::fs::FileS
 Result<Location> Locate(const std::string& path) {
   if (path.find('\0') != std::string::npos) return Status::Invalid("path: expected no zero byte in it, got one");
   const std::shared_ptr<FileSystem> local(std::shared_ptr<void>(), &LocalFileSystem());
-  const size_t scheme = path.find("://");
+  const size_t scheme = path.starts_with("file:/") ? 4 : path.find("://");
   if (scheme == std::string::npos) return Location{local, path};
   Location location;
   const auto open = [&] { return Caught([&] { return arrow::fs::FileSystemFromUri(path, &location.path); }); };

@@ -192,7 +192,8 @@ TEST(Uris, LocalOnesAreWrittenToo) {
     ASSERT_TRUE(dataset.ok()) << dataset.status();
     EXPECT_TRUE(dataset->Append(*arrow::RecordBatchReader::Make({rows}).ValueOrDie()).ok());
   }
-  for (const std::string& path : {uri, uri + "/", folder.string() + "/t.lance"}) {
+  for (const std::string& path :
+       {uri, uri + "/", "file:" + folder.string() + "/t.lance", folder.string() + "/t.lance"}) {
     const auto dataset = lance::Dataset::Open(path);
     ASSERT_TRUE(dataset.ok()) << dataset.status();
     const std::vector<uint64_t> positions = {3};
