@@ -112,8 +112,8 @@ Result<std::shared_ptr<arrow::RecordBatch>> Dataset::Take(std::span<const uint64
 Result<std::shared_ptr<arrow::RecordBatch>> Dataset::TakePositions(std::span<const uint64_t> positions,
                                                                    const std::vector<std::string>& columns) const {
   return Guard([&]() -> Result<std::shared_ptr<arrow::RecordBatch>> {
-    ARROW_ASSIGN_OR_RAISE(const auto row_ids, impl_->Reader().RowIdsAt(positions));
-    return impl_->Reader().Take(row_ids, columns);
+    ARROW_ASSIGN_OR_RAISE(const auto addresses, impl_->Reader().AddressesAt(positions));
+    return impl_->Reader().TakeAddresses(addresses, columns);
   });
 }
 
@@ -140,9 +140,11 @@ Result<std::vector<IndexInfo>> Dataset::Indices() const {
 
 Result<std::vector<IndexSegment>> Dataset::Impl::OpenIndex(const std::string& name) const {
   ARROW_ASSIGN_OR_RAISE(const auto found, FindIndex(table, name));
+  ARROW_ASSIGN_OR_RAISE(auto read, lance_format::RowIds::Read(table.files(), table.directory(), table.manifest()));
+  const auto row_ids = std::make_shared<const lance_format::RowIds>(std::move(read));
   std::vector<IndexSegment> segments;
   for (const lance_format::Index* index : found) {
-    ARROW_ASSIGN_OR_RAISE(auto segment, IndexSegment::Open(table, *index, pool()));
+    ARROW_ASSIGN_OR_RAISE(auto segment, IndexSegment::Open(table, *index, row_ids, pool()));
     if (!segments.empty() &&
         (!segment.column().Equals(segments[0].column()) || segment.metric() != segments[0].metric())) {
       return Invalid("index ", segment.name(), ": expected parts of one column and one metric, got ",

@@ -67,10 +67,10 @@ Metric MetricOf(lance_format::Distance distance) {
 }
 
 Result<IndexSegment> IndexSegment::Open(const lance_format::Table& table, const lance_format::Index& index,
-                                        arrow::MemoryPool* pool) {
+                                        std::shared_ptr<const lance_format::RowIds> row_ids, arrow::MemoryPool* pool) {
   ARROW_ASSIGN_OR_RAISE(auto files,
                         lance_format::HnswIndexReader::Open(table.files(), DirectoryOf(table, index), pool));
-  IndexSegment segment(std::move(files));
+  IndexSegment segment(std::move(files), std::move(row_ids));
   segment.name_ = index.name;
   segment.column_ = table.schema().GetFieldByName(ColumnOf(table, index));
   if (!segment.column_ || !HoldsVectors(*segment.column_->type())) {
@@ -89,7 +89,7 @@ Result<IndexSegment> IndexSegment::Open(const lance_format::Table& table, const 
   for (const lance_format::Fragment& fragment : table.manifest().fragments) {
     if (!known || known->Contains(static_cast<uint32_t>(fragment.id))) {
       ARROW_ASSIGN_OR_RAISE(auto deletions, lance_format::Deletions::Read(table.files(), table.directory(), fragment));
-      segment.fragments_[fragment.id] = {first, fragment.rows, std::move(deletions)};
+      segment.fragments_[fragment.id] = {first, std::move(deletions)};
     }
     first += fragment.live_rows();
   }
@@ -114,20 +114,27 @@ Status IndexSegment::VisitRowIds(const std::function<bool(uint64_t)>& visit) con
 Status IndexSegment::ForgetFragmentsWithoutRows() {
   std::set<uint64_t> seen;
   ARROW_RETURN_NOT_OK(VisitRowIds([&](uint64_t id) {
-    if (fragments_.contains(id >> 32)) seen.insert(id >> 32);
+    const auto address = row_ids_->AddressOf(id);
+    if (address && fragments_.contains(*address >> 32)) seen.insert(*address >> 32);
     return seen.size() < fragments_.size();
   }));
   std::erase_if(fragments_, [&](const auto& fragment) { return !seen.contains(fragment.first); });
   return Status::OK();
 }
 
+std::optional<uint64_t> IndexSegment::AddressOf(uint64_t row_id) const {
+  const auto address = row_ids_->AddressOf(row_id);
+  if (!address) return std::nullopt;
+  const auto fragment = fragments_.find(*address >> 32);
+  if (fragment == fragments_.end() || fragment->second.deletions.Contains(*address & 0xFFFFFFFFu)) return std::nullopt;
+  return address;
+}
+
 std::optional<uint64_t> IndexSegment::Position(uint64_t row_id) const {
-  const auto found = fragments_.find(row_id >> 32);
-  if (found == fragments_.end()) return std::nullopt;
-  const Fragment& fragment = found->second;
-  const uint64_t row = row_id & 0xFFFFFFFFu;
-  if (row >= fragment.rows || fragment.deletions.Contains(row)) return std::nullopt;
-  return fragment.first + fragment.deletions.PlaceOf(row);
+  const auto address = AddressOf(row_id);
+  if (!address) return std::nullopt;
+  const Fragment& fragment = fragments_.at(*address >> 32);
+  return fragment.first + fragment.deletions.PlaceOf(*address & 0xFFFFFFFFu);
 }
 
 Result<bool> IndexSegment::AllThere() const {
@@ -192,9 +199,10 @@ class IndexSegment::Rows : public arrow::RecordBatchReader {
     // Codes are not the vectors, nor are those of unit length, which cosine has there.
     if (segment_.storage_ == lance_format::Storage::kFlat && segment_.metric() != Metric::kCosine) return Stored(rows);
     std::vector<uint64_t> there;
-    std::copy_if(ids, ids + rows.count, std::back_inserter(there),
-                 [&](uint64_t id) { return segment_.Position(id).has_value(); });
-    ARROW_ASSIGN_OR_RAISE(const auto taken, table_.Take(there, {segment_.column_->name()}));
+    for (const uint64_t* id = ids; id != ids + rows.count; ++id) {
+      if (const auto address = segment_.AddressOf(*id)) there.push_back(*address);
+    }
+    ARROW_ASSIGN_OR_RAISE(const auto taken, table_.TakeAddresses(there, {segment_.column_->name()}));
     if (there.size() == rows.count) return taken->column(0);
     ARROW_ASSIGN_OR_RAISE(const auto stored, Stored(rows));
     return Merge(static_cast<const arrow::FixedSizeListArray&>(*taken->column(0)),
@@ -209,7 +217,7 @@ class IndexSegment::Rows : public arrow::RecordBatchReader {
     int64_t next = 0;
     for (int64_t i = 0; i < stored.length(); ++i) {
       float* const to = floats.data() + static_cast<size_t>(i) * dim;
-      if (segment_.Position(ids[i])) {
+      if (segment_.AddressOf(ids[i])) {
         if (taken.IsNull(next)) return Invalid("index ", segment_.name_, ": row id ", ids[i], ": the vector is null");
         CopyVector(taken, next++, segment_.codes_, to);
         continue;

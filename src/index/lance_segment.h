@@ -16,6 +16,7 @@
 #include "index/survey_json.h"
 #include "lance/deletions.h"
 #include "lance/hnsw_index_reader.h"
+#include "lance/row_ids.h"
 #include "lance/table.h"
 #include "lance/table_reader.h"
 #include "pennon/live_index.h"
@@ -31,7 +32,7 @@ class IndexSegment {
  public:
   // Of a column of vectors. Invalid or NotImplemented, with its name, for what can be no such index.
   static arrow::Result<IndexSegment> Open(const lance_format::Table& table, const lance_format::Index& index,
-                                          arrow::MemoryPool* pool);
+                                          std::shared_ptr<const lance_format::RowIds> row_ids, arrow::MemoryPool* pool);
 
   const std::string& name() const { return name_; }
   const arrow::Field& column() const { return *column_; }
@@ -59,11 +60,13 @@ class IndexSegment {
   class Rows;
   struct Fragment {
     uint64_t first = 0;  // position
-    uint64_t rows = 0;   // with those that are deleted
     lance_format::Deletions deletions = {};
   };
 
-  explicit IndexSegment(lance_format::HnswIndexReader files) : files_(std::move(files)) {}
+  IndexSegment(lance_format::HnswIndexReader files, std::shared_ptr<const lance_format::RowIds> row_ids)
+      : files_(std::move(files)), row_ids_(std::move(row_ids)) {}
+  // As Position.
+  std::optional<uint64_t> AddressOf(uint64_t row_id) const;
   // Until it returns false.
   arrow::Status VisitRowIds(const std::function<bool(uint64_t row_id)>& visit) const;
   arrow::Status ForgetFragmentsWithoutRows();
@@ -71,6 +74,7 @@ class IndexSegment {
   std::string name_;
   std::shared_ptr<arrow::Field> column_;
   lance_format::HnswIndexReader files_;
+  std::shared_ptr<const lance_format::RowIds> row_ids_;  // of the table
   lance_format::Storage storage_ = lance_format::Storage::kFlat;
   lance_format::CodeRange codes_ = {};
   lance_format::IndexPartitions partitions_;

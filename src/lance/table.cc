@@ -292,7 +292,9 @@ uint64_t Table::RowId(uint64_t position) const {
   return manifest_.fragments[static_cast<size_t>(fragment - first_rows_.begin())].id << 32 | (position - *fragment);
 }
 
-uint64_t Table::NextRowId() const { return NextFragmentId(manifest_) << 32; }
+uint64_t Table::NextRowId() const {
+  return manifest_.has_stable_row_ids() ? manifest_.next_row_id : NextFragmentId(manifest_) << 32;
+}
 
 bool Table::HasIndex(const std::string& name) const { return HasIndexOf(manifest_, name); }
 

@@ -51,7 +51,7 @@ class Table {
   const arrow::Schema& schema() const { return *schema_; }
   const std::shared_ptr<arrow::Schema>& shared_schema() const { return schema_; }
   const TableOptions& options() const { return options_; }
-  // Of a row by its position, which there is, in a table without deletions: its fragment << 32 and the offset in that.
+  // Of a row by its position, which there is, in a table without deletions and stable row ids.
   uint64_t RowId(uint64_t position) const;
   uint64_t NextRowId() const;  // of the first row that is appended next
   bool HasIndex(const std::string& name) const;

@@ -329,7 +329,14 @@ class TableReader::Scanner : public arrow::RecordBatchReader {
       arrow::UInt64Builder ids(state_->pool);
       ARROW_RETURN_NOT_OK(ids.Reserve(static_cast<int64_t>(CountOf(rows))));
       for (const Range& range : rows) {
-        for (uint64_t row = range.first; row < range.end(); ++row) ids.UnsafeAppend(open_->fragment.id << 32 | row);
+        const uint64_t first = open_->fragment.id << 32 | range.first;
+        const uint64_t end = first + range.count;
+        auto run =
+            std::partition_point(ids_.begin(), ids_.end(), [&](const IdRun& r) { return r.address + r.rows <= first; });
+        for (uint64_t address = first; address < end; ++run) {
+          const uint64_t run_end = std::min(end, run->address + run->rows);
+          for (; address < run_end; ++address) ids.UnsafeAppend(run->id + (address - run->address));
+        }
       }
       ARROW_RETURN_NOT_OK(ids.Finish(&arrays.emplace_back()));
     }
@@ -338,6 +345,9 @@ class TableReader::Scanner : public arrow::RecordBatchReader {
   }
   Status OpenNext() {
     ARROW_ASSIGN_OR_RAISE(open_, OpenFragment::Make(state_, state_->manifest.fragments[next_++]));
+    if (settings_.row_ids) {
+      ARROW_ASSIGN_OR_RAISE(ids_, ReadRowIds(state_->files, state_->directory, state_->manifest, open_->fragment));
+    }
     row_ = 0;
     most_ = UINT64_MAX;
     sizes_.clear();
@@ -373,6 +383,7 @@ class TableReader::Scanner : public arrow::RecordBatchReader {
   Status failed_;
   size_t next_ = 0;  // fragment
   std::shared_ptr<OpenFragment> open_;
+  IdRuns ids_;         // of it, if they are asked for
   uint64_t row_ = 0;   // of it, that is to be asked for next
   uint64_t most_ = 0;  // rows a batch, by what turned out too large
   std::vector<Sizes> sizes_;
@@ -398,8 +409,22 @@ Result<std::shared_ptr<arrow::RecordBatchReader>> TableReader::Scan(const ScanSe
 
 Result<std::shared_ptr<arrow::RecordBatch>> TableReader::Take(std::span<const uint64_t> row_ids,
                                                               const std::vector<std::string>& columns) {
+  if (!row_ids_) {
+    ARROW_ASSIGN_OR_RAISE(row_ids_, RowIds::Read(state_->files, state_->directory, state_->manifest));
+  }
+  std::vector<uint64_t> addresses;
+  for (const uint64_t id : row_ids) {
+    const auto address = row_ids_->AddressOf(id);
+    if (!address) return Status::Invalid("row id ", std::to_string(id), ": no row has it");
+    addresses.push_back(*address);
+  }
+  return TakeAddresses(addresses, columns);
+}
+
+Result<std::shared_ptr<arrow::RecordBatch>> TableReader::TakeAddresses(std::span<const uint64_t> addresses,
+                                                                       const std::vector<std::string>& columns) {
   ARROW_ASSIGN_OR_RAISE(const auto schema, state_->Project(columns));
-  std::vector<uint64_t> wanted(row_ids.begin(), row_ids.end());
+  std::vector<uint64_t> wanted(addresses.begin(), addresses.end());
   std::sort(wanted.begin(), wanted.end());
   wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
   std::vector<arrow::ArrayVector> parts(static_cast<size_t>(schema->num_fields()));  // of each column
@@ -422,19 +447,11 @@ Result<std::shared_ptr<arrow::RecordBatch>> TableReader::Take(std::span<const ui
     if (!open) {
       const auto& fragments = state_->manifest.fragments;
       const auto found = std::find_if(fragments.begin(), fragments.end(), [&](const auto& f) { return f.id == id; });
-      if (found == fragments.end()) {
-        open_.erase(id);
-        return Status::Invalid("row id ", std::to_string(wanted[i]), ": no fragment ", std::to_string(id));
-      }
       ARROW_ASSIGN_OR_RAISE(open, OpenFragment::Make(state_, *found));
     }
     Ranges rows;
     for (; i < wanted.size() && wanted[i] >> 32 == id; ++i) {
       const uint64_t row = wanted[i] & 0xFFFFFFFFu;
-      if (row >= open->fragment.rows) {
-        return Status::Invalid("row id ", std::to_string(wanted[i]), ": fragment ", std::to_string(id), " has ",
-                               std::to_string(open->fragment.rows), " rows");
-      }
       if (open->deletions.Contains(row)) {
         return Status::Invalid("row id ", std::to_string(wanted[i]), ": the row is deleted");
       }
@@ -448,10 +465,10 @@ Result<std::shared_ptr<arrow::RecordBatch>> TableReader::Take(std::span<const ui
     reads.push_back(std::move(read));
   }
   ARROW_RETURN_NOT_OK(finish());
-  const bool in_order = std::equal(wanted.begin(), wanted.end(), row_ids.begin(), row_ids.end());
+  const bool in_order = std::equal(wanted.begin(), wanted.end(), addresses.begin(), addresses.end());
   std::vector<int64_t> places;
-  for (size_t i = 0; !in_order && i < row_ids.size(); ++i) {
-    places.push_back(std::lower_bound(wanted.begin(), wanted.end(), row_ids[i]) - wanted.begin());
+  for (size_t i = 0; !in_order && i < addresses.size(); ++i) {
+    places.push_back(std::lower_bound(wanted.begin(), wanted.end(), addresses[i]) - wanted.begin());
   }
   arrow::ArrayVector arrays;
   for (size_t column = 0; column < parts.size(); ++column) {
@@ -469,14 +486,14 @@ Result<std::shared_ptr<arrow::RecordBatch>> TableReader::Take(std::span<const ui
     }
     arrays.push_back(std::move(array));
   }
-  return arrow::RecordBatch::Make(schema, static_cast<int64_t>(row_ids.size()), std::move(arrays));
+  return arrow::RecordBatch::Make(schema, static_cast<int64_t>(addresses.size()), std::move(arrays));
 }
 
-Result<std::vector<uint64_t>> TableReader::RowIdsAt(std::span<const uint64_t> positions) {
+Result<std::vector<uint64_t>> TableReader::AddressesAt(std::span<const uint64_t> positions) {
   const auto& fragments = state_->manifest.fragments;
   std::vector<uint64_t> first = {0};
   for (const Fragment& fragment : fragments) first.push_back(first.back() + fragment.live_rows());
-  std::vector<uint64_t> ids;
+  std::vector<uint64_t> addresses;
   for (const uint64_t position : positions) {
     if (position >= first.back()) {
       return Status::Invalid("position ", std::to_string(position), ": the table has ", std::to_string(first.back()),
@@ -488,9 +505,9 @@ Result<std::vector<uint64_t>> TableReader::RowIdsAt(std::span<const uint64_t> po
     if (!open) {
       ARROW_ASSIGN_OR_RAISE(open, OpenFragment::Make(state_, fragment));
     }
-    ids.push_back(fragment.id << 32 | open->deletions.RowAt(position - first[place]));
+    addresses.push_back(fragment.id << 32 | open->deletions.RowAt(position - first[place]));
   }
-  return ids;
+  return addresses;
 }
 
 }  // namespace pennon::lance_format

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -17,6 +18,7 @@
 #include "io/file_system.h"
 #include "lance/column_reader.h"
 #include "lance/manifest.h"
+#include "lance/row_ids.h"
 
 namespace pennon::lance_format {
 
@@ -38,8 +40,11 @@ class TableReader {
   // In the order of the ids, each as often as it is there. Invalid for an id that no row has.
   arrow::Result<std::shared_ptr<arrow::RecordBatch>> Take(std::span<const uint64_t> row_ids,
                                                           const std::vector<std::string>& columns);
-  // Row ids of rows by their place in a scan. Invalid beyond the last.
-  arrow::Result<std::vector<uint64_t>> RowIdsAt(std::span<const uint64_t> positions);
+  // Likewise by addresses of rows, as row_ids.h and this give them.
+  arrow::Result<std::shared_ptr<arrow::RecordBatch>> TakeAddresses(std::span<const uint64_t> addresses,
+                                                                   const std::vector<std::string>& columns);
+  // Of rows by their place in a scan. Invalid beyond the last.
+  arrow::Result<std::vector<uint64_t>> AddressesAt(std::span<const uint64_t> positions);
 
  private:
   class Scanner;
@@ -48,6 +53,7 @@ class TableReader {
   class FragmentRead;
 
   std::shared_ptr<const State> state_;
+  std::optional<RowIds> row_ids_;                           // once they were asked for
   std::map<uint64_t, std::shared_ptr<OpenFragment>> open_;  // by fragment
 };
 

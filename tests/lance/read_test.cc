@@ -172,13 +172,13 @@ TEST_P(Versions, AllTypesComeBack) {
     std::vector<uint64_t> positions = {7, 7, 499, 0, 1, 2, 170, 169, 340, 3};
     std::mt19937_64 random(1);
     for (int i = 0; i < 50; ++i) positions.push_back(random() % kRows);
-    const auto ids = reader.RowIdsAt(positions).ValueOrDie();
+    const auto ids = reader.AddressesAt(positions).ValueOrDie();
     const auto taken = reader.Take(ids, {});
     ASSERT_TRUE(taken.ok()) << taken.status();
     ASSERT_TRUE((*taken)->ValidateFull().ok());
     std::sort(positions.begin(), positions.end());
     positions.erase(std::unique(positions.begin(), positions.end()), positions.end());
-    const auto sorted = reader.Take(reader.RowIdsAt(positions).ValueOrDie(), {}).ValueOrDie();
+    const auto sorted = reader.TakeAddresses(reader.AddressesAt(positions).ValueOrDie(), {}).ValueOrDie();
     for (int i = 0; i < batch->num_columns(); ++i) {
       const std::string name = batch->column_name(i);
       ExpectSame(*read->column(i)->chunk(0), *batch->column(i), name);

@@ -68,7 +68,7 @@ TEST(Uris, TablesInArrowsFileSystemsAreRead) {
   ASSERT_TRUE(scan.ok()) << scan.status();
   EXPECT_TRUE((*scan)->Equals(*arrow::Table::FromRecordBatches({rows}).ValueOrDie()));
   const std::vector<uint64_t> positions = {99, 0, 41, 40, 7};
-  const auto taken = reader.Take(reader.RowIdsAt(positions).ValueOrDie(), {});
+  const auto taken = reader.TakeAddresses(reader.AddressesAt(positions).ValueOrDie(), {});
   ASSERT_TRUE(taken.ok()) << taken.status();
   for (size_t i = 0; i < positions.size(); ++i) {
     EXPECT_TRUE(

@@ -1,0 +1,123 @@
+"""Tables of stable row ids, as pylance and LanceDB make them and go on with them, read and searched by Pennon. PENNON names the program."""
+
+import json
+import os
+import random
+import unittest
+
+import lance
+import lancedb
+import numpy as np
+import pyarrow as pa
+
+import lance_test
+import search_test
+from lance_test import PENNON, vectors
+
+DIM = 8
+
+
+class RowIds(lance_test.Case):
+    find = search_test.Searching.find
+    compare = search_test.Searching.compare
+
+    def rows(self, ids):
+        values = self.random.normal(size=(len(ids), DIM)).astype(np.float32)
+        return pa.table({"id": pa.array(ids, pa.int64()), "n": pa.array(ids, pa.int32()), "v": vectors(values)})
+
+    def check(self, uri):
+        """All rows, by position and by row id, are pylance's."""
+        dataset = lance.dataset(uri)
+        table = dataset.to_table(with_row_id=True)
+        self.same(self.scan(dataset), table.drop_columns(["_rowid"]))
+        query = np.zeros((1, DIM), np.float32)
+        path = self.write_ipc(pa.table({"v": vectors(query)}))
+        lines = self.run_program(
+            PENNON, "lance", "search", uri, "--query-file", path, "-k", len(table), "--exact", "--json", "--columns", "id,n").splitlines()
+        found = {line["row_id"]: line["row"] for line in map(json.loads, lines)}
+        wanted = {row["_rowid"]: {"id": row["id"], "n": row["n"]} for row in table.drop_columns(["v"]).to_pylist()}
+        self.assertEqual(found, wanted)
+        positions = random.sample(range(len(table)), 5)
+        lines = self.run_program(PENNON, "lance", "take", uri, "--columns", "id", "--rows", ",".join(map(str, positions)))
+        self.assertEqual([json.loads(line)["id"] for line in lines.splitlines()], table["id"].take(positions).to_pylist())
+        return dataset
+
+    def test_histories(self):
+        """What pylance does to tables, in any order; in each version Pennon finds the rows and ids that pylance has."""
+        for seed in range(int(os.environ.get("ROW_IDS_SEEDS", 4))):
+            with self.subTest(seed=seed):
+                self.history(seed, int(os.environ.get("ROW_IDS_STEPS", 10)))
+
+    def history(self, seed, steps):
+        self.random = np.random.default_rng(seed)
+        choose = random.Random(seed)
+        path = os.path.join(self.folder, f"{seed}.lance")
+        version = choose.choice(("2.0", "2.1", "2.2"))
+        lance.write_dataset(
+            self.rows(range(600)), path, enable_stable_row_ids=True, max_rows_per_file=200, data_storage_version=version)
+        kind, metric = choose.choice(("IVF_HNSW_FLAT", "IVF_HNSW_SQ")), choose.choice(("l2", "cosine"))
+        lance.dataset(path).create_index("v", kind, num_partitions=choose.choice((1, 3)), metric=metric, m=8, ef_construction=60)
+        next_id = 600
+
+        def matched(dataset, columns=None):
+            ids = choose.sample(dataset.to_table(columns=["id"])["id"].to_pylist(), 25)
+            rows = self.rows(ids + list(range(next_id, next_id + 10)))
+            return rows if columns is None else rows.slice(0, 25).select(columns)
+
+        done = []
+        for _ in range(steps):
+            dataset = lance.dataset(path)
+            what = choose.choice(("append", "delete", "few", "update", "upsert", "replace", "part", "compact", "small", "optimize", "merge", "index", "restore"))
+            done.append(what)
+            if what == "append":
+                lance.write_dataset(self.rows(range(next_id, next_id + 70)), path, mode="append", max_rows_per_file=50)
+            elif what == "delete":
+                dataset.delete(f"id % 7 = {choose.randrange(7)}")
+            elif what == "few":
+                dataset.delete(f"id % 97 = {choose.randrange(97)}")
+            elif what == "update":
+                dataset.update({"n": "n + 1"}, where=f"id % 11 = {choose.randrange(11)}")
+            elif what == "upsert":
+                dataset.merge_insert("id").when_matched_update_all().when_not_matched_insert_all().execute(matched(dataset))
+            elif what == "replace":
+                dataset.merge_insert("id").when_matched_update_all().execute(matched(dataset))
+            elif what == "part":
+                dataset.merge_insert("id").when_matched_update_all().execute(matched(dataset, ["id", choose.choice(("n", "v"))]))
+            elif what == "compact":
+                dataset.optimize.compact_files(materialize_deletions_threshold=0.0)
+            elif what == "small":
+                dataset.optimize.compact_files(target_rows_per_fragment=choose.choice((150, 300)), materialize_deletions_threshold=0.01)
+            elif what == "optimize":
+                dataset.optimize.optimize_indices(num_indices_to_merge=0)
+            elif what == "merge":
+                dataset.optimize.optimize_indices(num_indices_to_merge=10)
+            elif what == "index":
+                dataset.create_index("v", kind, num_partitions=2, metric=metric, m=8, ef_construction=60, replace=True)
+            elif dataset.version > 6:
+                lance.dataset(path, version=dataset.version - 3).restore()
+            next_id += 100
+            with self.subTest(done=done):
+                dataset = self.check(path)
+                self.compare(path, self.random.normal(size=(3, DIM)).astype(np.float32), metric)
+                self.assertGreater(dataset.count_rows(), 20)
+
+    def test_of_lancedb(self):
+        self.random = np.random.default_rng(1)
+        database = lancedb.connect(self.folder, storage_options={"new_table_enable_stable_row_ids": "true"})
+        table = database.create_table("t", self.rows(range(500)))
+        table.add(self.rows(range(500, 600)))
+        table.create_index("l2", vector_column_name="v", index_type="IVF_HNSW_SQ", num_partitions=2)
+        table.delete("id % 9 = 4")
+        table.update(where="id < 40", values_sql={"n": "n + 7"})
+        table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all().execute(self.rows([2, 100, 700]))
+        path = os.path.join(self.folder, "t.lance")
+        self.assertTrue(lance.dataset(path).has_stable_row_ids)
+        self.check(path)
+        table.add(self.rows(range(800, 850)))
+        table.optimize()
+        self.check(path)
+        self.compare(path, self.random.normal(size=(5, DIM)).astype(np.float32), "l2")
+
+
+if __name__ == "__main__":
+    unittest.main()
