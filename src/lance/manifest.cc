@@ -312,12 +312,11 @@ constexpr NamedFlag kFlags[] = {
     {1 << 4, "several base paths"},     {1 << 5, "no transaction files"},
     {1 << 6, "data overlay files"},     {1 << 7, "indices with covering columns"},
 };
-constexpr uint64_t kWritten = kDeletionFiles | 1 << 2 | 1 << 3;
-constexpr uint64_t kRead = kWritten | kStableRowIds;
+constexpr uint64_t kUnderstood = kDeletionFiles | kStableRowIds | 1 << 2 | 1 << 3;
 
-Status CheckFlags(const char* of, uint64_t flags, uint64_t known) {
+Status CheckFlags(const char* of, uint64_t flags) {
   for (uint64_t bit = 1; bit != 0; bit <<= 1) {
-    if ((flags & ~known & bit) == 0) continue;
+    if ((flags & ~kUnderstood & bit) == 0) continue;
     const auto* const flag =
         std::find_if(std::begin(kFlags), std::end(kFlags), [&](const NamedFlag& named) { return named.bit == bit; });
     return Status::NotImplemented(of, " feature flag ", std::to_string(bit), flag == std::end(kFlags) ? "" : " (",
@@ -459,7 +458,7 @@ Result<Manifest> ReadManifest(std::string_view file) {
         default: return false;
       }
     });
-    ARROW_RETURN_NOT_OK(CheckFlags("reader", manifest.reader_flags, kRead));
+    ARROW_RETURN_NOT_OK(CheckFlags("reader", manifest.reader_flags));
     ARROW_RETURN_NOT_OK(status);
     if (file_format != "lance") {
       return Status::NotImplemented("manifest: expected files of format lance, got \"", file_format, "\"");
@@ -506,8 +505,6 @@ std::string DetailsName(const Index& index) {
   return name.ends_with(kEnd) ? name.substr(0, name.size() - kEnd.size()) : name;
 }
 
-Status CheckWritable(const Manifest& manifest) {
-  return CheckFlags("writer", manifest.writer_flags | (manifest.reader_flags & kStableRowIds), kWritten);
-}
+Status CheckWritable(const Manifest& manifest) { return CheckFlags("writer", manifest.writer_flags); }
 
 }  // namespace pennon::lance_format

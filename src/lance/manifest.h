@@ -108,7 +108,7 @@ Manifest Emptied(const Manifest& manifest);
 std::string ManifestFile(const Manifest& manifest);
 // Of such bytes, from anywhere. Invalid, with what is wrong; NotImplemented if a flag for readers is not known.
 arrow::Result<Manifest> ReadManifest(std::string_view file);
-// NotImplemented, with its name, if a flag for writers is not known, or the table has stable row ids.
+// NotImplemented, with its name, if a flag for writers is not known.
 arrow::Status CheckWritable(const Manifest& manifest);
 
 // The messages DataFragment and IndexMetadata of table.proto.

@@ -25,6 +25,21 @@ enum class SegmentTag : Tag { kRange = 1, kRangeWithHoles = 2, kRangeWithBitmap 
 enum class RangeTag : Tag { kStart = 1, kEnd = 2, kHoles = 3, kBitmap = 3 };
 enum class ArrayTag : Tag { kU16 = 1, kU32 = 2, kU64 = 3 };
 enum class OffsetsTag : Tag { kBase = 1, kBytes = 2 };
+// RowDatasetVersionSequence and its runs: which versions rows are of. Spans are of offsets.
+enum class VersionsTag : Tag { kRuns = 1 };
+enum class VersionRunTag : Tag { kSpan = 1, kVersion = 2 };
+// table.proto, of DataFragment.
+enum class FragmentVersionsTag : Tag { kLastUpdatedAt = 7, kCreatedAt = 9 };
+
+// U64Segment.
+std::string RangeSegment(uint64_t start, uint64_t end) {
+  return Message<SegmentTag>([&](auto& segment) {
+    segment.add_message(SegmentTag::kRange, Message<RangeTag>([&](auto& range) {
+                          range.add_uint64(RangeTag::kStart, start);
+                          range.add_uint64(RangeTag::kEnd, end);
+                        }));
+  });
+}
 
 // EncodedU64Array.
 class Numbers {
@@ -205,6 +220,27 @@ Result<IdRuns> ReadRowIds(io::FileSystem& files, const std::string& directory, c
   });
 }
 
+Status GiveRowIds(Manifest& next, Fragment& fragment) {
+  if (!next.has_stable_row_ids()) return Status::OK();
+  const uint64_t first = next.next_row_id;
+  if (fragment.rows > kMost - first) return Status::CapacityError("expected row ids left for rows, got none");
+  next.next_row_id += fragment.rows;
+  fragment.row_ids = Message<SequenceTag>([&](auto& sequence) {
+    sequence.add_message(SequenceTag::kSegments, RangeSegment(first, first + fragment.rows));
+  });
+  const std::string versions = Message<VersionsTag>([&](auto& sequence) {
+    sequence.add_message(VersionsTag::kRuns, Message<VersionRunTag>([&](auto& run) {
+                           run.add_message(VersionRunTag::kSpan, RangeSegment(0, fragment.rows));
+                           run.add_uint64(VersionRunTag::kVersion, next.version);
+                         }));
+  });
+  fragment.others += Message<FragmentVersionsTag>([&](auto& message) {
+    message.add_bytes(FragmentVersionsTag::kLastUpdatedAt, versions);
+    message.add_bytes(FragmentVersionsTag::kCreatedAt, versions);
+  });
+  return Status::OK();
+}
+
 Result<RowIds> RowIds::Read(io::FileSystem& files, const std::string& directory, const Manifest& manifest) {
   RowIds ids;
   for (const Fragment& fragment : manifest.fragments) {
@@ -236,6 +272,24 @@ std::optional<uint64_t> RowIds::AddressOf(uint64_t row_id) const {
   if (after == runs_.begin()) return std::nullopt;
   const IdRun& run = *(after - 1);
   return row_id - run.id < run.rows ? std::optional(run.address + (row_id - run.id)) : std::nullopt;
+}
+
+Result<RowsInOrder> RowsInOrder::Read(io::FileSystem& files, const std::string& directory, const Manifest& manifest) {
+  RowsInOrder rows;
+  for (const Fragment& fragment : manifest.fragments) {
+    ARROW_ASSIGN_OR_RAISE(const auto runs, ReadRowIds(files, directory, manifest, fragment));
+    for (const IdRun& run : runs) {
+      rows.runs_.push_back(run);
+      rows.ends_.push_back((rows.ends_.empty() ? 0 : rows.ends_.back()) + run.rows);
+    }
+  }
+  return rows;
+}
+
+IdRun RowsInOrder::At(uint64_t position) const {
+  const auto run = static_cast<size_t>(std::upper_bound(ends_.begin(), ends_.end(), position) - ends_.begin());
+  const uint64_t row = runs_[run].rows - (ends_[run] - position);
+  return {runs_[run].id + row, runs_[run].address + row, 1};
 }
 
 }  // namespace pennon::lance_format

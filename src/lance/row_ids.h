@@ -28,7 +28,11 @@ using IdRuns = std::vector<IdRun>;
 arrow::Result<IdRuns> ReadRowIds(io::FileSystem& files, const std::string& directory, const Manifest& manifest,
                                  const Fragment& fragment);
 
-// Of a version.
+// For a fragment of new rows in the next version: the next stable row ids, if the table has such. CapacityError if none
+// are left.
+arrow::Status GiveRowIds(Manifest& next, Fragment& fragment);
+
+// By id, of a version.
 class RowIds {
  public:
   // Of stable ones it reads all, and which rows are deleted: of a row that was updated the id is in two fragments.
@@ -40,6 +44,22 @@ class RowIds {
 
  private:
   IdRuns runs_;  // by id; none of another
+};
+
+// By position, of a version without deleted rows.
+class RowsInOrder {
+ public:
+  static arrow::Result<RowsInOrder> Read(io::FileSystem& files, const std::string& directory, const Manifest& manifest);
+
+  // Of a row that there is.
+  uint64_t IdAt(uint64_t position) const { return At(position).id; }
+  uint64_t AddressAt(uint64_t position) const { return At(position).address; }
+
+ private:
+  IdRun At(uint64_t position) const;
+
+  IdRuns runs_;
+  std::vector<uint64_t> ends_;  // of each, by position
 };
 
 }  // namespace pennon::lance_format

@@ -1,4 +1,4 @@
-"""Tables of stable row ids, as pylance and LanceDB make them and go on with them, read and searched by Pennon. PENNON names the program."""
+"""Tables of stable row ids, as pylance and LanceDB make them, that these and Pennon go on with in turns. PENNON and APPEND_TABLE name programs."""
 
 import json
 import os
@@ -14,6 +14,7 @@ import lance_test
 import search_test
 from lance_test import PENNON, vectors
 
+APPEND_TABLE = os.path.abspath(os.environ["APPEND_TABLE"])
 DIM = 8
 
 
@@ -52,7 +53,7 @@ class RowIds(lance_test.Case):
         self.random = np.random.default_rng(seed)
         choose = random.Random(seed)
         path = os.path.join(self.folder, f"{seed}.lance")
-        version = choose.choice(("2.0", "2.1", "2.2"))
+        version = choose.choice(("2.0", "2.2"))
         lance.write_dataset(
             self.rows(range(600)), path, enable_stable_row_ids=True, max_rows_per_file=200, data_storage_version=version)
         kind, metric = choose.choice(("IVF_HNSW_FLAT", "IVF_HNSW_SQ")), choose.choice(("l2", "cosine"))
@@ -67,9 +68,21 @@ class RowIds(lance_test.Case):
         done = []
         for _ in range(steps):
             dataset = lance.dataset(path)
-            what = choose.choice(("append", "delete", "few", "update", "upsert", "replace", "part", "compact", "small", "optimize", "merge", "index", "restore"))
+            what = choose.choice(("pennon", "pennon", "append", "delete", "few", "update", "upsert", "replace", "part", "compact", "small", "optimize", "merge", "index", "restore"))
             done.append(what)
-            if what == "append":
+            if what == "pennon":
+                before = set(dataset.to_table(columns=[], with_row_id=True)["_rowid"].to_pylist())
+                self.run_program(APPEND_TABLE, path, self.write_ipc(self.rows(range(next_id, next_id + 70))), 2, "rows")
+                dataset = lance.dataset(path)
+                dataset.validate()
+                columns = ["_row_created_at_version", "_row_last_updated_at_version"]
+                added = dataset.to_table(columns=columns, with_row_id=True).slice(len(before))
+                first = added["_rowid"][0].as_py()
+                self.assertEqual(added["_rowid"].to_pylist(), list(range(first, first + 140)))
+                self.assertTrue(before.isdisjoint(added["_rowid"].to_pylist()))
+                for column in columns:
+                    self.assertEqual(added[column].to_pylist(), [dataset.version - 1] * 70 + [dataset.version] * 70)
+            elif what == "append":
                 lance.write_dataset(self.rows(range(next_id, next_id + 70)), path, mode="append", max_rows_per_file=50)
             elif what == "delete":
                 dataset.delete(f"id % 7 = {choose.randrange(7)}")
@@ -100,6 +113,33 @@ class RowIds(lance_test.Case):
                 dataset = self.check(path)
                 self.compare(path, self.random.normal(size=(3, DIM)).astype(np.float32), metric)
                 self.assertGreater(dataset.count_rows(), 20)
+
+    def test_an_index(self):
+        """Of Pennon's, which pylance searches by the ids and leaves as it is when it compacts."""
+        self.random = np.random.default_rng(1)
+        path = os.path.join(self.folder, "t.lance")
+        lance.write_dataset(self.rows(range(900)), path, enable_stable_row_ids=True, max_rows_per_file=300)
+        dataset = lance.dataset(path)
+        dataset.update({"n": "n + 1"}, where="id % 3 = 0")
+        dataset.delete("id >= 800")
+        dataset.optimize.compact_files(materialize_deletions_threshold=0.0)
+        table = lance.dataset(path).to_table()
+        self.run_program(APPEND_TABLE, path, self.write_ipc(table), 1, "only-index")
+        lance.write_dataset(self.rows(range(1000, 1100)), path, mode="append")
+        queries = self.random.normal(size=(8, DIM)).astype(np.float32)
+        for change in (
+            lambda dataset: None,
+            lambda dataset: dataset.delete("id % 5 = 0"),
+            lambda dataset: dataset.merge_insert("id").when_matched_update_all().execute(self.rows(range(1, 50))),
+            lambda dataset: dataset.optimize.compact_files(materialize_deletions_threshold=0.0),
+            lambda dataset: dataset.optimize.optimize_indices(num_indices_to_merge=0),
+        ):
+            change(lance.dataset(path))
+            dataset = self.check(path)
+            self.compare(path, queries, "l2")
+            rows = dataset.to_table(columns=["v"], with_row_id=True)
+            values = np.stack(rows["v"].to_numpy(zero_copy_only=False))
+            self.assertGreater(self.recall(dataset, "v", values, "l2", rows["_rowid"].to_numpy(), queries), 0.95)
 
     def test_of_lancedb(self):
         self.random = np.random.default_rng(1)

@@ -173,15 +173,53 @@ TEST(RowIdsOfATable, AreReadAndTaken) {
   const auto at = reader.AddressesAt(std::vector<uint64_t>{4, 1}).ValueOrDie();
   EXPECT_TRUE(reader.TakeAddresses(at, {}).ValueOrDie()->column(0)->Equals(FromJson(arrow::int64(), "[5, 2]")));
   EXPECT_TRUE(reader.Take(std::vector<uint64_t>{7}, {}).status().IsInvalid());
+}
 
-  for (const uint64_t flags : {uint64_t{0}, kStableRowIds}) {  // whatever it says to writers
-    manifest.writer_flags = flags;
-    const auto status = CheckWritable(manifest);
-    EXPECT_TRUE(status.IsNotImplemented());
-    EXPECT_NE(status.message().find("feature flag 2 (stable row ids)"), std::string::npos) << status;
-  }
-  EXPECT_TRUE(table.Append(*arrow::RecordBatchReader::Make({rows}).ValueOrDie()).status().IsNotImplemented());
-  EXPECT_TRUE(Table::Overwrite(files, "t", schema).status().IsNotImplemented());
+// They come after all that were given, by others meanwhile, too.
+TEST(RowIdsOfATable, AreGivenToWhatIsAppended) {
+  io::MemoryFileSystem files;
+  const auto schema = arrow::schema({arrow::field("a", arrow::int64())});
+  const auto rows = arrow::RecordBatch::Make(schema, 3, {FromJson(arrow::int64(), "[7, 8, 9]")});
+  const auto append = [&](Table& table) {
+    return table.Append(*arrow::RecordBatchReader::Make({rows}).ValueOrDie()).status();
+  };
+  auto made = Table::Create(files, "t", schema).ValueOrDie();
+  ASSERT_TRUE(append(made).ok());
+  Manifest manifest = made.manifest();
+  ++manifest.version;
+  manifest.reader_flags = manifest.writer_flags = kStableRowIds;
+  manifest.next_row_id = 10;
+  manifest.fragments[0].row_ids = Ids(Numbers(2, 0, {6, 5, 4}));
+  ASSERT_TRUE(files.PutIfAbsent("t/_versions/18446744073709551613.manifest", ManifestFile(manifest)).ok());
+
+  const auto ids = [&](const Manifest& of) {
+    const auto in_order = RowsInOrder::Read(files, "t", of).ValueOrDie();
+    std::vector<uint64_t> found;
+    for (uint64_t row = 0; row < 3 * of.fragments.size(); ++row) found.push_back(in_order.IdAt(row));
+    return found;
+  };
+  Table stale = Table::Open(files, "t", {}, {.rows_a_fragment = 2}).ValueOrDie();
+  Table other = Table::Open(files, "t").ValueOrDie();
+  ASSERT_TRUE(append(other).ok());
+  EXPECT_EQ(ids(other.manifest()), (std::vector<uint64_t>{6, 5, 4, 10, 11, 12}));
+  ASSERT_TRUE(append(stale).ok());
+  const Manifest newest = Table::Open(files, "t").ValueOrDie().manifest();
+  EXPECT_EQ(newest.next_row_id, 16);
+  const auto in_order = RowsInOrder::Read(files, "t", newest).ValueOrDie();
+  for (uint64_t row = 3; row < 9; ++row) EXPECT_EQ(in_order.IdAt(row), row + 7);
+  EXPECT_EQ(in_order.AddressAt(7), uint64_t{2} << 32 | 1);
+  EXPECT_EQ(in_order.AddressAt(8), uint64_t{3} << 32);
+  // created_at and last_updated_at, of one run: both rows are of version 4.
+  const std::string versions("\x0a\x0a\x0a\x06\x0a\x04\x08\x00\x10\x02\x10\x04", 12);
+  EXPECT_EQ(newest.fragments[2].others, "\x3a\x0c" + versions + "\x4a\x0c" + versions);
+
+  Table anew = Table::Overwrite(files, "t", schema).ValueOrDie();
+  ASSERT_TRUE(append(anew).ok());
+  EXPECT_EQ(ids(Table::Open(files, "t").ValueOrDie().manifest()), (std::vector<uint64_t>{16, 17, 18}));
+
+  manifest.next_row_id = kMost - 1;
+  Fragment fragment{.rows = 2};
+  EXPECT_TRUE(GiveRowIds(manifest, fragment).IsCapacityError());
 }
 
 // Of pylance, where row ids are the column id. Of 20 rows the index has vectors of before.
