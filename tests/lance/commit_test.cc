@@ -283,7 +283,7 @@ TEST_F(Commits, CleanupOfWhatItDoesNotKnow) {
   ASSERT_TRUE(files_.PutIfAbsent("t/tree/b/_versions/1.manifest", "").ok());
   EXPECT_TRUE(FindOrphans(files_, "t", 1).status().IsNotImplemented());
   ASSERT_TRUE(files_.Remove("t/tree/b/_versions/1.manifest").ok());
-  Other(Operation(100), [](Manifest& next) { next.reader_flags = 2; });
+  Other(Operation(100), [](Manifest& next) { next.reader_flags = 16; });
   EXPECT_TRUE(FindOrphans(files_, "t", 1).status().IsNotImplemented());
 }
 
