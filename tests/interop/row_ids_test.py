@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import subprocess
 import unittest
 
 import lance
@@ -61,7 +62,7 @@ class RowIds(lance_test.Case):
         next_id = 600
 
         def matched(dataset, columns=None):
-            ids = choose.sample(dataset.to_table(columns=["id"])["id"].to_pylist(), 25)
+            ids = choose.sample(sorted(set(dataset.to_table(columns=["id"])["id"].to_pylist())), 25)
             rows = self.rows(ids + list(range(next_id, next_id + 10)))
             return rows if columns is None else rows.slice(0, 25).select(columns)
 
@@ -113,6 +114,40 @@ class RowIds(lance_test.Case):
                 dataset = self.check(path)
                 self.compare(path, self.random.normal(size=(3, DIM)).astype(np.float32), metric)
                 self.assertGreater(dataset.count_rows(), 20)
+
+    def test_at_the_same_time(self):
+        """Who commits later gives later ids, and nobody those of another."""
+        self.random = np.random.default_rng(1)
+        path = os.path.join(self.folder, "t.lance")
+        dataset = lance.write_dataset(self.rows(range(300)), path, enable_stable_row_ids=True, max_rows_per_file=100)
+        dataset.create_index("v", "IVF_HNSW_FLAT", num_partitions=1, metric="l2", m=8, ef_construction=60)
+        upsert = lambda dataset: dataset.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
+        changes = {
+            "append": lambda dataset: lance.write_dataset(self.rows(range(1000, 1010)), dataset, mode="append"),
+            "update": lambda dataset: dataset.update({"n": "n + 1"}, where="id % 5 = 0"),
+            "upsert": lambda dataset: upsert(dataset).execute(self.rows(range(290, 310))),
+            "delete": lambda dataset: dataset.delete("id % 5 = 1 and id < 2000"),
+            "compact": lambda dataset: dataset.optimize.compact_files(materialize_deletions_threshold=0.0),
+        }
+        for name, change in changes.items():
+            with self.subTest(change=name):
+                before = lance.dataset(path)
+                rows = self.write_ipc(self.rows(range(2000, 2007)))
+                pennon = subprocess.Popen([APPEND_TABLE, path, rows, "1", "rows", "wait"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                self.assertEqual(pennon.stdout.readline(), f"at {before.version} {before.count_rows()}\n")
+                change(lance.dataset(path))
+                pennon.communicate("\n\n", timeout=100)
+                self.assertEqual(pennon.returncode, 0)
+                after = self.check(path)
+                after.validate()
+                self.assertEqual(after.to_table(filter="id >= 2000").num_rows - before.to_table(filter="id >= 2000").num_rows, 7)
+
+                self.run_program(APPEND_TABLE, path, self.write_ipc(self.rows(range(2000, 2007))), 1, "rows")
+                change(after)  # which is old by now
+                dataset = self.check(path)
+                ids = dataset.to_table(columns=[], with_row_id=True)["_rowid"].to_pylist()
+                self.assertEqual(len(ids), len(set(ids)))
+                self.compare(path, self.random.normal(size=(3, DIM)).astype(np.float32), "l2")
 
     def test_an_index(self):
         """Of Pennon's, which pylance searches by the ids and leaves as it is when it compacts."""
