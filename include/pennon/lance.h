@@ -93,8 +93,8 @@ struct IndexInfo {
 
 struct LoadOptions {
   std::string name = {};  // of the index; empty: the only one of vectors
-  // Where an index is not of one partition, or not of the rows that the table has by now: all rows, linked anew, as the
-  // index was built. That takes as long as appending them.
+  // Where an index is not of one partition, not of the rows that the table has by now, or of another type: all rows,
+  // linked anew, as the index was built if that is known. That takes as long as appending them.
   bool rebuild = false;
   Codes codes = Codes::kQuantized;
   uint64_t max_rows = 0xFFFFFFFFu;
@@ -105,7 +105,9 @@ struct LoadOptions {
 };
 
 struct SearcherOptions {
-  std::string name = {};  // of the index; empty: the only one of vectors
+  std::string name = {};        // of the index; empty: the only one of vectors
+  std::string column = {};      // of vectors, to be scanned without an index; then name is empty
+  Metric metric = Metric::kL2;  // of that; an index has its own
   Codes codes = Codes::kQuantized;
   // Bytes of partitions and rows that are kept, but for what a search is at; partitions go that were not searched for
   // the longest time. 0: all stay.
@@ -124,9 +126,10 @@ struct SearcherStats {
 };
 
 // Finds rows of one version of a table, by an index of one or many partitions, of one or several segments; of fragments
-// that it is not of by a scan. Rows of a partition are read and scanned, too, until five searches have come to it; then
-// one opens it, and one partition at most: from then on its graph and vectors are in memory, and walked. Distances are
-// of the vectors themselves. Not found are rows that are deleted, and those whose vector is null or not finite.
+// that it is not of by a scan, and so all of them where it is of a type that LoadIndex does not take, as IVF_PQ. Rows
+// of a partition are read and scanned, too, until five searches have come to it; then one opens it, and one partition
+// at most: from then on its graph and vectors are in memory, and walked. Distances are of the vectors themselves. Not
+// found are rows that are deleted, and those whose vector is null or not finite.
 //
 // From any thread; files of the index are read by one at a time.
 class PENNON_EXPORT Searcher {
@@ -201,7 +204,7 @@ class PENNON_EXPORT Dataset {
   // another vector, are walked over and not found; its size counts them. Of IVF_HNSW_FLAT and IVF_HNSW_SQ with one
   // partition, or rebuilt.
   arrow::Result<LiveIndex> LoadIndex(const LoadOptions& options = {}) const;
-  // Of the same types, with any number of partitions. Goes on after the dataset.
+  // Of any type, with any number of partitions, or of none. Goes on after the dataset.
   arrow::Result<Searcher> OpenSearcher(const SearcherOptions& options = {}) const;
 
   struct Impl;  // not for users

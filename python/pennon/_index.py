@@ -612,6 +612,7 @@ def from_lance(
     *,
     version: int | None = None,
     name: str = "",
+    rebuild: bool = False,
     codes: int | None = 8,
     memory_limit: int | None = None,
     threads: int | None = None,
@@ -628,6 +629,9 @@ def from_lance(
         Of the table; the newest by default.
     name : str
         Of the index in the table; by default the only one of vectors. IVF_HNSW_FLAT or IVF_HNSW_SQ, of one partition.
+    rebuild : bool
+        Where it is of several partitions or segments, of another type, as IVF_PQ, or not of all rows that the table
+        has by now: link all rows anew.
     codes, memory_limit
         As of `Index`.
     threads : int, optional
@@ -644,4 +648,4 @@ def from_lance(
     path = _convert.path(uri)
     dataset = core.Dataset.open(path, version)
     threads = 0 if threads is None else _convert.whole("threads", threads, 31)
-    return Index._of(dataset.load_index(name, _has(codes), _limit(memory_limit), threads))
+    return Index._of(dataset.load_index(name, rebuild, _has(codes), _limit(memory_limit), threads))

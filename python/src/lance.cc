@@ -41,10 +41,11 @@ nb::tuple WriteIndex(const Held<lance::Dataset>& self, const Held<Snapshot>& sna
   return nb::make_tuple(summary.type == lance::IndexType::kHnswSq ? "sq" : "flat", summary.reason);
 }
 
-Index* LoadIndex(const Held<lance::Dataset>& self, const std::string& name, bool codes, int64_t memory_limit,
-                 int threads) {
+Index* LoadIndex(const Held<lance::Dataset>& self, const std::string& name, bool rebuild, bool codes,
+                 int64_t memory_limit, int threads) {
   auto dataset = self.Get();
   const lance::LoadOptions options = {.name = name,
+                                      .rebuild = rebuild,
                                       .codes = codes ? Codes::kQuantized : Codes::kNone,
                                       .memory_limit = memory_limit,
                                       .threads = threads};

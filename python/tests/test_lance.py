@@ -128,6 +128,18 @@ def test_an_index_of_lances_own(vectors, tmp_path):
     assert (found["row_id"].to_numpy() == np.arange(200)).mean() > 0.9
 
 
+def test_an_index_of_another_type_is_linked_anew(vectors, tmp_path):
+    data = lance.write_dataset(table_of(vectors), tmp_path / "t.lance")
+    data.create_index("vector", "IVF_FLAT", num_partitions=2, metric="cosine")
+    with pytest.raises(NotImplementedError, match="IVF_FLAT"):
+        pennon.from_lance(tmp_path / "t.lance")
+    index = pennon.from_lance(tmp_path / "t.lance", rebuild=True)
+    assert len(index) == len(vectors)
+    assert index.metric == "cosine"
+    found = index.search(vectors[:200], k=1)
+    assert (found["row_id"].to_numpy() == np.arange(200)).mean() > 0.9
+
+
 @pytest.mark.parametrize(
     ("call", "error", "text"),
     [

@@ -12,6 +12,7 @@
 #include <CLI/Validators.hpp>
 
 #include "cli/ingest.h"
+#include "pennon/params.h"
 
 namespace pennon::cli {
 
@@ -22,6 +23,11 @@ inline const CLI::Validator kAtLeastOne(
       return CLI::detail::lexical_cast(text, value) && value >= 1 ? std::string() : "expected 1 or more, got " + text;
     },
     "AT LEAST 1");
+
+inline const CLI::IsMember kMetrics({"l2", "cosine", "dot"});
+inline Metric ParseMetric(const std::string& name) {
+  return name == "cosine" ? Metric::kCosine : name == "dot" ? Metric::kDot : Metric::kL2;
+}
 
 struct ReplayOptions {
   std::string data;

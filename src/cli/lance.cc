@@ -32,6 +32,7 @@ struct Options {
   std::vector<uint64_t> rows;
   std::string column;
   std::string index;
+  std::string metric;
   std::string query_file;
   std::optional<uint64_t> like_row;
   int64_t k = 10;
@@ -100,12 +101,16 @@ Status Take(const Options& options) {
   return PrintRows(*rows);
 }
 
-// The index that is asked for: by its name, by its column, or the only one of vectors.
+// The index that is searched: of a name, of a column, or the only one of vectors; if there is none, what it would be,
+// without a name.
 Result<lance::IndexInfo> ChooseIndex(const lance::Dataset& dataset, const Options& options) {
   ARROW_ASSIGN_OR_RAISE(const auto indices, dataset.Indices());
   const lance::IndexInfo* found = nullptr;
+  std::string others;
   for (const lance::IndexInfo& index : indices) {
-    if (!index.metric || (!options.index.empty() && index.name != options.index) ||
+    if (!index.metric) continue;
+    others += (others.empty() ? "" : ", ") + index.name + " of column " + index.column;
+    if ((!options.index.empty() && index.name != options.index) ||
         (!options.column.empty() && index.column != options.column)) {
       continue;
     }
@@ -114,20 +119,44 @@ Result<lance::IndexInfo> ChooseIndex(const lance::Dataset& dataset, const Option
     }
     found = &index;
   }
-  if (found != nullptr) return *found;
-  std::string others;
-  for (const lance::IndexInfo& index : indices) {
-    if (index.metric) others += (others.empty() ? "" : ", ") + index.name + " of column " + index.column;
+  if (found != nullptr) {
+    if (!options.metric.empty() && ParseMetric(options.metric) != *found->metric) {
+      return Status::Invalid("--metric: the index ", found->name, " is of ", ToString(*found->metric));
+    }
+    return *found;
   }
-  return Status::Invalid(options.path, ": no index of vectors",
-                         options.column.empty() ? "" : " of column '" + options.column + "'",
-                         options.index.empty() ? "" : " of name '" + options.index + "'",
-                         "; there are: ", others.empty() ? "none" : others);
+  if (!options.index.empty()) {
+    return Status::Invalid(options.path, ": no index of vectors of name '", options.index,
+                           "'; there are: ", others.empty() ? "none" : others);
+  }
+  std::string column = options.column;
+  for (const auto& field : dataset.schema()->fields()) {
+    if (!options.column.empty() || field->type()->id() != arrow::Type::FIXED_SIZE_LIST) continue;
+    if (!column.empty()) {
+      return Status::Invalid(options.path, ": no index, and more than one column of vectors, choose with --column");
+    }
+    column = field->name();
+  }
+  if (column.empty()) return Status::Invalid(options.path, ": no column of vectors");
+  return lance::IndexInfo{.column = column, .metric = ParseMetric(options.metric)};
+}
+
+// Of rows that are scanned.
+std::string WhyScanned(const lance::IndexInfo& index) {
+  if (index.name.empty()) return "column " + index.column + " has no index";
+  if (index.type != "IVF_HNSW_FLAT" && index.type != "IVF_HNSW_SQ") {
+    return "the index " + index.name + " is of type " + index.type + ", which is not read";
+  }
+  return "they are in fragments that the index " + index.name + " is not of";
 }
 
 Status Search(const Options& options) {
   ARROW_ASSIGN_OR_RAISE(const auto dataset, Open(options));
   ARROW_ASSIGN_OR_RAISE(const auto info, ChooseIndex(dataset, options));
+  ARROW_ASSIGN_OR_RAISE(
+      const auto searcher,
+      dataset.OpenSearcher(info.name.empty() ? lance::SearcherOptions{.column = info.column, .metric = *info.metric}
+                                             : lance::SearcherOptions{.name = info.name}));
   std::shared_ptr<arrow::Array> asked;
   if (options.like_row) {
     ARROW_ASSIGN_OR_RAISE(const auto batch, dataset.TakePositions({&*options.like_row, 1}, {info.column}));
@@ -138,11 +167,8 @@ Status Search(const Options& options) {
     ARROW_ASSIGN_OR_RAISE(asked, file.Vectors(""));
   }
   ARROW_ASSIGN_OR_RAISE(const auto queries, Queries::Decode(static_cast<const arrow::FixedSizeListArray&>(*asked)));
-  ARROW_ASSIGN_OR_RAISE(const auto searcher, dataset.OpenSearcher({.name = info.name}));
   if (const uint64_t scanned = searcher.GetStats().scanned_rows; scanned > 0 && !options.exact) {
-    fmt::print(stderr,
-               "note: {} of the table's {} rows are in fragments that the index {} is not of: they are scanned\n",
-               scanned, dataset.rows(), info.name);
+    fmt::print(stderr, "note: {} of the table's {} rows are scanned: {}\n", scanned, dataset.rows(), WhyScanned(info));
   }
   for (size_t query = 0; query < queries.vectors.size(); ++query) {
     ARROW_ASSIGN_OR_RAISE(const auto answer,
@@ -218,8 +244,9 @@ std::function<Status()> AddLance(CLI::App& app) {
       ->required()
       ->check(CLI::NonNegativeNumber);
   CLI::App* search = add_reader("search", "The nearest rows, by the table's index", Search);
-  search->add_option("--column", options->column, "of the vectors; default: the only one with an index");
+  search->add_option("--column", options->column, "of the vectors; default: the only one with an index, or of vectors");
   search->add_option("--index", options->index, "its name, where a column has several");
+  search->add_option("--metric", options->metric, "of a column without an index; default: l2")->check(kMetrics);
   CLI::App* question = search->add_option_group("question");
   question->add_option("--query-file", options->query_file, "file of queries, as replay reads DATA");
   question->add_option("--like-row", options->like_row, "a position: rows like that one")

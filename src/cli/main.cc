@@ -88,9 +88,7 @@ void AddReplay(CLI::App& app, pennon::cli::ReplayOptions& options) {
       ->capture_default_str()
       ->check(CLI::Range(0, 1024));
 
-  add("Graph", "--metric", options.metric, "distance")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"l2", "cosine", "dot"}));
+  add("Graph", "--metric", options.metric, "distance")->capture_default_str()->check(pennon::cli::kMetrics);
   add("Graph", "--codes", options.codes,
       "that the graph is built and walked by: 8 bits a dimension for queries, 5 for rows")
       ->capture_default_str()

@@ -28,10 +28,6 @@ namespace {
 using arrow::Result;
 using arrow::Status;
 
-Metric ParseMetric(const std::string& name) {
-  return name == "cosine" ? Metric::kCosine : name == "dot" ? Metric::kDot : Metric::kL2;
-}
-
 Status Export(const LiveIndex& index, const std::shared_ptr<arrow::io::OutputStream>& file) {
   ARROW_ASSIGN_OR_RAISE(auto snapshot, index.GetSnapshot());
   ARROW_ASSIGN_OR_RAISE(auto batch, snapshot.ToLanceHnswBatch());

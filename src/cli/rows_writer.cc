@@ -135,7 +135,9 @@ Status WriteFile(const std::string& path, const std::string& as, arrow::RecordBa
   const std::string extension = std::filesystem::path(path).extension().string();
   ARROW_ASSIGN_OR_RAISE(const auto file, arrow::io::FileOutputStream::Open(as));
   if (extension == ".parquet") {
-    auto writer = parquet::arrow::FileWriter::Open(*rows.schema(), arrow::default_memory_pool(), file);
+    const auto types = parquet::ArrowWriterProperties::Builder().store_schema()->build();  // else vectors become lists
+    auto writer = parquet::arrow::FileWriter::Open(*rows.schema(), arrow::default_memory_pool(), file,
+                                                   parquet::default_writer_properties(), types);
     ARROW_RETURN_NOT_OK(NameFile(path, writer.status()));
     ARROW_RETURN_NOT_OK(WriteAll(path, rows, **writer));
   } else {

@@ -228,6 +228,10 @@ Result<LiveIndex> Dataset::LoadIndex(const LoadOptions& options) const {
       }
       if (!as_it_is) return impl_->Rebuild(first, settings);
     }
+    if (!first.is_read()) {
+      return Status::NotImplemented("index ", first.name(), ": expected one of type IVF_HNSW_FLAT or IVF_HNSW_SQ, got ",
+                                    first.type(), "; a Searcher scans its rows, LoadOptions::rebuild links them");
+    }
     if (!one) {
       return Status::NotImplemented("index ", first.name(), ": expected one part of one partition, got ",
                                     std::to_string(segments.size()), " of ", std::to_string(partitions.size()),

@@ -35,15 +35,15 @@ constexpr uint32_t kScans = 4;
 struct [[gnu::visibility("hidden")]] Searcher::Impl {
   class Query;
 
-  Impl(std::shared_ptr<io::FileSystem> f, const lance_format::Table& table, std::vector<IndexSegment> s,
-       const SearcherOptions& o)
+  Impl(std::shared_ptr<io::FileSystem> f, const lance_format::Table& table, const arrow::Field& field, Metric metric,
+       std::vector<IndexSegment> s, const SearcherOptions& o)
       : files(std::move(f)),
         options(o),
         pool(o.pool != nullptr ? o.pool : arrow::default_memory_pool()),
         segments(std::move(s)),
-        dim(segments[0].dim()),
-        kind(KindOf(segments[0].metric())),
-        column(segments[0].column().name()),
+        dim(static_cast<const arrow::FixedSizeListType&>(*field.type()).list_size()),
+        kind(KindOf(metric)),
+        column(field.name()),
         memory(pool, totals),
         no_rows(dim, kind, memory),
         reader(table.files(), table.directory(), table.manifest(), table.shared_schema(), pool) {}
@@ -364,8 +364,22 @@ Result<Searcher> Dataset::OpenSearcher(const SearcherOptions& options) const {
     if (options.cache_limit < 0) return Invalid("cache_limit: expected 0 or more, got ", options.cache_limit);
     if (options.threads < 0) return Invalid("threads: expected 0 or more, got ", options.threads);
     ARROW_RETURN_NOT_OK(CheckSimd());
-    ARROW_ASSIGN_OR_RAISE(auto segments, impl_->OpenIndex(options.name));
-    auto impl = std::make_unique<Searcher::Impl>(impl_->files, impl_->table, std::move(segments), options);
+    if (!options.column.empty() && !options.name.empty()) {
+      return Invalid("name: expected none where a column is to be scanned, got ", options.name);
+    }
+    std::vector<IndexSegment> segments;
+    if (options.column.empty()) {
+      ARROW_ASSIGN_OR_RAISE(segments, impl_->OpenIndex(options.name));
+    }
+    const std::string& column = segments.empty() ? options.column : segments[0].column().name();
+    const auto field = impl_->table.schema().GetFieldByName(column);
+    if (!field || !HoldsVectors(*field->type())) {
+      return Invalid("column ", column, ": expected one of type FixedSizeList<float or halffloat>, ",
+                     field ? "got " + field->type()->ToString() : "there is none of the name");
+    }
+    const Metric metric = segments.empty() ? options.metric : segments[0].metric();
+    auto impl =
+        std::make_unique<Searcher::Impl>(impl_->files, impl_->table, *field, metric, std::move(segments), options);
     ARROW_RETURN_NOT_OK(impl->Init(impl_->table));
     return Searcher(std::move(impl));
   });

@@ -76,6 +76,7 @@ Result<IndexSegment> IndexSegment::Open(const lance_format::Table& table, const 
   if (!segment.column_ || !HoldsVectors(*segment.column_->type())) {
     return Invalid("name: expected an index of a column of vectors, got ", index.name);
   }
+  if (!segment.is_read()) return segment;
   ARROW_ASSIGN_OR_RAISE(segment.storage_, segment.files_.GetStorage());
   if (segment.storage_ == lance_format::Storage::kSq) {
     ARROW_ASSIGN_OR_RAISE(segment.codes_, segment.files_.ReadCodeRange());

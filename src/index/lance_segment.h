@@ -30,15 +30,18 @@ Metric MetricOf(lance_format::Distance distance);
 
 class IndexSegment {
  public:
-  // Of a column of vectors. Invalid or NotImplemented, with its name, for what can be no such index.
+  // Of a column of vectors. Invalid or NotImplemented, with its name, for what can be no such index. One of a type that
+  // is not read covers nothing and has no partitions.
   static arrow::Result<IndexSegment> Open(const lance_format::Table& table, const lance_format::Index& index,
                                           std::shared_ptr<const lance_format::RowIds> row_ids, arrow::MemoryPool* pool);
 
   const std::string& name() const { return name_; }
+  const std::string& type() const { return files_.type(); }
   const arrow::Field& column() const { return *column_; }
   int32_t dim() const { return static_cast<const arrow::FixedSizeListType&>(*column_->type()).list_size(); }
   Metric metric() const { return MetricOf(files_.distance()); }
-  uint64_t rows() const { return files_.rows(); }
+  bool is_read() const { return files_.GetStorage().ok(); }
+  uint64_t rows() const { return is_read() ? files_.rows() : 0; }
   const lance_format::IndexPartitions& partitions() const { return partitions_; }
   bool Covers(uint64_t fragment) const { return fragments_.contains(fragment); }
 

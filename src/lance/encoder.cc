@@ -48,8 +48,11 @@ class ColumnEncoder : public Encoder {
       : options_(options), sink_(sink), column_(column) {}
 
   uint64_t rows() const { return rows_; }
+  // Items of lists that are all empty have a page of no rows: Lance 14 looks for one.
+  bool nothing_to_flush() const { return rows_ == 0 && any_page_; }
   void AddRows(uint64_t count) { rows_ += count; }
   Status Emit(std::vector<std::string_view> buffers, std::string encoding) {
+    any_page_ = true;
     return sink_({column_, std::move(buffers), std::move(encoding), std::exchange(rows_, 0)});
   }
 
@@ -59,6 +62,7 @@ class ColumnEncoder : public Encoder {
   const PageSink& sink_;
   const int32_t column_;
   uint64_t rows_ = 0;
+  bool any_page_ = false;
 };
 
 // Values of so many bits, or lists of `dimension` of them.
@@ -100,7 +104,7 @@ class FixedWidthEncoder : public ColumnEncoder {
   }
 
   Status Flush() override {
-    if (rows() == 0) return Status::OK();
+    if (nothing_to_flush()) return Status::OK();
     std::vector<std::string_view> buffers;
     const auto add = [&](std::string_view buffer) {
       buffers.push_back(buffer);
@@ -204,7 +208,7 @@ class BinaryEncoder : public ColumnEncoder {
     for (int64_t i = 0; i < strings.length(); ++i) {
       const std::string_view value = strings.IsValid(i) ? strings.GetView(i) : std::string_view();
       const int64_t size = static_cast<int64_t>(value.size()) + 8;
-      if (bytes_.length() + ends_.bytes() + size > options_.budget) ARROW_RETURN_NOT_OK(Flush());
+      if (rows() > 0 && bytes_.length() + ends_.bytes() + size > options_.budget) ARROW_RETURN_NOT_OK(Flush());
       if (!value.empty()) {
         ARROW_RETURN_NOT_OK(bytes_.Append(value.data(), static_cast<int64_t>(value.size())));
       }
@@ -215,7 +219,7 @@ class BinaryEncoder : public ColumnEncoder {
   }
 
   Status Flush() override {
-    if (rows() == 0) return Status::OK();
+    if (nothing_to_flush()) return Status::OK();
     const uint64_t adjustment = ends_.adjustment();
     ARROW_RETURN_NOT_OK(Emit({ends_.Finish(), Bytes(bytes_)}, Binary(NoNulls(Flat(64, 0)), Flat(8, 1), adjustment)));
     ends_.Clear();
@@ -243,7 +247,7 @@ class ListEncoder : public ColumnEncoder {
       return end == begin ? Status::OK() : items_->Append(*lists.values()->Slice(begin, end - begin));
     };
     for (int64_t i = 0; i < lists.length(); ++i) {
-      if (ends_.bytes() + 8 > options_.budget) ARROW_RETURN_NOT_OK(FlushEnds());
+      if (rows() > 0 && ends_.bytes() + 8 > options_.budget) ARROW_RETURN_NOT_OK(FlushEnds());
       if (lists.IsNull(i)) {
         ARROW_RETURN_NOT_OK(ends_.AppendNull());
       } else {
@@ -266,7 +270,7 @@ class ListEncoder : public ColumnEncoder {
 
  private:
   Status FlushEnds() {
-    if (rows() == 0) return Status::OK();
+    if (nothing_to_flush()) return Status::OK();
     const uint64_t adjustment = ends_.adjustment();
     const uint64_t items = ends_.last();
     ARROW_RETURN_NOT_OK(Emit({ends_.Finish()}, List(NoNulls(Flat(64, 0)), adjustment, items)));
@@ -299,7 +303,7 @@ class StructEncoder : public ColumnEncoder {
   }
 
   Status Flush() override {
-    if (rows() > 0) ARROW_RETURN_NOT_OK(Emit({}, Struct()));
+    if (!nothing_to_flush()) ARROW_RETURN_NOT_OK(Emit({}, Struct()));
     for (const auto& field : fields_) ARROW_RETURN_NOT_OK(field->Flush());
     return Status::OK();
   }

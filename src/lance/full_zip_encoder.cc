@@ -23,7 +23,8 @@ using arrow::Status;
 // every empty list, has its own.
 struct Layer {
   arrow::Type::type type;
-  int child;  // of a struct: the field that the leaf is in
+  int child;        // of a struct: the field that the leaf is in
+  bool holds_list;  // a struct: in this field or another
   uint16_t null_level;
   uint16_t empty_level;  // a list's
   uint16_t repetition;   // a list's: of items after its first
@@ -105,23 +106,40 @@ class FixedValues {
     return {reinterpret_cast<const char*>(values_.data()), static_cast<size_t>(values_.length())};
   }
 
-  void Begin() { next_ = 0; }
-  void Put(uint8_t*& to) {
-    if (has_validity()) {
-      std::memcpy(to, validity_.data() + next_ * validity_width(), static_cast<size_t>(validity_width()));
-      to += validity_width();
+  // Puts one value after the other. Held by a local variable, as bytes that are put may be anything else's.
+  class Reader {
+   public:
+    explicit Reader(const FixedValues& values)
+        : value_(values.values_.data()),
+          validity_(values.validity_.data()),
+          width_(static_cast<size_t>(values.width())),
+          validity_width_(values.has_validity() ? static_cast<size_t>(values.validity_width()) : 0) {}
+
+    [[gnu::always_inline]] void Put(uint8_t*& to) {
+      if (validity_width_ > 0) {
+        std::memcpy(to, validity_, validity_width_);
+        validity_ += validity_width_;
+        to += validity_width_;
+      }
+      // Of widths that are known copies are a move each.
+      switch (width_) {
+        case 1: *to = *value_; break;
+        case 2: std::memcpy(to, value_, 2); break;
+        case 4: std::memcpy(to, value_, 4); break;
+        case 8: std::memcpy(to, value_, 8); break;
+        default: std::memcpy(to, value_, width_);
+      }
+      value_ += width_;
+      to += width_;
     }
-    const uint8_t* const from = values_.data() + next_++ * width();
-    // Of widths that are known copies are a move each.
-    switch (width()) {
-      case 1: *to = *from; break;
-      case 2: std::memcpy(to, from, 2); break;
-      case 4: std::memcpy(to, from, 4); break;
-      case 8: std::memcpy(to, from, 8); break;
-      default: std::memcpy(to, from, static_cast<size_t>(width()));
-    }
-    to += width();
-  }
+
+   private:
+    const uint8_t* value_;
+    const uint8_t* validity_;
+    size_t width_;
+    size_t validity_width_;
+  };
+
   void Clear() {
     values_.Rewind(0);
     validity_.Rewind(0);
@@ -165,7 +183,6 @@ class FixedValues {
   bool bools_ = false;  // a byte each
   arrow::BufferBuilder values_;
   arrow::BufferBuilder validity_;  // of items
-  int64_t next_ = 0;
 };
 
 // Strings and their like; nulls have no place.
@@ -206,17 +223,23 @@ class VariableValuesOf {
   bool raw() const { return false; }
   std::string_view raw_bytes() const { return {}; }
 
-  void Begin() {
-    next_ = 0;
-    next_byte_ = 0;
-  }
-  void Put(uint8_t*& to) {
-    const Length length = lengths_.data()[next_++];
-    PutNumber(to, length);
-    if (length > 0) std::memcpy(to, bytes_.data() + next_byte_, length);
-    to += length;
-    next_byte_ += length;
-  }
+  class Reader {
+   public:
+    explicit Reader(const VariableValuesOf& values) : length_(values.lengths_.data()), bytes_(values.bytes_.data()) {}
+
+    [[gnu::always_inline]] void Put(uint8_t*& to) {
+      const Length length = *length_++;
+      PutNumber(to, length);
+      if (length > 0) std::memcpy(to, bytes_, length);
+      to += length;
+      bytes_ += length;
+    }
+
+   private:
+    const Length* length_;
+    const uint8_t* bytes_;
+  };
+
   void Clear() {
     lengths_.bytes_builder()->Rewind(0);
     bytes_.Rewind(0);
@@ -225,8 +248,6 @@ class VariableValuesOf {
  private:
   arrow::TypedBufferBuilder<Length> lengths_;
   arrow::BufferBuilder bytes_;
-  int64_t next_ = 0;
-  uint64_t next_byte_ = 0;
 };
 
 // One column. A page gathers values and levels, as if everything in it could be null; what is so is known when it
@@ -253,10 +274,14 @@ class LeafEncoder : public Encoder {
     // From the leaf outwards.
     for (auto layer = layers_.rbegin(); layer != layers_.rend(); ++layer) {
       const bool list = layer->type != arrow::Type::STRUCT;
+      const bool in_struct = layer + 1 != layers_.rend() && (layer + 1)->type == arrow::Type::STRUCT;
       if (list && lists_ == 0) max_visible_ = level;
       layer->null_level = ++level;
-      // Lance 14 counts structs around a list wrongly in pages that say that one of the two has no nulls.
-      if (list ? outermost_struct < layer.base() - 1 : lists_ > 0) always_used_.push_back(level);
+      // Lance 14 counts structs around a list wrongly in pages that say that one of the two has no nulls, and takes
+      // nulls of a struct in another from its first field.
+      if (list ? outermost_struct < layer.base() - 1 : lists_ > 0 || (layer->holds_list && in_struct)) {
+        always_used_.push_back(level);
+      }
       if (!list) continue;
       layer->empty_level = ++level;
       layer->repetition = lists_++;
@@ -463,7 +488,8 @@ class LeafEncoder : public Encoder {
   // Rows without lists or nulls.
   Status AppendRange(const arrow::Array& array, int64_t first, int64_t count) {
     const std::string_view raw = values_.Raw(array, first, count);
-    if (rows_ == count && static_cast<int64_t>(raw.size()) >= std::min(options_.budget, kWorthAPage)) {
+    if (always_used_.empty() && rows_ == count &&
+        static_cast<int64_t>(raw.size()) >= std::min(options_.budget, kWorthAPage)) {
       FullZip page;
       values_.Describe(page);
       page.items = static_cast<uint32_t>(count);
@@ -533,30 +559,34 @@ class LeafEncoder : public Encoder {
     zipped_.Rewind(0);
     ARROW_RETURN_NOT_OK(zipped_.Reserve(values_.held() + (kWords ? items * static_cast<int64_t>(sizeof(Word)) : 0)));
     index_.bytes_builder()->Rewind(0);
-    if (indexed()) ARROW_RETURN_NOT_OK(index_.Reserve(rows_ + 1));
+    const bool indexed = this->indexed();
+    if (indexed) ARROW_RETURN_NOT_OK(index_.Reserve(rows_ + 1));
     uint8_t* const start = zipped_.mutable_data();
     uint8_t* to = start;
-    values_.Begin();
-    const bool levelled = words_.length() > 0;
+    uint64_t* place = index_.mutable_data();
+    typename Values::Reader values(values_);
+    const uint32_t* const words = words_.length() > 0 ? words_.data() : nullptr;
+    const uint16_t new_row = lists_;
+    const uint16_t max_visible = Values::kNullsHaveValues ? max_visible_ : 0;
+    const uint32_t definition_bits = page.definition_bits;
     for (int64_t i = 0; i < items; ++i) {
-      const uint32_t word = levelled ? words_.data()[i] : 0;
+      const uint32_t word = words != nullptr ? words[i] : 0;
       const auto repetition = static_cast<uint16_t>(word >> 16);
       const auto definition = static_cast<uint16_t>(word);
-      if (indexed() && repetition == lists_) index_.UnsafeAppend(static_cast<uint64_t>(to - start));
+      if (indexed && repetition == new_row) *place++ = static_cast<uint64_t>(to - start);
       if constexpr (kWords) {
-        PutNumber(to, static_cast<Word>(uint32_t{repetition} << page.definition_bits | levels[definition]));
+        PutNumber(to, static_cast<Word>(uint32_t{repetition} << definition_bits | levels[definition]));
       }
-      if (Values::kNullsHaveValues ? definition <= max_visible_ : definition == 0) values_.Put(to);
+      if (definition <= max_visible) values.Put(to);
     }
     const std::string_view zipped(reinterpret_cast<const char*>(start), static_cast<size_t>(to - start));
-    if (!indexed()) return Emit({zipped}, page);
-    index_.UnsafeAppend(zipped.size());
-    return Emit({zipped, Narrow(zipped.size())}, page);
+    if (!indexed) return Emit({zipped}, page);
+    *place++ = zipped.size();
+    return Emit({zipped, Narrow(place - index_.data(), zipped.size())}, page);
   }
 
   // The index with as many bytes a number as the largest needs.
-  std::string_view Narrow(uint64_t largest) {
-    const int64_t count = index_.length();
+  std::string_view Narrow(int64_t count, uint64_t largest) {
     const size_t width = largest <= 0xFF ? 1 : largest <= 0xFFFF ? 2 : largest <= 0xFFFFFFFF ? 4 : 8;
     const uint64_t* numbers = index_.data();
     uint8_t* const start = index_.bytes_builder()->mutable_data();
@@ -610,6 +640,12 @@ class LeavesEncoder : public Encoder {
   std::vector<std::unique_ptr<Encoder>> leaves_;
 };
 
+bool HoldsList(const arrow::DataType& type) {
+  if (type.id() == arrow::Type::LIST || type.id() == arrow::Type::LARGE_LIST) return true;
+  return type.id() == arrow::Type::STRUCT && std::any_of(type.fields().begin(), type.fields().end(),
+                                                         [](const auto& field) { return HoldsList(*field->type()); });
+}
+
 void AddLeaves(const arrow::DataType& type, std::vector<Layer>& layers, int32_t& column, const PageSink& sink,
                const PageOptions& options, std::vector<std::unique_ptr<Encoder>>& leaves) {
   using arrow::Type;
@@ -621,7 +657,7 @@ void AddLeaves(const arrow::DataType& type, std::vector<Layer>& layers, int32_t&
     case Type::LIST:
     case Type::LARGE_LIST:
       for (int i = 0; i < type.num_fields(); ++i) {
-        layers.push_back({type.id(), i, 0, 0, 0});
+        layers.push_back({type.id(), i, HoldsList(type), 0, 0, 0});
         AddLeaves(*type.field(i)->type(), layers, column, sink, options, leaves);
         layers.pop_back();
       }

@@ -28,8 +28,8 @@ enum class OffsetsTag : Tag { kBase = 1, kBytes = 2 };
 // RowDatasetVersionSequence and its runs: which versions rows are of. Spans are of offsets.
 enum class VersionsTag : Tag { kRuns = 1 };
 enum class VersionRunTag : Tag { kSpan = 1, kVersion = 2 };
-// table.proto, of DataFragment.
-enum class FragmentVersionsTag : Tag { kLastUpdatedAt = 7, kCreatedAt = 9 };
+// table.proto.
+enum class FragmentTag : Tag { kLastUpdatedAt = 7, kCreatedAt = 9 };
 
 // U64Segment.
 std::string RangeSegment(uint64_t start, uint64_t end) {
@@ -234,9 +234,9 @@ Status GiveRowIds(Manifest& next, Fragment& fragment) {
                            run.add_uint64(VersionRunTag::kVersion, next.version);
                          }));
   });
-  fragment.others += Message<FragmentVersionsTag>([&](auto& message) {
-    message.add_bytes(FragmentVersionsTag::kLastUpdatedAt, versions);
-    message.add_bytes(FragmentVersionsTag::kCreatedAt, versions);
+  fragment.others += Message<FragmentTag>([&](auto& message) {
+    message.add_bytes(FragmentTag::kLastUpdatedAt, versions);
+    message.add_bytes(FragmentTag::kCreatedAt, versions);
   });
   return Status::OK();
 }

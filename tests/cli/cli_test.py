@@ -328,6 +328,7 @@ class Lance(Case):
                            ("x.arrow", lambda p: pyarrow.ipc.open_file(p).read_all())):
             self.assertEqual(self.run_lance("scan", path, "--out", self.path(name)), "")
             self.assertEqual(read(self.path(name)).to_pydict(), data.to_pydict())
+            self.assertEqual(read(self.path(name)).schema.types, data.schema.types)
         self.run_lance("scan", path, "--columns", "id,name", "--out", self.path("x.csv"))
         self.assertEqual(pyarrow.csv.read_csv(self.path("x.csv"))["name"].to_pylist(), data["name"].to_pylist())
 
@@ -402,16 +403,20 @@ class Lance(Case):
         self.fails(1, "column 'id': expected it once", "lance", "take", path, "--rows", "1", "--columns", "id,id")
         for command in ("info", "cleanup"):
             self.fails(1, f"{DATA}: expected a Lance table, which is a directory, got a file", "lance", command, DATA)
-        for args in (("--column", "nosuch"), ("--index", "nosuch")):
-            self.fails(1, "'nosuch'; there are: embedding_idx of column embedding", "lance", "search", path, "--like-row", "0", *args)
-        self.fails(1, "there are: none", "lance", "search", path, "--like-row", "0", "--at", "1")
+        like = ("lance", "search", path, "--like-row", "0")
+        self.fails(1, "'nosuch'; there are: embedding_idx of column embedding", *like, "--index", "nosuch")
+        self.fails(1, "there are: none", *like, "--index", "embedding_idx", "--at", "1")
+        self.fails(1, "column nosuch: expected one of type FixedSizeList", *like, "--column", "nosuch")
+        self.fails(1, "the index embedding_idx is of l2", *like, "--metric", "dot")
+        without = pennon(*like, "--at", "1", "--metric", "l2")  # before there was an index
+        self.assertIn("100 of the table's 100 rows are scanned: column embedding has no index", without.stderr)
+        self.assertEqual(without.stdout, pennon(*like, "--exact").stdout)
         again = pennon("replay", DATA, "--limit", "100", "--holdout", "0", "--export-lance", path)
         self.assertEqual(again.stderr.splitlines()[-1], f"pennon: {path}: expected no table, found one")
         self.fails(1, "position 100", "lance", "take", path, "--rows", "100")
         self.fails(1, "x.txt: expected a name that ends in", "lance", "scan", path, "--out", self.path("x.txt"))
         self.fails(1, "No space left", "lance", "scan", path, "--columns", "id", "--out", self.full("x.csv"))
-        self.fails(1, "no index of vectors of column 'name'", "lance", "search", path, "--column", "name", "--like-row", "0")
-        self.fails(1, "no index of vectors", "lance", "search", path, "--at", "1", "--like-row", "0")
+        self.fails(1, "column name: expected one of type FixedSizeList<float or halffloat>, got string", *like, "--column", "name")
         [data] = pathlib.Path(path).glob("data/*.lance")
         bytes_ = bytearray(data.read_bytes())
         bytes_[-40:-32] = b"\xff" * 8

@@ -308,6 +308,59 @@ class Types(Case):
                              capture_output=True, text=True, timeout=200)
         self.assertIn("column struct?: expected no null structs, which file version 2.0 cannot hold (2.2 can)", run.stderr)
 
+    def test_any_nesting(self):
+        """Lists and structs around each other by chance, null or empty at each level, never, now and then or always."""
+        random = np.random.default_rng(11)
+
+        def any_type(depth):
+            chance = random.random() if depth > 0 else 1
+            if chance < 0.35:
+                return (pa.list_ if chance < 0.25 else pa.large_list)(any_field("item", depth - 1))
+            if chance < 0.65:
+                return pa.struct([any_field(f"f{i}", depth - 1) for i in range(random.integers(1, 4))])
+            return random.choice(np.array([pa.int32(), pa.utf8(), pa.bool_(), pa.int8(), pa.float64(), pa.large_binary(), pa.list_(pa.float32(), 3),
+                                           pa.list_(pa.uint8(), 70)], dtype=object))
+
+        def any_field(name, depth):
+            return pa.field(name, any_type(depth), nullable=random.random() < 0.7)
+
+        def any_value(field, structs_null, null, empty):
+            kind = field.type
+            if field.nullable and random.random() < null and (structs_null or not pa.types.is_struct(kind)):
+                return None
+            if pa.types.is_struct(kind):
+                return {inner.name: any_value(inner, structs_null, null, empty) for inner in kind}
+            if pa.types.is_fixed_size_list(kind):
+                return random.integers(0, 100, kind.list_size).tolist()
+            if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+                size = 0 if random.random() < empty else random.integers(0, 6)
+                return [any_value(kind.value_field, structs_null, null, empty) for _ in range(size)]
+            number = int(random.integers(0, 100))
+            return {pa.bool_(): number < 50, pa.utf8(): "x" * (number % 9), pa.large_binary(): b"y" * (number % 9)}.get(kind, number)
+
+        for version, n in itertools.product(("2.0", "2.2"), (1, 2, 40) * 2):
+            columns = {}
+            fields = [any_field(f"c{i}", 3) for i in range(30)]
+            fields.append(pa.field("empty", pa.list_(pa.struct([("k", pa.list_(pa.utf8())), ("l", pa.int32())]))))
+            inner = pa.struct([("a", pa.int32()), pa.field("l", pa.list_(pa.int32()), nullable=False)])
+            fields.append(pa.field("second", pa.struct([("s", inner)])))
+            for field in fields:
+                null, empty = random.choice((0, 0.1, 0.5, 1)), 1 if field.name == "empty" else random.choice((0, 0.3, 1))
+                values = [any_value(field, version != "2.0", null, empty) for _ in range(n)]
+                columns[field.name] = pa.array(values, field.type)
+            schema = pa.schema([*fields, pa.field("v", pa.list_(pa.float32(), 8))])
+            table = pa.Table.from_arrays([*columns.values(), vectors(random.normal(size=(n, 8)))], schema=schema)
+            rows = random.integers(0, n, 5)
+            for fragment, page in ((1 << 20, 1 << 20), (3, 1), (30, 30)):
+                dataset = self.write(table, fragment, page, version=version)
+                for name in schema.names:
+                    with self.subTest(version=version, n=n, page=page, type=schema.field(name).type):
+                        wanted = table[name].to_pylist()
+                        self.assertEqual(dataset.to_table(columns=[name])[name].to_pylist(), wanted)
+                        self.assertEqual(dataset.take(rows, columns=[name])[name].to_pylist(), [wanted[row] for row in rows])
+                read = self.scan(dataset)
+                self.assertEqual({name: read[name].to_pylist() for name in schema.names}, table.to_pydict())
+
 
 class Reading(Case):
     """Tables of pylance's, as far as Pennon knows what is in them."""

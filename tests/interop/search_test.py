@@ -115,6 +115,24 @@ class Searching(lance_test.Case):
                 self.compare(path, queries, metric).delete("id % 400 > 0")
                 self.assertLess(self.compare(path, queries, metric).count_rows(), 10)  # fewer than k
 
+    def test_indices_of_other_types_and_none(self):
+        """They are not read: what is found is what a scan finds."""
+        table, values = self.table(1500)
+        queries = values[::300] + np.float32(0.01)
+        for number, options in enumerate(({"index_type": "IVF_PQ", "num_sub_vectors": 4}, {"index_type": "IVF_FLAT"}, {"index_type": "IVF_SQ"},
+                                          {"index_type": "IVF_HNSW_PQ", "num_sub_vectors": 4}, None)):
+            for metric in ("l2", "cosine", "dot"):
+                with self.subTest(options=options, metric=metric):
+                    dataset = lance.write_dataset(table, os.path.join(self.folder, f"{number}-{metric}.lance"))
+                    if options:
+                        dataset = dataset.create_index("v", num_partitions=2, metric=metric, **options)
+                    for args in ((), ("--exact",)) if options else (("--metric", metric),):
+                        for query, found in zip(queries, self.find(dataset, queries, *args)):
+                            nearest = {"column": "v", "q": query, "k": 10, "use_index": False, "metric": metric}
+                            near = dataset.to_table(columns=["_distance"], with_row_id=True, nearest=nearest)
+                            self.assertEqual([row for row, _ in found], near["_rowid"].to_pylist())
+                            np.testing.assert_allclose([distance for _, distance in found], near["_distance"], rtol=1e-4, atol=1e-5)
+
     def test_a_vector_that_is_too_long_hides_no_others(self):
         table, values = self.table(2000)
         values[7] = 0

@@ -12,6 +12,7 @@
 #include "lance/array_encoding.h"
 #include "lance/encoder.h"
 #include "lance/half.h"
+#include "lance/ivf.h"
 #include "lance/manifest.h"
 #include "lance/roaring.h"
 #include "lance/schema.h"
@@ -364,6 +365,8 @@ TEST(Manifest, WithoutAnIndexItIsAtTheStart) {
   const std::string file = ManifestFile({.version = 1, .transaction_file = "0-x.txn"});
   EXPECT_EQ(Hex(file.substr(file.size() - 16)), "0000000000000000000002004c414e43");
 }
+
+TEST(Index, OnePartition) { EXPECT_EQ(Hex(ToMessage({.partitions = {{0, 2000}}}, false)), "1201001a02d00f"); }
 
 TEST(Uuids, AreOfVersion4AndDiffer) {
   const std::string text = Uuid::Random().ToString();

@@ -358,6 +358,56 @@ TEST_F(SearcherTest, SearchesPartitionsAndSegmentsOfLances) {
   }
 }
 
+// A copy of a table, whose index says that it is of a type that is not read.
+std::string CopyOfOtherType(const char* name, const std::string& path) {
+  std::filesystem::create_directories(path);
+  std::filesystem::copy(TestTable(name), path, std::filesystem::copy_options::recursive);
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(path + "/_indices")) {
+    if (entry.path().filename() != "index.idx") continue;
+    std::ifstream in(entry.path(), std::ios::binary);
+    std::string bytes(std::istreambuf_iterator<char>(in), {});
+    const size_t at = bytes.find("IVF_HNSW_");
+    EXPECT_NE(at, std::string::npos);
+    bytes[at + 4] = 'X';
+    std::ofstream(entry.path(), std::ios::binary) << bytes;
+  }
+  return path;
+}
+
+TEST_F(SearcherTest, ScansOrLinksRowsOfAnIndexOfAnotherType) {
+  const std::string copy = CopyOfOtherType("partitions-flat", path("other"));
+  const auto dataset = lance::Dataset::Open(copy).ValueOrDie();
+  const auto vectors = VectorsOf(dataset);
+  const auto searcher = dataset.OpenSearcher().ValueOrDie();
+  const Metric metric = *dataset.Indices().ValueOrDie()[0].metric;
+  const auto without = dataset.OpenSearcher({.column = "v", .metric = metric}).ValueOrDie();
+  for (const auto* of : {&searcher, &without}) {
+    const lance::SearcherStats stats = of->GetStats();
+    EXPECT_EQ(stats.partitions, 0);
+    EXPECT_EQ(stats.indexed_rows, 0);
+    EXPECT_EQ(stats.scanned_rows, dataset.rows());
+  }
+  const auto walked = lance::Dataset::Open(TestTable("partitions-flat")).ValueOrDie().OpenSearcher().ValueOrDie();
+  for (const auto& [id, vector] : vectors) {
+    const auto exact = walked.Search(vector, {.exact = true}).ValueOrDie().rows;
+    EXPECT_EQ(searcher.Search(vector).ValueOrDie().rows, exact);
+    EXPECT_EQ(without.Search(vector, {}, 1).ValueOrDie().rows, exact);
+  }
+  const arrow::Status status = dataset.LoadIndex().status();
+  EXPECT_TRUE(status.IsNotImplemented());
+  EXPECT_NE(status.message().find("IVF_XNSW_FLAT"), std::string::npos) << status;
+  const LiveIndex rebuilt = dataset.LoadIndex({.rebuild = true}).ValueOrDie();
+  EXPECT_EQ(rebuilt.size(), vectors.size());
+  EXPECT_EQ(rebuilt.options().metric, metric);
+  for (const auto& [id, vector] : vectors) {
+    EXPECT_EQ(rebuilt.Search(vector, {.k = 1}).ValueOrDie().rows[0].row_id, id);
+  }
+
+  EXPECT_TRUE(dataset.OpenSearcher({.name = "v_idx", .column = "v"}).status().IsInvalid());
+  EXPECT_TRUE(dataset.OpenSearcher({.column = "id"}).status().IsInvalid());
+  EXPECT_TRUE(dataset.OpenSearcher({.column = "w"}).status().IsInvalid());
+}
+
 TEST_F(SearcherTest, KeepsWithinItsLimit) {
   const auto dataset = lance::Dataset::Open(TestTable("partitions-sq")).ValueOrDie();
   const auto vectors = VectorsOf(dataset);
