@@ -14,7 +14,7 @@ PROTOS = {
     "manifest.cc": "table.proto",
     "message.h": "google/protobuf/any.proto",
     "page_layout.cc": "encodings_v2_1.proto",
-    "row_ids.cc": "rowids.proto",
+    "row_ids.cc": "rowids.proto, table.proto",
     "schema.cc": "file.proto",
     "transaction.cc": "transaction.proto, table.proto",
     "value_encoding.cc": "encodings_v2_1.proto",

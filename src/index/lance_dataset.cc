@@ -21,6 +21,7 @@
 #include "lance/cleanup.h"
 #include "lance/hnsw_index.h"
 #include "lance/roaring.h"
+#include "lance/row_ids.h"
 
 namespace pennon {
 namespace {
@@ -133,10 +134,14 @@ Result<lance::IndexSummary> AddLanceIndex(Table& table, const lance::IndexOption
   const std::string name = options.name.empty() ? field.name() + "_idx" : options.name;
   const Status name_fits = table.CheckIndexName(name, table.FieldId(column), options.replace);
   if (!name_fits.ok()) return name_fits.WithMessage("name: ", name_fits.message());
-  const auto row_id = [&](uint32_t row) { return table.RowId(positions.empty() ? row : positions[row]); };
+  ARROW_ASSIGN_OR_RAISE(const auto of_table,
+                        lance_format::RowsInOrder::Read(table.files(), table.directory(), table.manifest()));
+  const auto position = [&](uint32_t row) { return positions.empty() ? row : positions[row]; };
   // What is in none of these, Lance scans.
   std::set<uint32_t> fragments;
-  for (uint32_t row = 0; row < rows; ++row) fragments.insert(static_cast<uint32_t>(row_id(row) >> 32));
+  for (uint32_t row = 0; row < rows; ++row) {
+    fragments.insert(static_cast<uint32_t>(of_table.AddressAt(position(row)) >> 32));
+  }
   ARROW_ASSIGN_OR_RAISE(const auto graph, snapshot.make_graph());
   const auto& type = static_cast<const arrow::FixedSizeListType&>(*field.type());
   lance_format::HnswIndex hnsw{
@@ -156,7 +161,7 @@ Result<lance::IndexSummary> AddLanceIndex(Table& table, const lance::IndexOption
             CopyUnit(from, index.dim, own);
             return static_cast<const float*>(own);
           },
-      .row_id = row_id,
+      .row_id = [&](uint32_t row) { return of_table.IdAt(position(row)); },
       .both = [&](const auto& one,
                   const auto& other) { ThreadsOf(options.threads) > 1 ? DoBoth(one, other) : (one(), other()); },
   };

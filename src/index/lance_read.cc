@@ -118,26 +118,23 @@ Result<std::vector<IndexInfo>> Dataset::Indices() const {
   return Guard([&]() -> Result<std::vector<IndexInfo>> {
     std::vector<IndexInfo> infos;
     const lance_format::Table& table = impl_->table;
-    std::vector<std::optional<HnswIndexReader::Opening>> openings;
+    std::vector<Result<HnswIndexReader::Opening>> openings;
     for (const lance_format::Index& index : table.manifest().indices) {
-      auto& opening = openings.emplace_back();
-      if (!IsOfVectors(table, index)) continue;
-      ARROW_ASSIGN_OR_RAISE(
-          opening, HnswIndexReader::Start(table.files(), DirectoryOf(table, index), index.files, impl_->pool()));
+      openings.push_back(IsOfVectors(table, index) ? HnswIndexReader::Start(table.files(), DirectoryOf(table, index),
+                                                                            index.files, impl_->pool())
+                                                   : Status::NotImplemented("not of vectors"));
     }
     for (size_t i = 0; i < openings.size(); ++i) {
       const lance_format::Index& index = table.manifest().indices[i];
       IndexInfo info{.name = index.name, .type = lance_format::DetailsName(index), .column = ColumnOf(table, index)};
-      if (openings[i]) {
-        const auto reader = (*openings[i])();
-        if (!reader.ok() && !reader.status().IsNotImplemented()) return reader.status();
-        if (reader.ok()) {
-          info.type = reader->type();
-          info.metric = MetricOf(reader->distance());
-          info.rows = reader->rows();
-          const auto partitions = reader->CountPartitions();
-          if (partitions.ok()) info.partitions = *partitions;
-        }
+      // One that is not read, or damaged, is there all the same.
+      const auto reader = openings[i].ok() ? (*openings[i])() : openings[i].status();
+      if (reader.ok()) {
+        info.type = reader->type();
+        info.metric = MetricOf(reader->distance());
+        info.rows = reader->rows();
+        const auto partitions = reader->CountPartitions();
+        if (partitions.ok()) info.partitions = *partitions;
       }
       infos.push_back(std::move(info));
     }
@@ -147,7 +144,10 @@ Result<std::vector<IndexInfo>> Dataset::Indices() const {
 
 Result<std::vector<IndexSegment>> Dataset::Impl::OpenIndex(const std::string& name) const {
   ARROW_ASSIGN_OR_RAISE(const auto found, FindIndex(table, name));
-  ARROW_ASSIGN_OR_RAISE(auto segments, IndexSegment::Open(table, found, pool()));
+  ARROW_ASSIGN_OR_RAISE(auto row_ids, lance_format::RowIds::Read(table.files(), table.directory(), table.manifest()));
+  ARROW_ASSIGN_OR_RAISE(
+      auto segments,
+      IndexSegment::Open(table, found, std::make_shared<const lance_format::RowIds>(std::move(row_ids)), pool()));
   for (const IndexSegment& segment : segments) {
     if (segment.column().Equals(segments[0].column()) && segment.metric() == segments[0].metric()) continue;
     return Invalid("index ", segment.name(), ": expected parts of one column and one metric, got ",

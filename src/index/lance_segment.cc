@@ -68,6 +68,7 @@ Metric MetricOf(lance_format::Distance distance) {
 
 Result<std::vector<IndexSegment>> IndexSegment::Open(const lance_format::Table& table,
                                                      std::span<const lance_format::Index* const> indices,
+                                                     std::shared_ptr<const lance_format::RowIds> row_ids,
                                                      arrow::MemoryPool* pool) {
   std::vector<lance_format::HnswIndexReader::Opening> openings;
   std::vector<std::optional<lance_format::RoaringView>> known(indices.size());  // fragments; none: all
@@ -94,7 +95,7 @@ Result<std::vector<IndexSegment>> IndexSegment::Open(const lance_format::Table& 
   std::vector<lance_format::HnswIndexReader::PartitionsReading> partitions;
   for (size_t i = 0; i < indices.size(); ++i) {
     ARROW_ASSIGN_OR_RAISE(auto files, openings[i]());
-    segments.push_back(IndexSegment(std::move(files)));
+    segments.push_back(IndexSegment(std::move(files), row_ids));
     ARROW_ASSIGN_OR_RAISE(partitions.emplace_back(), segments.back().Init(table, *indices[i]));
   }
   for (size_t i = 0; i < indices.size(); ++i) {
@@ -108,7 +109,7 @@ Result<std::vector<IndexSegment>> IndexSegment::Open(const lance_format::Table& 
       ARROW_ASSIGN_OR_RAISE(auto read, deletions[f]());
       const auto gone = std::make_shared<const lance_format::Deletions>(std::move(read));
       for (size_t i = 0; i < indices.size(); ++i) {
-        if (partitions[i] && knows(i, fragment)) segments[i].fragments_[fragment.id] = {first, fragment.rows, gone};
+        if (partitions[i] && knows(i, fragment)) segments[i].fragments_[fragment.id] = {first, gone};
       }
     }
     first += fragment.live_rows();
@@ -151,20 +152,27 @@ Status IndexSegment::VisitRowIds(const std::function<bool(uint64_t)>& visit) con
 Status IndexSegment::ForgetFragmentsWithoutRows() {
   std::set<uint64_t> seen;
   ARROW_RETURN_NOT_OK(VisitRowIds([&](uint64_t id) {
-    if (fragments_.contains(id >> 32)) seen.insert(id >> 32);
+    const auto address = row_ids_->AddressOf(id);
+    if (address && fragments_.contains(*address >> 32)) seen.insert(*address >> 32);
     return seen.size() < fragments_.size();
   }));
   std::erase_if(fragments_, [&](const auto& fragment) { return !seen.contains(fragment.first); });
   return Status::OK();
 }
 
+std::optional<uint64_t> IndexSegment::AddressOf(uint64_t row_id) const {
+  const auto address = row_ids_->AddressOf(row_id);
+  if (!address) return std::nullopt;
+  const auto fragment = fragments_.find(*address >> 32);
+  if (fragment == fragments_.end() || fragment->second.deletions->Contains(*address & 0xFFFFFFFFu)) return std::nullopt;
+  return address;
+}
+
 std::optional<uint64_t> IndexSegment::Position(uint64_t row_id) const {
-  const auto found = fragments_.find(row_id >> 32);
-  if (found == fragments_.end()) return std::nullopt;
-  const Fragment& fragment = found->second;
-  const uint64_t row = row_id & 0xFFFFFFFFu;
-  if (row >= fragment.rows || fragment.deletions->Contains(row)) return std::nullopt;
-  return fragment.first + fragment.deletions->PlaceOf(row);
+  const auto address = AddressOf(row_id);
+  if (!address) return std::nullopt;
+  const Fragment& fragment = fragments_.at(*address >> 32);
+  return fragment.first + fragment.deletions->PlaceOf(*address & 0xFFFFFFFFu);
 }
 
 Result<bool> IndexSegment::AllThere() const {
@@ -234,9 +242,10 @@ class IndexSegment::Rows : public arrow::RecordBatchReader {
 
   Result<std::shared_ptr<arrow::Array>> Vectors(const lance_format::Range& rows, const uint64_t* ids) {
     std::vector<uint64_t> there;
-    std::copy_if(ids, ids + rows.count, std::back_inserter(there),
-                 [&](uint64_t id) { return segment_.Position(id).has_value(); });
-    ARROW_ASSIGN_OR_RAISE(const auto taken, table_.Take(there, {segment_.column_->name()}));
+    for (const uint64_t* id = ids; id != ids + rows.count; ++id) {
+      if (const auto address = segment_.AddressOf(*id)) there.push_back(*address);
+    }
+    ARROW_ASSIGN_OR_RAISE(const auto taken, table_.TakeAddresses(there, {segment_.column_->name()}));
     if (there.size() == rows.count) return taken->column(0);
     ARROW_ASSIGN_OR_RAISE(const auto stored, Stored(rows));
     return Merge(static_cast<const arrow::FixedSizeListArray&>(*taken->column(0)),
@@ -251,7 +260,7 @@ class IndexSegment::Rows : public arrow::RecordBatchReader {
     int64_t next = 0;
     for (int64_t i = 0; i < stored.length(); ++i) {
       float* const to = floats.data() + static_cast<size_t>(i) * dim;
-      if (segment_.Position(ids[i])) {
+      if (segment_.AddressOf(ids[i])) {
         if (taken.IsNull(next)) return Invalid("index ", segment_.name_, ": row id ", ids[i], ": the vector is null");
         CopyVector(taken, next++, segment_.codes_, to);
         continue;

@@ -17,6 +17,7 @@
 #include "index/survey_json.h"
 #include "lance/deletions.h"
 #include "lance/hnsw_index_reader.h"
+#include "lance/row_ids.h"
 #include "lance/table.h"
 #include "lance/table_reader.h"
 #include "pennon/live_index.h"
@@ -34,6 +35,7 @@ class IndexSegment {
   // that is not read covers nothing and has no partitions.
   static arrow::Result<std::vector<IndexSegment>> Open(const lance_format::Table& table,
                                                        std::span<const lance_format::Index* const> indices,
+                                                       std::shared_ptr<const lance_format::RowIds> row_ids,
                                                        arrow::MemoryPool* pool);
 
   const std::string& name() const { return name_; }
@@ -64,15 +66,17 @@ class IndexSegment {
   class Rows;
   struct Fragment {
     uint64_t first = 0;  // position
-    uint64_t rows = 0;   // with those that are deleted
     std::shared_ptr<const lance_format::Deletions> deletions = nullptr;
   };
 
-  explicit IndexSegment(lance_format::HnswIndexReader files) : files_(std::move(files)) {}
+  IndexSegment(lance_format::HnswIndexReader files, std::shared_ptr<const lance_format::RowIds> row_ids)
+      : files_(std::move(files)), row_ids_(std::move(row_ids)) {}
   arrow::Result<lance_format::HnswIndexReader::PartitionsReading> Init(const lance_format::Table& table,
                                                                        const lance_format::Index& index);
   // Codes are not the vectors, nor are those of unit length, which cosine has there.
   bool stores_vectors() const { return storage_ == lance_format::Storage::kFlat && metric() != Metric::kCosine; }
+  // As Position.
+  std::optional<uint64_t> AddressOf(uint64_t row_id) const;
   // Until it returns false.
   arrow::Status VisitRowIds(const std::function<bool(uint64_t row_id)>& visit) const;
   arrow::Status ForgetFragmentsWithoutRows();
@@ -80,6 +84,7 @@ class IndexSegment {
   std::string name_;
   std::shared_ptr<arrow::Field> column_;
   lance_format::HnswIndexReader files_;
+  std::shared_ptr<const lance_format::RowIds> row_ids_;  // of the table
   lance_format::Storage storage_ = lance_format::Storage::kFlat;
   lance_format::CodeRange codes_ = {};
   lance_format::IndexPartitions partitions_;

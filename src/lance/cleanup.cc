@@ -19,6 +19,7 @@ class Named {
     for (const Fragment& fragment : manifest.fragments) {
       for (const DataFile& file : fragment.files) paths_.insert("data/" + file.path);
       if (fragment.deletions) paths_.insert("_deletions/" + fragment.deletions->Name(fragment.id));
+      if (fragment.row_ids_file) paths_.insert(fragment.row_ids_file->path);
     }
     for (const Index& index : manifest.indices) paths_.insert("_indices/" + index.uuid.ToString());
     paths_.insert("_transactions/" + manifest.transaction_file);

@@ -34,6 +34,7 @@ enum class ManifestTag : Tag {
   kMaxFragmentId = 11,
   kTransactionFile = 12,
   kWriterVersion = 13,
+  kNextRowId = 14,
   kDataFormat = 15,
   kTransactionSectionUntil13 = 21,  // of Lance's versions
   kTransactionSection = 23,
@@ -41,7 +42,16 @@ enum class ManifestTag : Tag {
 enum class TimestampTag : Tag { kSeconds = 1, kNanos = 2 };
 enum class WriterVersionTag : Tag { kLibrary = 1, kVersion = 2 };
 enum class DataFormatTag : Tag { kFileFormat = 1, kVersion = 2 };
-enum class FragmentTag : Tag { kId = 1, kFiles = 2, kDeletionFile = 3, kPhysicalRows = 4 };
+// Row ids are of all physical rows. Lance 14 writes them inline, however many there are.
+enum class FragmentTag : Tag {
+  kId = 1,
+  kFiles = 2,
+  kDeletionFile = 3,
+  kPhysicalRows = 4,
+  kInlineRowIds = 5,
+  kExternalRowIds = 6,
+};
+enum class ExternalFileTag : Tag { kPath = 1, kOffset = 2, kSize = 3 };
 enum class DataFileTag : Tag {
   kPath = 1,
   kFields = 2,
@@ -105,6 +115,7 @@ std::string ToMessage(const Manifest& manifest, bool has_index_section) {
            if (manifest.writer_flags != 0) message.add_uint64(ManifestTag::kWriterFlags, manifest.writer_flags);
            if (manifest.max_fragment_id) message.add_uint32(ManifestTag::kMaxFragmentId, *manifest.max_fragment_id);
            message.add_string(ManifestTag::kTransactionFile, manifest.transaction_file);
+           if (manifest.next_row_id != 0) message.add_uint64(ManifestTag::kNextRowId, manifest.next_row_id);
            message.add_message(ManifestTag::kWriterVersion, Message<WriterVersionTag>([](auto& writer) {
                                  writer.add_string(WriterVersionTag::kLibrary, "pennon");
                                  writer.add_string(WriterVersionTag::kVersion, PENNON_VERSION);
@@ -163,6 +174,19 @@ DeletionFile ReadDeletionFile(std::string_view bytes) {
   return file;
 }
 
+FileSlice ReadFileSlice(std::string_view bytes) {
+  FileSlice file;
+  ReadMessage(bytes, [&](pbf_reader& reader) {
+    switch (reader.tag_and_type()) {
+      case Bytes(ExternalFileTag::kPath): return file.path = reader.get_string(), true;
+      case Varint(ExternalFileTag::kOffset): return file.offset = reader.get_uint64(), true;
+      case Varint(ExternalFileTag::kSize): return file.size = reader.get_uint64(), true;
+      default: return false;
+    }
+  });
+  return file;
+}
+
 Result<Fragment> ReadFragment(std::string_view bytes) {
   Fragment fragment;
   Status status;
@@ -172,6 +196,13 @@ Result<Fragment> ReadFragment(std::string_view bytes) {
       case Varint(FragmentTag::kPhysicalRows): return fragment.rows = reader.get_uint64(), true;
       case Bytes(FragmentTag::kDeletionFile):
         return fragment.deletions = ReadDeletionFile(View(reader.get_view())), true;
+      // The later one of these two holds.
+      case Bytes(FragmentTag::kInlineRowIds):
+        fragment.row_ids_file.reset();
+        return fragment.row_ids = reader.get_bytes(), true;
+      case Bytes(FragmentTag::kExternalRowIds):
+        fragment.row_ids.clear();
+        return fragment.row_ids_file = ReadFileSlice(View(reader.get_view())), true;
       case Bytes(FragmentTag::kFiles): {
         auto file = ReadDataFile(View(reader.get_view()));
         status &= file.status();
@@ -182,6 +213,7 @@ Result<Fragment> ReadFragment(std::string_view bytes) {
     }
   });
   ARROW_RETURN_NOT_OK(status);
+  if (fragment.row_ids_file) ARROW_RETURN_NOT_OK(CheckName("file of row ids", fragment.row_ids_file->path));
   if (fragment.id >> 32 != 0)
     return Status::Invalid("fragment: expected an id below 2^32, got ", std::to_string(fragment.id));
   const uint64_t deleted = fragment.rows - fragment.live_rows();
@@ -275,12 +307,12 @@ struct NamedFlag {
   const char* name;
 };
 constexpr NamedFlag kFlags[] = {
-    {kDeletionFiles, "deletion files"}, {1 << 1, "stable row ids"},
+    {kDeletionFiles, "deletion files"}, {kStableRowIds, "stable row ids"},
     {1 << 2, "files of version 2"},     {1 << 3, "table config"},
     {1 << 4, "several base paths"},     {1 << 5, "no transaction files"},
     {1 << 6, "data overlay files"},     {1 << 7, "indices with covering columns"},
 };
-constexpr uint64_t kUnderstood = kDeletionFiles | 1 << 2 | 1 << 3;
+constexpr uint64_t kUnderstood = kDeletionFiles | kStableRowIds | 1 << 2 | 1 << 3;
 
 Status CheckFlags(const char* of, uint64_t flags) {
   for (uint64_t bit = 1; bit != 0; bit <<= 1) {
@@ -323,6 +355,14 @@ std::string ToMessage(const Fragment& fragment) {
            for (const DataFile& file : fragment.files) message.add_message(FragmentTag::kFiles, ToMessage(file));
            if (fragment.deletions) message.add_message(FragmentTag::kDeletionFile, ToMessage(*fragment.deletions));
            message.add_uint64(FragmentTag::kPhysicalRows, fragment.rows);
+           if (!fragment.row_ids.empty()) message.add_bytes(FragmentTag::kInlineRowIds, fragment.row_ids);
+           if (fragment.row_ids_file) {
+             message.add_message(FragmentTag::kExternalRowIds, Message<ExternalFileTag>([&](auto& file) {
+                                   file.add_string(ExternalFileTag::kPath, fragment.row_ids_file->path);
+                                   file.add_uint64(ExternalFileTag::kOffset, fragment.row_ids_file->offset);
+                                   file.add_uint64(ExternalFileTag::kSize, fragment.row_ids_file->size);
+                                 }));
+           }
          }) +
          fragment.others;
 }
@@ -399,6 +439,7 @@ Result<Manifest> ReadManifest(std::string_view file) {
         case Varint(ManifestTag::kWriterFlags): return manifest.writer_flags = reader.get_uint64(), true;
         case Varint(ManifestTag::kMaxFragmentId): return manifest.max_fragment_id = reader.get_uint32(), true;
         case Bytes(ManifestTag::kTransactionFile): return manifest.transaction_file = reader.get_string(), true;
+        case Varint(ManifestTag::kNextRowId): return manifest.next_row_id = reader.get_uint64(), true;
         case Bytes(ManifestTag::kDataFormat):
           ReadMessage(View(reader.get_view()), [&](pbf_reader& inner) {
             switch (inner.tag_and_type()) {

@@ -38,11 +38,20 @@ struct DeletionFile {
   std::string Name(uint64_t fragment) const;  // in _deletions/
 };
 
+struct FileSlice {
+  std::string path = {};  // from the table's directory
+  uint64_t offset = 0;
+  uint64_t size = 0;
+};
+
 struct Fragment {
   uint64_t id = 0;  // less than 2^32
   std::vector<DataFile> files = {};
   uint64_t rows = 0;  // with those that are deleted
   std::optional<DeletionFile> deletions = {};
+  // Of stable row ids: the message RowIdSequence, or where it is.
+  std::string row_ids = {};
+  std::optional<FileSlice> row_ids_file = {};
   std::string others = {};
 
   uint64_t live_rows() const { return rows - (deletions ? deletions->rows : 0); }
@@ -72,6 +81,7 @@ std::string DetailsName(const Index& index);
 
 // Bits of feature flags.
 inline constexpr uint64_t kDeletionFiles = 1 << 0;
+inline constexpr uint64_t kStableRowIds = 1 << 1;
 
 struct Manifest {
   uint64_t version = 0;
@@ -84,8 +94,11 @@ struct Manifest {
   std::optional<uint32_t> max_fragment_id = {};  // ever used
   std::string transaction_file = {};             // in _transactions/
   std::string inline_transaction = {};           // a copy of it in the manifest's file; not written
+  uint64_t next_row_id = 0;                      // of stable ones: none was given from there on
   std::string file_version = "2.0";              // of data files
   std::string others = {};
+
+  bool has_stable_row_ids() const { return (reader_flags & kStableRowIds) != 0; }
 };
 
 // What a version that has nothing of the one before keeps of it: its config, say, and which ids were given.

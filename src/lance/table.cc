@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "lance/file_writer.h"
+#include "lance/row_ids.h"
 
 namespace pennon::lance_format {
 namespace {
@@ -144,10 +145,9 @@ Result<Table> Table::Open(io::FileSystem& files, const std::string& directory, s
 
 void Table::SetManifest(Manifest manifest) {
   manifest_ = std::move(manifest);
-  first_rows_ = {0};
-  rows_ = 0;
+  rows_ = all_rows_ = 0;
   for (const Fragment& fragment : manifest_.fragments) {
-    first_rows_.push_back(first_rows_.back() + fragment.rows);
+    all_rows_ += fragment.rows;
     rows_ += fragment.live_rows();
   }
 }
@@ -190,6 +190,7 @@ Result<uint64_t> Table::Append(arrow::RecordBatchReader& rows) {
       if (id >> 32 != 0) return Status::CapacityError("expected a number left for a fragment, got none");
       next.max_fragment_id = static_cast<uint32_t>(id);
       fragment.id = id++;
+      ARROW_RETURN_NOT_OK(GiveRowIds(next, fragment));
       next.fragments.push_back(std::move(fragment));
     }
     return Status::OK();
@@ -255,9 +256,9 @@ Status Table::Commit(const Change& change) {
     ARROW_ASSIGN_OR_RAISE(const auto versions, ListVersions(*files_, directory_));
     ARROW_ASSIGN_OR_RAISE(base, Rebase(change, std::move(base), versions));
     Manifest next = base;
+    ++next.version;
     const Status applied = change.apply(next);
     if (!applied.ok()) return applied.WithMessage(directory_, ": ", applied.message());
-    ++next.version;
     next.created_at_ns = NowNanos();
     next.transaction_file = transaction_file;
     const VersionName name{next.version, versions.empty() ? ManifestNaming::kDescending : versions.back().naming};
@@ -300,12 +301,9 @@ Result<Manifest> Table::Rebase(const Change& change, Manifest base, const std::v
   return base;
 }
 
-uint64_t Table::RowId(uint64_t position) const {
-  const auto fragment = std::upper_bound(first_rows_.begin(), first_rows_.end(), position) - 1;
-  return manifest_.fragments[static_cast<size_t>(fragment - first_rows_.begin())].id << 32 | (position - *fragment);
+uint64_t Table::NextRowId() const {
+  return manifest_.has_stable_row_ids() ? manifest_.next_row_id : NextFragmentId(manifest_) << 32;
 }
-
-uint64_t Table::NextRowId() const { return NextFragmentId(manifest_) << 32; }
 
 Status Table::CheckIndexName(const std::string& name, int32_t field_id, bool replace) const {
   return CheckIndexNameIn(manifest_, name, field_id, replace);

@@ -46,13 +46,10 @@ class Table {
   const Manifest& manifest() const { return manifest_; }
   uint64_t version() const { return manifest_.version; }
   uint64_t rows() const { return rows_; }  // without those that are deleted
-  uint64_t all_rows() const { return first_rows_.back(); }
-  bool has_deletions() const { return rows_ != all_rows(); }
+  bool has_deletions() const { return rows_ != all_rows_; }
   const arrow::Schema& schema() const { return *schema_; }
   const std::shared_ptr<arrow::Schema>& shared_schema() const { return schema_; }
   const TableOptions& options() const { return options_; }
-  // Of a row by its position, which there is, in a table without deletions: its fragment << 32 and the offset in that.
-  uint64_t RowId(uint64_t position) const;
   uint64_t NextRowId() const;  // of the first row that is appended next
   // AlreadyExists if there is an index of that name that is not to be replaced, or of another column.
   arrow::Status CheckIndexName(const std::string& name, int32_t field_id, bool replace) const;
@@ -107,8 +104,8 @@ class Table {
   bool newest_ = true;   // when it was opened
   bool begins_ = false;  // with the first append, of which the manifest has the columns
   Manifest manifest_;
-  std::vector<uint64_t> first_rows_ = {0};  // place of each fragment's first row, and how many rows there are in all
   uint64_t rows_ = 0;
+  uint64_t all_rows_ = 0;  // with those that are deleted
 };
 
 }  // namespace pennon::lance_format

@@ -433,7 +433,14 @@ class TableReader::Scanner : public arrow::RecordBatchReader {
       arrow::UInt64Builder ids(state_->pool);
       ARROW_RETURN_NOT_OK(ids.Reserve(static_cast<int64_t>(CountOf(rows))));
       for (const Range& range : rows) {
-        for (uint64_t row = range.first; row < range.end(); ++row) ids.UnsafeAppend(open_->fragment.id << 32 | row);
+        const uint64_t first = open_->fragment.id << 32 | range.first;
+        const uint64_t end = first + range.count;
+        auto run =
+            std::partition_point(ids_.begin(), ids_.end(), [&](const IdRun& r) { return r.address + r.rows <= first; });
+        for (uint64_t address = first; address < end; ++run) {
+          const uint64_t run_end = std::min(end, run->address + run->rows);
+          for (; address < run_end; ++address) ids.UnsafeAppend(run->id + (address - run->address));
+        }
       }
       ARROW_RETURN_NOT_OK(ids.Finish(&arrays.emplace_back()));
     }
@@ -449,6 +456,9 @@ class TableReader::Scanner : public arrow::RecordBatchReader {
     };
     open_ = coming_ ? std::exchange(coming_, nullptr) : start();
     if (++next_ < fragments.size()) coming_ = start();
+    if (settings_.row_ids) {
+      ARROW_ASSIGN_OR_RAISE(ids_, ReadRowIds(state_->files, state_->directory, state_->manifest, open_->fragment));
+    }
     row_ = 0;
     most_ = UINT64_MAX;
     sizes_.clear();
@@ -485,6 +495,7 @@ class TableReader::Scanner : public arrow::RecordBatchReader {
   size_t next_ = 0;  // fragment
   std::shared_ptr<OpenFragment> open_;
   std::shared_ptr<OpenFragment> coming_;  // next_
+  IdRuns ids_;                            // of open_, if they are asked for
   uint64_t row_ = 0;                      // of it, that is to be asked for next
   uint64_t most_ = 0;                     // rows a batch, by what turned out too large
   std::vector<Sizes> sizes_;
@@ -510,8 +521,22 @@ Result<std::shared_ptr<arrow::RecordBatchReader>> TableReader::Scan(const ScanSe
 
 Result<std::shared_ptr<arrow::RecordBatch>> TableReader::Take(std::span<const uint64_t> row_ids,
                                                               const std::vector<std::string>& columns) {
+  if (!row_ids_) {
+    ARROW_ASSIGN_OR_RAISE(row_ids_, RowIds::Read(state_->files, state_->directory, state_->manifest));
+  }
+  std::vector<uint64_t> addresses;
+  for (const uint64_t id : row_ids) {
+    const auto address = row_ids_->AddressOf(id);
+    if (!address) return Status::Invalid("row id ", std::to_string(id), ": no row has it");
+    addresses.push_back(*address);
+  }
+  return TakeAddresses(addresses, columns);
+}
+
+Result<std::shared_ptr<arrow::RecordBatch>> TableReader::TakeAddresses(std::span<const uint64_t> addresses,
+                                                                       const std::vector<std::string>& columns) {
   ARROW_ASSIGN_OR_RAISE(const auto schema, state_->Project(columns));
-  std::vector<uint64_t> wanted(row_ids.begin(), row_ids.end());
+  std::vector<uint64_t> wanted(addresses.begin(), addresses.end());
   std::sort(wanted.begin(), wanted.end());
   wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
   std::vector<arrow::ArrayVector> parts(static_cast<size_t>(schema->num_fields()));  // of each column
@@ -549,10 +574,10 @@ Result<std::shared_ptr<arrow::RecordBatch>> TableReader::Take(std::span<const ui
       for (size_t column = 0; column < parts.size(); ++column) parts[column].push_back(std::move(arrays[column]));
     }
   }
-  const bool in_order = std::equal(wanted.begin(), wanted.end(), row_ids.begin(), row_ids.end());
+  const bool in_order = std::equal(wanted.begin(), wanted.end(), addresses.begin(), addresses.end());
   std::vector<int64_t> places;
-  for (size_t i = 0; !in_order && i < row_ids.size(); ++i) {
-    places.push_back(std::lower_bound(wanted.begin(), wanted.end(), row_ids[i]) - wanted.begin());
+  for (size_t i = 0; !in_order && i < addresses.size(); ++i) {
+    places.push_back(std::lower_bound(wanted.begin(), wanted.end(), addresses[i]) - wanted.begin());
   }
   arrow::ArrayVector arrays;
   for (size_t column = 0; column < parts.size(); ++column) {
@@ -570,16 +595,16 @@ Result<std::shared_ptr<arrow::RecordBatch>> TableReader::Take(std::span<const ui
     }
     arrays.push_back(std::move(array));
   }
-  return arrow::RecordBatch::Make(schema, static_cast<int64_t>(row_ids.size()), std::move(arrays));
+  return arrow::RecordBatch::Make(schema, static_cast<int64_t>(addresses.size()), std::move(arrays));
 }
 
-Result<std::shared_ptr<TableReader::OpenFragment>> TableReader::Open(uint64_t row_id) {
-  const uint64_t id = row_id >> 32;
+Result<std::shared_ptr<TableReader::OpenFragment>> TableReader::Open(uint64_t address) {
+  const uint64_t id = address >> 32;
   if (const auto open = open_.find(id); open != open_.end()) return open->second;
   const auto& fragments = state_->manifest.fragments;
   const auto found = std::find_if(fragments.begin(), fragments.end(), [&](const auto& f) { return f.id == id; });
   if (found == fragments.end()) {
-    return Status::Invalid("row id ", std::to_string(row_id), ": no fragment ", std::to_string(id));
+    return Status::Invalid("row address ", std::to_string(address), ": no fragment ", std::to_string(id));
   }
   return open_.emplace(id, std::make_shared<OpenFragment>(state_, *found)).first->second;
 }
@@ -590,8 +615,8 @@ Result<std::shared_ptr<arrow::RecordBatch>> TableReader::TakePositions(std::span
   ARROW_ASSIGN_OR_RAISE(const auto schema, state_->Project(columns));
   std::vector<uint64_t> first = {0};
   for (const Fragment& fragment : fragments) first.push_back(first.back() + fragment.live_rows());
-  // Of rows in fragments without deletions these are the ids already.
-  std::vector<uint64_t> ids;
+  // Of rows in fragments without deletions these are right already.
+  std::vector<uint64_t> addresses;
   std::vector<std::pair<size_t, std::shared_ptr<OpenFragment>>> others;
   for (const uint64_t position : positions) {
     if (position >= first.back()) {
@@ -600,19 +625,19 @@ Result<std::shared_ptr<arrow::RecordBatch>> TableReader::TakePositions(std::span
     }
     const auto place = static_cast<size_t>(std::upper_bound(first.begin(), first.end(), position) - first.begin() - 1);
     const Fragment& fragment = fragments[place];
-    ids.push_back(fragment.id << 32 | (position - first[place]));
+    addresses.push_back(fragment.id << 32 | (position - first[place]));
     if (!fragment.deletions) continue;
-    ARROW_ASSIGN_OR_RAISE(auto open, Open(ids.back()));
+    ARROW_ASSIGN_OR_RAISE(auto open, Open(addresses.back()));
     // Their deletions and files, so that the take finds these on their way.
     if (open_.size() <= kMostOpen) ARROW_RETURN_NOT_OK(open->Start(*schema));
-    others.emplace_back(ids.size() - 1, std::move(open));
+    others.emplace_back(addresses.size() - 1, std::move(open));
   }
   for (const auto& [i, open] : others) {
     ARROW_ASSIGN_OR_RAISE(const Deletions* deletions, open->GetDeletions());
-    ids[i] = open->fragment.id << 32 | deletions->RowAt(ids[i] & 0xFFFFFFFFu);
+    addresses[i] = open->fragment.id << 32 | deletions->RowAt(addresses[i] & 0xFFFFFFFFu);
   }
   if (open_.size() > kMostOpen) open_.clear();
-  return Take(ids, columns);
+  return TakeAddresses(addresses, columns);
 }
 
 }  // namespace pennon::lance_format

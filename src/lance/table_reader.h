@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -17,6 +18,7 @@
 #include "io/file_system.h"
 #include "lance/column_reader.h"
 #include "lance/manifest.h"
+#include "lance/row_ids.h"
 
 namespace pennon::lance_format {
 
@@ -41,6 +43,9 @@ class TableReader {
   // The same of rows by their place in a scan. Invalid beyond the last.
   arrow::Result<std::shared_ptr<arrow::RecordBatch>> TakePositions(std::span<const uint64_t> positions,
                                                                    const std::vector<std::string>& columns);
+  // Likewise by addresses of rows, as row_ids.h gives them.
+  arrow::Result<std::shared_ptr<arrow::RecordBatch>> TakeAddresses(std::span<const uint64_t> addresses,
+                                                                   const std::vector<std::string>& columns);
 
  private:
   class Scanner;
@@ -48,9 +53,10 @@ class TableReader {
   struct OpenFragment;
   class FragmentRead;
 
-  arrow::Result<std::shared_ptr<OpenFragment>> Open(uint64_t row_id);
+  arrow::Result<std::shared_ptr<OpenFragment>> Open(uint64_t address);
 
   std::shared_ptr<const State> state_;
+  std::optional<RowIds> row_ids_;                           // once they were asked for
   std::map<uint64_t, std::shared_ptr<OpenFragment>> open_;  // by fragment
 };
 

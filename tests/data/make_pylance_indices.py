@@ -1,5 +1,5 @@
 """Makes pylance14-*.lance/: small tables as pylance 14.0.2 writes them, whose index has several partitions and segments, and
-does not know all rows; pylance14-*.index, the two files of small indices; and pylance14-constant.idx, a small file of a graph that
+does not know all rows, one of them of stable row ids; pylance14-*.index, the two files of small indices; and pylance14-constant.idx, a small file of a graph that
 would take far more memory.
 
 python make_pylance_indices.py, in an environment with pylance 14.0.2.
@@ -37,6 +37,27 @@ def write(name, kind, metric, dtype):
     lance.dataset(path).optimize.optimize_indices(num_indices_to_merge=0)
     lance.write_dataset(rows(360, 40, dtype, rng), path, mode="append")
     lance.dataset(path).delete("id % 7 = 3")
+    keep_the_newest(name, path)
+
+
+def write_stable_row_ids():
+    """Row ids are the column id, whatever was done to a row. Of 20 rows the index has vectors of before."""
+    rng = np.random.default_rng(5)
+    path = str(HERE / "pylance14-row-ids.lance")
+    shutil.rmtree(path, ignore_errors=True)
+    lance.write_dataset(rows(0, 300, pa.float32(), rng), path, max_rows_per_file=200, enable_stable_row_ids=True)
+    lance.dataset(path).create_index("v", "IVF_HNSW_FLAT", num_partitions=1, metric="l2", m=6, ef_construction=30)
+    lance.dataset(path).merge_insert("id").when_matched_update_all().execute(rows(190, 20, pa.float32(), rng))
+    lance.dataset(path).delete("id % 7 = 3")
+    lance.dataset(path).optimize.compact_files()
+    lance.write_dataset(rows(300, 40, pa.float32(), rng), path, mode="append")
+    lance.dataset(path).delete("id % 50 = 11")
+    table = lance.dataset(path).to_table(with_row_id=True)
+    assert table["id"].to_pylist() == table["_rowid"].to_pylist()
+    keep_the_newest("row-ids", path)
+
+
+def keep_the_newest(name, path):
     lance.dataset(path).cleanup_old_versions(older_than=datetime.timedelta(0), delete_unverified=True)
     for unused in ("_transactions", "_versions/latest_version_hint.json"):
         unused = pathlib.Path(path, unused)
@@ -68,6 +89,7 @@ def write_constant(n=400_000):
 
 write("partitions-sq", "IVF_HNSW_SQ", "l2", pa.float32())
 write("partitions-flat", "IVF_HNSW_FLAT", "cosine", pa.float16())
+write_stable_row_ids()
 write_small("sq", "IVF_HNSW_SQ")
 write_small("flat", "IVF_HNSW_FLAT")
 write_constant()

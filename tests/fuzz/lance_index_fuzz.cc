@@ -45,6 +45,7 @@ struct Fixture {
     const std::string name = "t/_versions/" + std::to_string(UINT64_MAX - manifest.version) + ".manifest";
     fuzz::Require(files.PutIfAbsent(name, lance_format::ManifestFile(manifest)).ok(), "a file");
     table = std::make_unique<lance_format::Table>(lance_format::Table::Open(files, "t").ValueOrDie());
+    row_ids = std::make_shared<lance_format::RowIds>(lance_format::RowIds::Read(files, "t", manifest).ValueOrDie());
   }
 
   void Put(const std::string& path, std::string_view bytes) {
@@ -53,6 +54,7 @@ struct Fixture {
 
   io::MemoryFileSystem files;
   std::unique_ptr<lance_format::Table> table;
+  std::shared_ptr<const lance_format::RowIds> row_ids;
 };
 
 void CheckError(const arrow::Status& status) {
@@ -90,7 +92,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   fixture.Put(directory + "/index.idx", bytes.substr(0, first));
   fixture.Put(directory + "/auxiliary.idx", bytes.substr(std::min<size_t>(first, bytes.size())));
   const lance_format::Index* const indices[] = {&index};
-  const auto segments = IndexSegment::Open(table, indices, arrow::default_memory_pool());
+  const auto segments = IndexSegment::Open(table, indices, fixture.row_ids, arrow::default_memory_pool());
   if (!segments.ok()) {
     CheckError(segments.status());
     return 0;

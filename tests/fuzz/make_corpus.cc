@@ -21,6 +21,7 @@
 #include "pennon/live_index.h"
 #include "support/arrays.h"
 #include "support/memory_file_system.h"
+#include "support/row_ids.h"
 
 namespace {
 
@@ -214,6 +215,20 @@ void WriteManifests() {
   Write("manifest_fuzz", "plain", ManifestFile(manifest));
   manifest.indices = {index};
   Write("manifest_fuzz", "indexed", ManifestFile(manifest));
+  using namespace pennon;
+  const std::string sequences[] = {
+      IdRange(5, 25), IdsWithHoles(0, 22, Numbers(2, 0, {3, 4})),
+      IdsWithHoles(0, 9, Numbers(4, 2, {1})) + IdRange(90, 102), IdsOfBitmap(8, 33, "\xff\xf0\xff\x00") + IdRange(0, 1),
+      SortedIds(Numbers(4, 7, {0, 1, 70000, 70001})) + Ids(Numbers(8, 0, {9, 2, 1})) + IdRange(100, 113)};
+  int number = 0;
+  for (const std::string& sequence : sequences) {
+    Write("manifest_fuzz", "row-ids-" + std::to_string(number++), sequence);
+    manifest.fragments[1].rows = 20;
+    manifest.fragments[1].row_ids = sequence;
+    manifest.fragments[0] = {.id = 0, .rows = 3, .row_ids = IdRange(uint64_t{1} << 40, (uint64_t{1} << 40) + 3)};
+    manifest.reader_flags = manifest.writer_flags = kStableRowIds;
+    Write("manifest_fuzz", "stable-" + std::to_string(number), ManifestFile(manifest));
+  }
   Write("manifest_fuzz", "bitmap", *index.fragments);
   Write("manifest_fuzz", "overwrite", OverwriteTransaction(0, {}, manifest.fragments, manifest.fields));
   Write("manifest_fuzz", "append", AppendTransaction(1, {}, manifest.fragments));

@@ -141,10 +141,7 @@ class TablesOfPylance(Case):
             self.assertIn(words, run.stderr)
 
         table = rows(0, 500)
-        lance.write_dataset(table, self.path, enable_stable_row_ids=True)
-        refused(table, "reader feature flag 2 (stable row ids)")
-        lance.write_dataset(table, self.path + "2", data_storage_version="2.1")
-        self.path += "2"
+        lance.write_dataset(table, self.path, data_storage_version="2.1")
         refused(table, "file version 2.0 or 2.2, got 2.1")
         self.path += "3"
         lance.write_dataset(pa.table({"d": pa.array(["a", "b"]).dictionary_encode()}), self.path)

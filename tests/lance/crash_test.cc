@@ -17,6 +17,7 @@
 #include "lance/cleanup.h"
 #include "lance/hnsw_index.h"
 #include "lance/roaring.h"
+#include "lance/row_ids.h"
 #include "lance/table.h"
 #include "pennon/live_index.h"
 #include "support/faulty_file_system.h"
@@ -54,6 +55,7 @@ Status AddIndex(Table& table, const std::string& name) {
     return index.GetSnapshot().ValueOrDie().ToLanceHnswBatch().ValueOrDie();
   }();
   const auto vectors = Normal(30, kDim, 0);
+  ARROW_ASSIGN_OR_RAISE(const auto rows, RowsInOrder::Read(table.files(), table.directory(), table.manifest()));
   const HnswIndex hnsw{.graph = *graph,
                        .m = 16,
                        .ef_construction = 100,
@@ -61,7 +63,7 @@ Status AddIndex(Table& table, const std::string& name) {
                        .rows = 30,
                        .dim = kDim,
                        .read = [&](uint32_t row, float*) { return vectors[row].data(); },
-                       .row_id = [&](uint32_t row) { return table.RowId(row); },
+                       .row_id = [&](uint32_t row) { return rows.IdAt(row); },
                        .both = [](const auto& one, const auto& other) { one(), other(); }};
   const auto uuid = Uuid::Random();
   ARROW_ASSIGN_OR_RAISE(const auto directory, table.MakeIndexDirectory(uuid));

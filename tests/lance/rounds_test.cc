@@ -121,7 +121,9 @@ TEST_F(RoundsTest, PartsOfAnIndexAreOpenedTogether) {
   files_.TakeRounds();
   const lance_format::Index& index = table.manifest().indices[0];
   const std::vector<const lance_format::Index*> indices = {&index, &index, &index};
-  const auto segments = IndexSegment::Open(table, indices, arrow::default_memory_pool()).ValueOrDie();
+  const auto row_ids = std::make_shared<const lance_format::RowIds>(
+      lance_format::RowIds::Read(files_, table.directory(), table.manifest()).ValueOrDie());
+  const auto segments = IndexSegment::Open(table, indices, row_ids, arrow::default_memory_pool()).ValueOrDie();
   EXPECT_EQ(files_.TakeRounds(), 2);  // ends; partitions
   const auto& partition = segments[2].partitions().partitions[0];
   EXPECT_EQ(segments[2].ReadRows(partition, reader).ValueOrDie()->Next().ValueOrDie()->num_rows(), kRows);

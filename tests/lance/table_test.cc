@@ -18,6 +18,7 @@
 
 #include "lance/file_writer.h"
 #include "lance/roaring.h"
+#include "lance/row_ids.h"
 #include "lance/table.h"
 #include "pennon/lance.h"
 #include "pennon/live_index.h"
@@ -143,10 +144,11 @@ TEST(Table, RowIdsAreFragmentAndOffset) {
   ASSERT_TRUE(table.Append(*Rows(3)).ok());
   EXPECT_EQ(table.version(), 2);
   EXPECT_EQ(List(files, "t/data").size(), 4);
-  EXPECT_EQ(table.RowId(3), 3);
-  EXPECT_EQ(table.RowId(4), uint64_t{1} << 32);
-  EXPECT_EQ(table.RowId(9), (uint64_t{2} << 32) + 1);
-  EXPECT_EQ(table.RowId(10), uint64_t{3} << 32);
+  const auto rows = RowsInOrder::Read(files, "t", table.manifest()).ValueOrDie();
+  EXPECT_EQ(rows.IdAt(3), 3);
+  EXPECT_EQ(rows.IdAt(4), uint64_t{1} << 32);
+  EXPECT_EQ(rows.IdAt(9), (uint64_t{2} << 32) + 1);
+  EXPECT_EQ(rows.IdAt(10), uint64_t{3} << 32);
 }
 
 TEST(Table, OneOfTwoWritersWins) {
