@@ -146,6 +146,9 @@ Result<IndexPartitions> HnswIndexReader::ReadPartitions(int32_t dim) const {
     return Status::Invalid(vectors_->path(), ": expected rows with row ids that differ, got ", std::to_string(rows()),
                            " of them in ", std::to_string(vectors_->source().file->size()), " bytes");
   }
+  const Status expansion =
+      CheckExpansion(vectors_->source().file->size(), rows() * static_cast<uint64_t>(dim) * sizeof(float));
+  if (!expansion.ok()) return expansion.WithMessage(vectors_->path(), ": ", expansion.message());
   ARROW_ASSIGN_OR_RAISE(Ivf graphs, ReadIvfOf(*graph_));
   ARROW_ASSIGN_OR_RAISE(const Ivf vectors, ReadIvfOf(*vectors_));
   ARROW_ASSIGN_OR_RAISE(auto texts, ReadTexts(*graph_, kHnswKey));
@@ -181,6 +184,13 @@ Result<std::shared_ptr<arrow::RecordBatch>> HnswIndexReader::ReadGraph(const Ind
                            ids.schema().field(0)->type()->ToString(), " and ", neighbors.ToString());
   }
   std::vector<arrow::ArrayVector> parts(3);
+  uint64_t bytes = 0;
+  const auto keep = [&](size_t part, std::shared_ptr<arrow::Array> array) {
+    bytes += BytesOf(*array->data());
+    parts[part].push_back(std::move(array));
+    const Status status = CheckExpansion(graph_->source().file->size(), bytes);
+    return status.ok() ? status : wrong(status);
+  };
   int64_t before = -1;
   uint64_t levels = 1;
   for (uint64_t first = 0; first < rows.count; first += kIdsAtOnce) {
@@ -189,15 +199,15 @@ Result<std::shared_ptr<arrow::RecordBatch>> HnswIndexReader::ReadGraph(const Ind
     if (values.null_count() > 0) return wrong(Status::Invalid("column __vector_id: expected no nulls"));
     const Status checked = CheckIds(values, first, partition.vectors.count, &before, &levels);
     if (!checked.ok()) return wrong(checked);
-    parts[0].push_back(batch->column(0));
+    ARROW_RETURN_NOT_OK(keep(0, batch->column(0)));
   }
   for (uint64_t first = 0; first < rows.count; first += kListsAtOnce) {
     ARROW_ASSIGN_OR_RAISE(const auto batch,
                           lists.Read({rows.first + first, std::min(kListsAtOnce, rows.count - first)}));
     const Status checked = CheckNeighbors(static_cast<const arrow::ListArray&>(*batch->column(0)));
     if (!checked.ok()) return wrong(checked);
-    parts[1].push_back(batch->column(0));
-    parts[2].push_back(batch->column(1));
+    ARROW_RETURN_NOT_OK(keep(1, batch->column(0)));
+    ARROW_RETURN_NOT_OK(keep(2, batch->column(1)));
   }
   arrow::ArrayVector arrays;
   for (const auto& part : parts) {

@@ -367,6 +367,9 @@ Status ConstantPage::ReadLevels() {
   // What an earlier try has left is not to be trusted.
   entries_ = {};
   starts_.clear();
+  // What one takes decoded, and where its row begins.
+  constexpr uint64_t kBitsALevel = 128;
+  ARROW_RETURN_NOT_OK(CheckSize(std::max(info_.repetition_values, info_.definition_values), kBitsALevel));
   if (!page_.buffers.empty()) {
     ARROW_ASSIGN_OR_RAISE(const auto read, io::ReadRanges(*source_.file, page_.buffers, source_.pool));
     if (read.size() % 2 == 1) {

@@ -56,6 +56,8 @@ using Decode = std::function<arrow::Result<std::shared_ptr<arrow::Array>>(Buffer
 // What is read at a time may come to a GiB of values, or to sixteen times what the file has of it; else a
 // CapacityError.
 arrow::Status CheckExpansion(uint64_t read_bytes, uint64_t value_bytes);
+// That an array's buffers take, its parts' too.
+uint64_t BytesOf(const arrow::ArrayData& array);
 
 // From one thread at a time: it may keep what it needs again.
 class PageDecoder {
@@ -117,6 +119,8 @@ class FixedWidth {
 Ranges Times(const Ranges& rows, uint64_t dimension);
 // How many bits a value takes; 0: not the same for all.
 uint64_t WidthOf(const arrow::DataType& type);
+// That a row takes at least, whatever the file has of it; the lists in it may be empty.
+uint64_t LeastWidthOf(const arrow::DataType& type);
 // CapacityError, unless so much may be allocated for what takes no place in a file.
 arrow::Status CheckSize(uint64_t rows, uint64_t bits_a_row);
 arrow::Result<std::shared_ptr<arrow::Array>> Nulls(const std::shared_ptr<arrow::DataType>& type, uint64_t rows,

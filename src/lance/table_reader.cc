@@ -21,7 +21,7 @@ using arrow::Status;
 using ArrayPtr = std::shared_ptr<arrow::Array>;
 
 constexpr uint64_t kBatchBytes = 16 << 20;
-constexpr size_t kMostOpen = 256;  // fragments, whose files are kept open
+constexpr size_t kMostOpen = 256;  // files that are kept open, unless a fragment has more
 constexpr char kRowId[] = "_rowid";
 
 // Of the array's elements those at these places.
@@ -46,12 +46,22 @@ struct TableReader::State {
   const Manifest manifest;
   const std::shared_ptr<arrow::Schema> schema;
   arrow::MemoryPool* const pool;
-  std::map<int32_t, std::vector<int32_t>> children;  // of fields, by id
+  // Places of fields: of columns by name, and of others by their parent's id.
+  std::map<std::string, std::vector<size_t>> tops = {};
+  std::map<int32_t, std::vector<size_t>> children = {};
 
+  void Sort();
   Result<std::shared_ptr<arrow::Schema>> Project(const std::vector<std::string>& columns) const;
-  // The field of a column and all below.
-  std::vector<int32_t> FieldsOf(const std::string& column) const;
+  // Those of a column, parents first.
+  std::vector<Field> FieldsOf(const std::string& column) const;
 };
+
+void TableReader::State::Sort() {
+  for (size_t i = 0; i < manifest.fields.size(); ++i) {
+    const Field& field = manifest.fields[i];
+    (field.parent == -1 ? tops[field.name] : children[field.parent]).push_back(i);
+  }
+}
 
 Result<std::shared_ptr<arrow::Schema>> TableReader::State::Project(const std::vector<std::string>& columns) const {
   if (columns.empty()) return schema;
@@ -69,18 +79,29 @@ Result<std::shared_ptr<arrow::Schema>> TableReader::State::Project(const std::ve
   return arrow::schema(std::move(fields));
 }
 
-std::vector<int32_t> TableReader::State::FieldsOf(const std::string& column) const {
-  std::vector<int32_t> ids;
-  for (const Field& field : manifest.fields) {
-    if (field.parent == -1 && field.name == column) ids.push_back(field.id);
+std::vector<Field> TableReader::State::FieldsOf(const std::string& column) const {
+  std::vector<Field> fields;
+  const auto add = [&](const std::vector<size_t>& places) {
+    for (const size_t place : places) fields.push_back(manifest.fields[place]);
+  };
+  if (const auto top = tops.find(column); top != tops.end()) add(top->second);
+  for (size_t i = 0; i < fields.size(); ++i) {
+    if (const auto below = children.find(fields[i].id); below != children.end()) add(below->second);
   }
-  for (size_t i = 0; i < ids.size(); ++i) {
-    if (const auto below = children.find(ids[i]); below != children.end()) {
-      ids.insert(ids.end(), below->second.begin(), below->second.end());
-    }
-  }
-  return ids;
+  return fields;
 }
+
+// What was read at a time, and what became of it.
+struct Expansion {
+  uint64_t read = 0;
+  uint64_t values = 0;
+
+  Status Add(BuffersRead buffers, const arrow::Array& array) {
+    for (const auto& buffer : buffers) read += static_cast<uint64_t>(buffer->size());
+    values += BytesOf(*array.data());
+    return CheckExpansion(read, values);
+  }
+};
 
 // What rows take, about, up to each of some: of a column's pages.
 struct UpTo {
@@ -96,56 +117,68 @@ struct TableReader::OpenFragment {
     return std::make_shared<OpenFragment>(std::move(state), fragment, std::move(deletions));
   }
   OpenFragment(std::shared_ptr<const State> s, const Fragment& f, Deletions d)
-      : state(std::move(s)), fragment(f), deletions(std::move(d)), files(f.files.size()) {}
+      : state(std::move(s)), fragment(f), deletions(std::move(d)), files(f.files.size()) {
+    for (size_t i = 0; i < files.size(); ++i) {
+      const DataFile& file = fragment.files[i];
+      for (size_t j = 0; j < file.field_ids.size(); ++j) {
+        if (file.columns[j] >= 0) places.emplace(file.field_ids[j], Place{i, file.columns[j]});
+      }
+    }
+  }
 
   // Null if the fragment is older than the column, which is null there.
   Result<ColumnReader*> Reader(const arrow::Field& column);
   // Of the column, or of its parts, which have pages each.
   Status AddSizes(const arrow::Field& column, std::vector<Sizes>& sizes);
-  // Which file has it, and columns of that by field.
-  Result<std::shared_ptr<const FileReader>> FileOf(const std::string& column, ColumnsOfFields& columns);
+  // Which file has some of a column's fields, and columns of that by field.
+  Result<std::shared_ptr<const FileReader>> FileOf(const std::vector<Field>& fields, ColumnsOfFields& columns);
 
   const std::shared_ptr<const State> state;
   const Fragment& fragment;
   const Deletions deletions;
+  struct Place {
+    size_t file;
+    int32_t column;
+  };
+  std::map<int32_t, Place> places;  // of fields, by id
   std::vector<std::shared_ptr<const FileReader>> files;
   std::map<std::string, std::unique_ptr<ColumnReader>> readers;
 };
 
-Result<std::shared_ptr<const FileReader>> TableReader::OpenFragment::FileOf(const std::string& column,
+Result<std::shared_ptr<const FileReader>> TableReader::OpenFragment::FileOf(const std::vector<Field>& fields,
                                                                             ColumnsOfFields& columns) {
-  const std::vector<int32_t> ids = state->FieldsOf(column);
-  for (size_t i = 0; i < files.size(); ++i) {
-    const DataFile& file = fragment.files[i];
-    columns.clear();
-    for (size_t j = 0; j < std::min(file.field_ids.size(), file.columns.size()); ++j) {
-      const bool wanted = std::find(ids.begin(), ids.end(), file.field_ids[j]) != ids.end();
-      if (wanted && file.columns[j] >= 0) columns.emplace(file.field_ids[j], file.columns[j]);
-    }
-    if (columns.empty()) continue;
-    if (!files[i]) {
-      ARROW_ASSIGN_OR_RAISE(auto input, state->files.Open(state->directory + "/data/" + file.path));
-      ARROW_ASSIGN_OR_RAISE(files[i], FileReader::Open(std::move(input), state->pool));
-    }
-    if (files[i]->rows() != fragment.rows) {
-      return Status::Invalid(files[i]->path(), ": expected the fragment's ", std::to_string(fragment.rows),
-                             " rows, got ", std::to_string(files[i]->rows()));
-    }
-    return files[i];
+  size_t first = files.size();
+  for (const Field& field : fields) {
+    if (const auto place = places.find(field.id); place != places.end()) first = std::min(first, place->second.file);
   }
-  return nullptr;
+  if (first == files.size()) return nullptr;
+  for (const Field& field : fields) {
+    const auto place = places.find(field.id);
+    if (place != places.end() && place->second.file == first) columns.emplace(field.id, place->second.column);
+  }
+  auto& file = files[first];
+  if (!file) {
+    ARROW_ASSIGN_OR_RAISE(auto input, state->files.Open(state->directory + "/data/" + fragment.files[first].path));
+    ARROW_ASSIGN_OR_RAISE(file, FileReader::Open(std::move(input), state->pool));
+  }
+  if (file->rows() != fragment.rows) {
+    return Status::Invalid(file->path(), ": expected the fragment's ", std::to_string(fragment.rows), " rows, got ",
+                           std::to_string(file->rows()));
+  }
+  return file;
 }
 
 Result<ColumnReader*> TableReader::OpenFragment::Reader(const arrow::Field& column) {
   const auto found = readers.find(column.name());
   if (found != readers.end()) return found->second.get();
   ColumnsOfFields columns;
-  ARROW_ASSIGN_OR_RAISE(const auto file, FileOf(column.name(), columns));
+  const std::vector<Field> fields = state->FieldsOf(column.name());
+  ARROW_ASSIGN_OR_RAISE(const auto file, FileOf(fields, columns));
   std::unique_ptr<ColumnReader> reader;
   if (file) {
-    const int number = state->schema->GetFieldIndex(column.name());
-    if (number < 0) return Status::Invalid(state->directory, ": expected one column ", column.name(), ", got several");
-    ARROW_ASSIGN_OR_RAISE(reader, MakeColumnReader(file, state->manifest.fields, columns, *state->schema, number));
+    const auto field = state->schema->GetFieldByName(column.name());
+    if (!field) return Status::Invalid(state->directory, ": expected one column ", column.name(), ", got several");
+    ARROW_ASSIGN_OR_RAISE(reader, MakeColumnReader(file, fields, columns, arrow::Schema({field}), 0));
   }
   return (readers[column.name()] = std::move(reader)).get();
 }
@@ -156,10 +189,17 @@ class TableReader::FragmentRead {
   static Result<FragmentRead> Start(std::shared_ptr<OpenFragment> fragment, std::shared_ptr<arrow::Schema> schema,
                                     const Ranges& rows) {
     FragmentRead read(std::move(fragment), std::move(schema), CountOf(rows));
+    uint64_t null_bytes = 0;
     for (const auto& field : read.schema_->fields()) {
       ARROW_ASSIGN_OR_RAISE(auto* reader, read.fragment_->Reader(*field));
       Column& column = read.columns_.emplace_back();
-      if (reader == nullptr) continue;
+      if (reader == nullptr) {
+        const uint64_t width = LeastWidthOf(*field->type());
+        ARROW_RETURN_NOT_OK(CheckSize(read.rows_, width));
+        null_bytes += read.rows_ * width / 8;
+        ARROW_RETURN_NOT_OK(CheckExpansion(0, null_bytes));
+        continue;
+      }
       column.file = read.FileOf(*reader);
       auto& ranges = read.files_[column.file].ranges;
       const size_t before = ranges.size();
@@ -174,7 +214,7 @@ class TableReader::FragmentRead {
   }
 
   // The columns' arrays, once.
-  Result<arrow::ArrayVector> Finish() {
+  Result<arrow::ArrayVector> Finish(Expansion& expansion) {
     std::vector<io::Buffers> buffers(files_.size());
     std::vector<BuffersRead> left;
     for (size_t i = 0; i < files_.size(); ++i) {
@@ -188,10 +228,13 @@ class TableReader::FragmentRead {
       const arrow::Field& field = *schema_->field(static_cast<int>(i));
       ArrayPtr array;
       if (decode) {
-        ARROW_ASSIGN_OR_RAISE(array, decode(left[file].first(reads)));
+        const BuffersRead of_column = left[file].first(reads);
+        ARROW_ASSIGN_OR_RAISE(array, decode(of_column));
+        ARROW_RETURN_NOT_OK(expansion.Add(of_column, *array));
         left[file] = left[file].subspan(reads);
       } else {
         ARROW_ASSIGN_OR_RAISE(array, Nulls(field.type(), rows_, state.pool));
+        ARROW_RETURN_NOT_OK(expansion.Add({}, *array));
       }
       if (!field.nullable() && array->null_count() > 0) {
         return Status::Invalid(state.directory, ": column ", field.name(),
@@ -233,9 +276,10 @@ class TableReader::FragmentRead {
 
 Status TableReader::OpenFragment::AddSizes(const arrow::Field& column, std::vector<Sizes>& sizes) {
   ColumnsOfFields columns;
-  ARROW_ASSIGN_OR_RAISE(const auto file, FileOf(column.name(), columns));
+  ARROW_ASSIGN_OR_RAISE(const auto file, FileOf(state->FieldsOf(column.name()), columns));
   // What takes no place in the file does in memory.
-  const uint64_t least = WidthOf(*column.type()) / 8;
+  const uint64_t least = LeastWidthOf(*column.type()) / 8;
+  const uint64_t of_parts = columns.size() == 1 ? least : 0;  // that is in its pages, too
   sizes.push_back({{fragment.rows, least}});
   for (const auto& [field, place] : columns) {
     if (!file || static_cast<size_t>(place) >= file->columns().size()) continue;
@@ -248,7 +292,7 @@ Status TableReader::OpenFragment::AddSizes(const arrow::Field& column, std::vect
       rows += page.rows;
       bytes += of_page;
       const uint64_t a_row = of_page / std::max<uint64_t>(page.rows, 1);
-      of_part.push_back({rows, a_row - std::min(a_row, least)});
+      of_part.push_back({rows, a_row - std::min(a_row, of_parts)});
     }
     // Pages of items are of other rows.
     if (rows != fragment.rows) of_part = {{fragment.rows, bytes / std::max<uint64_t>(fragment.rows, 1)}};
@@ -324,7 +368,8 @@ class TableReader::Scanner : public arrow::RecordBatchReader {
   }
   Status FinishStep(Step& step, std::shared_ptr<arrow::RecordBatch>* batch) {
     const Ranges& rows = step.left;
-    ARROW_ASSIGN_OR_RAISE(auto arrays, step.read.Finish());
+    Expansion expansion;
+    ARROW_ASSIGN_OR_RAISE(auto arrays, step.read.Finish(expansion));
     if (settings_.row_ids) {
       arrow::UInt64Builder ids(state_->pool);
       ARROW_RETURN_NOT_OK(ids.Reserve(static_cast<int64_t>(CountOf(rows))));
@@ -382,10 +427,10 @@ class TableReader::Scanner : public arrow::RecordBatchReader {
 
 TableReader::TableReader(io::FileSystem& files, std::string directory, Manifest manifest,
                          std::shared_ptr<arrow::Schema> schema, arrow::MemoryPool* pool) {
-  std::map<int32_t, std::vector<int32_t>> children;
-  for (const Field& field : manifest.fields) children[field.parent].push_back(field.id);
-  state_ = std::make_shared<const State>(
-      State{files, std::move(directory), std::move(manifest), std::move(schema), pool, std::move(children)});
+  const auto state =
+      std::make_shared<State>(State{files, std::move(directory), std::move(manifest), std::move(schema), pool});
+  state->Sort();
+  state_ = state;
 }
 
 Result<std::shared_ptr<arrow::RecordBatchReader>> TableReader::Scan(const ScanSettings& settings) const {
@@ -396,6 +441,20 @@ Result<std::shared_ptr<arrow::RecordBatchReader>> TableReader::Scan(const ScanSe
   return std::make_shared<Scanner>(state_, std::move(columns), settings);
 }
 
+bool TableReader::HasRoomFor(const Fragment& fragment) const {
+  return open_.empty() || most_files_ + fragment.files.size() < kMostOpen;
+}
+
+Result<std::shared_ptr<TableReader::OpenFragment>> TableReader::Open(const Fragment& fragment) {
+  if (!HasRoomFor(fragment)) {
+    open_.clear();
+    most_files_ = 0;
+  }
+  ARROW_ASSIGN_OR_RAISE(auto open, OpenFragment::Make(state_, fragment));
+  most_files_ += std::max<size_t>(fragment.files.size(), 1);
+  return open_[fragment.id] = std::move(open);
+}
+
 Result<std::shared_ptr<arrow::RecordBatch>> TableReader::Take(std::span<const uint64_t> row_ids,
                                                               const std::vector<std::string>& columns) {
   ARROW_ASSIGN_OR_RAISE(const auto schema, state_->Project(columns));
@@ -404,9 +463,10 @@ Result<std::shared_ptr<arrow::RecordBatch>> TableReader::Take(std::span<const ui
   wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
   std::vector<arrow::ArrayVector> parts(static_cast<size_t>(schema->num_fields()));  // of each column
   std::vector<FragmentRead> reads;
+  Expansion expansion;
   const auto finish = [&]() -> Status {
     for (FragmentRead& read : reads) {
-      ARROW_ASSIGN_OR_RAISE(auto arrays, read.Finish());
+      ARROW_ASSIGN_OR_RAISE(auto arrays, read.Finish(expansion));
       for (size_t column = 0; column < parts.size(); ++column) parts[column].push_back(std::move(arrays[column]));
     }
     reads.clear();
@@ -414,19 +474,16 @@ Result<std::shared_ptr<arrow::RecordBatch>> TableReader::Take(std::span<const ui
   };
   for (size_t i = 0; i < wanted.size();) {
     const uint64_t id = wanted[i] >> 32;
-    if (open_.size() >= kMostOpen && !open_.contains(id)) {
-      ARROW_RETURN_NOT_OK(finish());
-      open_.clear();
-    }
-    auto& open = open_[id];
+    const auto known = open_.find(id);
+    auto open = known == open_.end() ? nullptr : known->second;
     if (!open) {
       const auto& fragments = state_->manifest.fragments;
       const auto found = std::find_if(fragments.begin(), fragments.end(), [&](const auto& f) { return f.id == id; });
       if (found == fragments.end()) {
-        open_.erase(id);
         return Status::Invalid("row id ", std::to_string(wanted[i]), ": no fragment ", std::to_string(id));
       }
-      ARROW_ASSIGN_OR_RAISE(open, OpenFragment::Make(state_, *found));
+      if (!HasRoomFor(*found)) ARROW_RETURN_NOT_OK(finish());
+      ARROW_ASSIGN_OR_RAISE(open, Open(*found));
     }
     Ranges rows;
     for (; i < wanted.size() && wanted[i] >> 32 == id; ++i) {
@@ -484,9 +541,10 @@ Result<std::vector<uint64_t>> TableReader::RowIdsAt(std::span<const uint64_t> po
     }
     const auto place = static_cast<size_t>(std::upper_bound(first.begin(), first.end(), position) - first.begin() - 1);
     const Fragment& fragment = fragments[place];
-    auto& open = open_[fragment.id];
+    const auto known = open_.find(fragment.id);
+    auto open = known == open_.end() ? nullptr : known->second;
     if (!open) {
-      ARROW_ASSIGN_OR_RAISE(open, OpenFragment::Make(state_, fragment));
+      ARROW_ASSIGN_OR_RAISE(open, Open(fragment));
     }
     ids.push_back(fragment.id << 32 | open->deletions.RowAt(position - first[place]));
   }

@@ -47,8 +47,13 @@ class TableReader {
   struct OpenFragment;
   class FragmentRead;
 
+  // What is open is kept until there are too many files.
+  bool HasRoomFor(const Fragment& fragment) const;
+  arrow::Result<std::shared_ptr<OpenFragment>> Open(const Fragment& fragment);
+
   std::shared_ptr<const State> state_;
   std::map<uint64_t, std::shared_ptr<OpenFragment>> open_;  // by fragment
+  size_t most_files_ = 0;                                   // that they have
 };
 
 }  // namespace pennon::lance_format
