@@ -22,13 +22,20 @@ constexpr uint64_t kIdsAtOnce = 1 << 16;
 constexpr uint64_t kMostLevels = 64;
 constexpr uint64_t kMostRowsAByte = 64;  // what differs takes more, however it is packed
 
+// In an error, which is a line.
+std::string Shown(const std::string* text) {
+  constexpr size_t kMost = 100;
+  if (text == nullptr) return "none";
+  return text->size() > kMost ? text->substr(0, kMost) + "..." : *text;
+}
+
 // The partitions that the file says it has.
 Result<Ivf> ReadIvfOf(const FileReader& file) {
   const std::string* number = file.FindMetadata("lance:ivf");
   const Json json = number == nullptr ? Json() : Json::parse(*number, nullptr, false);
   if (!json.is_number_unsigned()) {
     return Status::Invalid(file.path(), ": expected metadata lance:ivf with the number of a buffer, got ",
-                           number == nullptr ? "none" : *number);
+                           Shown(number));
   }
   ARROW_ASSIGN_OR_RAISE(const auto buffer, file.ReadGlobalBuffer(json.get<size_t>()));
   auto ivf = ReadIvf(std::string_view(*buffer), file.rows());
@@ -125,7 +132,7 @@ Result<HnswIndexReader> HnswIndexReader::Open(io::FileSystem& files, const std::
   const std::string distance = word("distance_type");
   if (reader.type_.empty() || distance.empty()) {
     return Status::Invalid(reader.graph_->path(), ": expected metadata lance:index with a type and a distance, got ",
-                           text == nullptr ? "none" : *text);
+                           Shown(text));
   }
   if (distance != "l2" && distance != "cosine" && distance != "dot") {
     return Status::NotImplemented(directory, ": expected distance l2, cosine or dot, got ", distance);
@@ -239,7 +246,7 @@ Result<CodeRange> HnswIndexReader::ReadCodeRange() const {
   const Json* const low = bound("start");
   const Json* const high = bound("end");
   if (low != nullptr && high != nullptr) return CodeRange{low->get<double>(), high->get<double>()};
-  return Status::Invalid(vectors_->path(), ": expected storage_metadata with bounds, got ", texts[0]);
+  return Status::Invalid(vectors_->path(), ": expected storage_metadata with bounds, got ", Shown(texts.data()));
 }
 
 }  // namespace pennon::lance_format
