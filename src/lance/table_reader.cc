@@ -1,6 +1,7 @@
 #include "lance/table_reader.h"
 
 #include <algorithm>
+#include <numeric>
 #include <optional>
 #include <span>
 #include <utility>
@@ -533,8 +534,13 @@ Result<std::vector<uint64_t>> TableReader::RowIdsAt(std::span<const uint64_t> po
   const auto& fragments = state_->manifest.fragments;
   std::vector<uint64_t> first = {0};
   for (const Fragment& fragment : fragments) first.push_back(first.back() + fragment.live_rows());
-  std::vector<uint64_t> ids;
-  for (const uint64_t position : positions) {
+  // In order, so that each fragment is opened once, however few may be open.
+  std::vector<size_t> order(positions.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return positions[a] < positions[b]; });
+  std::vector<uint64_t> ids(positions.size());
+  for (const size_t i : order) {
+    const uint64_t position = positions[i];
     if (position >= first.back()) {
       return Status::Invalid("position ", std::to_string(position), ": the table has ", std::to_string(first.back()),
                              " rows");
@@ -546,7 +552,7 @@ Result<std::vector<uint64_t>> TableReader::RowIdsAt(std::span<const uint64_t> po
     if (!open) {
       ARROW_ASSIGN_OR_RAISE(open, Open(fragment));
     }
-    ids.push_back(fragment.id << 32 | open->deletions.RowAt(position - first[place]));
+    ids[i] = fragment.id << 32 | open->deletions.RowAt(position - first[place]);
   }
   return ids;
 }

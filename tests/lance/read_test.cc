@@ -315,10 +315,11 @@ TEST(Reads, FewFilesAreOpenAtATime) {
   EXPECT_LE(files.most_open(), 257);
   // By their places.
   std::vector<uint64_t> positions;
-  for (uint64_t row = 0; row < kRows; ++row) positions.push_back(row);
+  for (uint64_t i = 0; i < kRows; ++i) positions.push_back(i * 263 % kRows);
   TableReader by_place(files, "t", written->table->manifest(), written->table->shared_schema(),
                        arrow::default_memory_pool());
   const auto ids = by_place.RowIdsAt(positions).ValueOrDie();
+  for (uint64_t i = 0; i < kRows; ++i) ASSERT_EQ(ids[i], positions[i] << 32);
   EXPECT_EQ(by_place.Take(ids, {"id"}).ValueOrDie()->num_rows(), kRows);
   EXPECT_LE(files.most_open(), 2 * 257);
 }
