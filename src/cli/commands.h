@@ -1,10 +1,12 @@
 // The program's commands. Cancelled if interrupted, after the report.
 #pragma once
 
+#include <charconv>
 #include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include <arrow/status.h>
@@ -28,6 +30,16 @@ inline const CLI::IsMember kMetrics({"l2", "cosine", "dot"});
 inline Metric ParseMetric(const std::string& name) {
   return name == "cosine" ? Metric::kCosine : name == "dot" ? Metric::kDot : Metric::kL2;
 }
+
+// Of places and versions. The library's own takes what is too large for the largest.
+inline const CLI::Validator kNotNegative(
+    [](const std::string& text) {
+      uint64_t value = 0;
+      const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+      const bool fits = error == std::errc() && end == text.data() + text.size() && !text.empty();
+      return fits ? std::string() : "expected a whole number from 0 to 2^64 - 1, got " + text;
+    },
+    "FROM 0");
 
 struct ReplayOptions {
   std::string data;

@@ -225,7 +225,7 @@ std::function<Status()> AddLance(CLI::App& app) {
 
   const auto add_reader = [&](const char* name, const char* help, Status (*command)(const Options&)) {
     CLI::App* added = add(name, help, command);
-    added->add_option("--at", options->at, "a version; default: the newest")->check(CLI::NonNegativeNumber);
+    added->add_option("--at", options->at, "a version; default: the newest")->check(kNotNegative);
     return added;
   };
   const auto add_columns = [&](CLI::App* command, const char* unless_given = "all") {
@@ -244,15 +244,14 @@ std::function<Status()> AddLance(CLI::App& app) {
   take->add_option("--rows", options->rows, "positions from 0, separated by commas")
       ->delimiter(',')
       ->required()
-      ->check(CLI::NonNegativeNumber);
+      ->check(kNotNegative);
   CLI::App* search = add_reader("search", "The nearest rows, by the table's index", Search);
   search->add_option("--column", options->column, "of the vectors; default: the only one with an index, or of vectors");
   search->add_option("--index", options->index, "its name, where a column has several");
   search->add_option("--metric", options->metric, "of a column without an index; default: l2")->check(kMetrics);
   CLI::App* question = search->add_option_group("question");
   question->add_option("--query-file", options->query_file, "file of queries, as replay reads DATA");
-  question->add_option("--like-row", options->like_row, "a position: rows like that one")
-      ->check(CLI::NonNegativeNumber);
+  question->add_option("--like-row", options->like_row, "a position: rows like that one")->check(kNotNegative);
   question->require_option(1);
   search->add_option("--k,-k", options->k, "results wanted")->capture_default_str()->check(kAtLeastOne);
   search->add_option("--ef", options->ef, "beam width")->capture_default_str()->check(kAtLeastOne);

@@ -220,7 +220,8 @@ class Local : public FileSystem {
   }
 
   Result<std::unique_ptr<InputFile>> Open(const std::string& path) override {
-    Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    // A pipe that nobody writes would be waited for.
+    Descriptor file(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
     if (file.get() < 0) return Failed("open", path);
     struct stat found;
     if (fstat(file.get(), &found) != 0) return Failed("open", path);

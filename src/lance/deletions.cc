@@ -17,6 +17,9 @@ namespace {
 using arrow::Result;
 using arrow::Status;
 
+constexpr uint64_t kMostRowsAByte = 64;     // what differs takes more, however it is packed
+constexpr uint64_t kLeastBytes = 64 << 10;  // for what is beside the rows
+
 // The first of the ranges that does not end before the row.
 Ranges::const_iterator FirstAfter(const Ranges& ranges, uint64_t row) {
   return std::partition_point(ranges.begin(), ranges.end(), [&](const Range& range) { return range.end() <= row; });
@@ -24,17 +27,31 @@ Ranges::const_iterator FirstAfter(const Ranges& ranges, uint64_t row) {
 
 // In any order.
 Result<std::vector<uint32_t>> RowsOfArrowFile(std::string_view bytes) {
+  const uint64_t most = kMostRowsAByte * bytes.size();
+  // The capped one counts all that is allocated from the one below.
+  arrow::ProxyMemoryPool counted(arrow::default_memory_pool());
+  arrow::CappedMemoryPool pool(&counted, static_cast<int64_t>(kLeastBytes + sizeof(uint32_t) * most));
+  auto options = arrow::ipc::IpcReadOptions::Defaults();
+  options.memory_pool = &pool;
+  options.use_threads = false;
   arrow::io::BufferReader input(std::make_shared<arrow::Buffer>(bytes));
-  ARROW_ASSIGN_OR_RAISE(const auto reader, arrow::ipc::RecordBatchFileReader::Open(&input));
+  ARROW_ASSIGN_OR_RAISE(const auto reader, arrow::ipc::RecordBatchFileReader::Open(&input, options));
+  const auto unexpected = [&] {
+    return Status::Invalid("expected one column of uint32 without nulls, got ", reader->schema()->ToString());
+  };
+  if (reader->schema()->num_fields() != 1 || reader->schema()->field(0)->type()->id() != arrow::Type::UINT32) {
+    return unexpected();
+  }
   std::vector<uint32_t> rows;
   for (int i = 0; i < reader->num_record_batches(); ++i) {
     ARROW_ASSIGN_OR_RAISE(const auto batch, reader->ReadRecordBatch(i));
     ARROW_RETURN_NOT_OK(batch->ValidateFull());
-    if (batch->num_columns() != 1 || batch->column(0)->type_id() != arrow::Type::UINT32 ||
-        batch->column(0)->null_count() > 0) {
-      return Status::Invalid("expected one column of uint32 without nulls, got ", batch->schema()->ToString());
-    }
     const auto& column = static_cast<const arrow::UInt32Array&>(*batch->column(0));
+    if (column.null_count() > 0) return unexpected();
+    if (static_cast<uint64_t>(column.length()) > most - rows.size()) {
+      return Status::Invalid("expected rows once each, got more than ", std::to_string(most), " of them in ",
+                             std::to_string(bytes.size()), " bytes");
+    }
     rows.insert(rows.end(), column.raw_values(), column.raw_values() + column.length());
   }
   std::sort(rows.begin(), rows.end());

@@ -16,7 +16,9 @@ using arrow::Status;
 
 constexpr uint64_t kFooterBytes = 40;
 constexpr uint64_t kPlaceBytes = 16;
-Result<PageInfo> ParsePage(std::string_view message, uint64_t file_size) {
+
+// *left: what no page has yet of the file's bytes. Pages may not share them, or a small file would have much in it.
+Result<PageInfo> ParsePage(std::string_view message, uint64_t file_size, uint64_t* left) {
   PageInfo page;
   std::vector<uint64_t> offsets;
   std::vector<uint64_t> sizes;
@@ -44,18 +46,23 @@ Result<PageInfo> ParsePage(std::string_view message, uint64_t file_size) {
       return Status::Invalid("expected a buffer in ", std::to_string(file_size), " bytes, got ",
                              std::to_string(sizes[i]), " bytes at ", std::to_string(offsets[i]));
     }
+    if (sizes[i] > *left) {
+      return Status::Invalid("expected buffers of pages that share no bytes, got more than the file's ",
+                             std::to_string(file_size), " bytes");
+    }
+    *left -= sizes[i];
     page.buffers.push_back({offsets[i], sizes[i]});
   }
   return page;
 }
 
-Result<std::vector<PageInfo>> ParseColumn(std::string_view message, uint64_t file_size) {
+Result<std::vector<PageInfo>> ParseColumn(std::string_view message, uint64_t file_size, uint64_t* left) {
   std::vector<PageInfo> pages;
   ARROW_RETURN_NOT_OK(ReadFields(
       message,
       [&](Tag tag, std::string_view part) -> Status {
         if (tag != Tag(ColumnMetadataTag::kPages)) return Status::OK();
-        ARROW_ASSIGN_OR_RAISE(auto page, ParsePage(part, file_size));
+        ARROW_ASSIGN_OR_RAISE(auto page, ParsePage(part, file_size, left));
         pages.push_back(std::move(page));
         return Status::OK();
       },
@@ -170,6 +177,7 @@ Status FileReader::Read(Tail& tail) {
   }
   // They may not share bytes, or a small file would have many pages.
   uint64_t before = columns_at;
+  uint64_t left = size;
   for (size_t i = 0; i < columns.size(); ++i) {
     const io::ByteRange& column = columns[i];
     if (column.offset < before || column.offset + column.length > columns_table) {
@@ -177,7 +185,7 @@ Status FileReader::Read(Tail& tail) {
                              " bytes at ", std::to_string(column.offset), " for number ", std::to_string(i));
     }
     before = column.offset + column.length;
-    auto pages = ParseColumn(tail.At(column.offset, column.length), size);
+    auto pages = ParseColumn(tail.At(column.offset, column.length), size, &left);
     if (!pages.ok()) {
       return pages.status().WithMessage("column number ", std::to_string(i), ": ", pages.status().message());
     }

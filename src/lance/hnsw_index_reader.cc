@@ -22,13 +22,20 @@ constexpr uint64_t kIdsAtOnce = 1 << 16;
 constexpr uint64_t kMostLevels = 64;
 constexpr uint64_t kMostRowsAByte = 64;  // what differs takes more, however it is packed
 
+// In an error, which is a line.
+std::string Shown(const std::string* text) {
+  constexpr size_t kMost = 100;
+  if (text == nullptr) return "none";
+  return text->size() > kMost ? text->substr(0, kMost) + "..." : *text;
+}
+
 // The partitions that the file says it has.
 Result<io::RangesRead> StartIvfOf(const FileReader& file) {
   const std::string* number = file.FindMetadata("lance:ivf");
   const Json json = number == nullptr ? Json() : Json::parse(*number, nullptr, false);
   if (!json.is_number_unsigned()) {
     return Status::Invalid(file.path(), ": expected metadata lance:ivf with the number of a buffer, got ",
-                           number == nullptr ? "none" : *number);
+                           Shown(number));
   }
   return file.StartGlobalBuffer(json.get<size_t>());
 }
@@ -138,7 +145,7 @@ Result<HnswIndexReader> HnswIndexReader::Make(const std::string& directory, cons
   const std::string distance = word("distance_type");
   if (reader.type_.empty() || distance.empty()) {
     return Status::Invalid(reader.graph_->path(), ": expected metadata lance:index with a type and a distance, got ",
-                           text == nullptr ? "none" : *text);
+                           Shown(text));
   }
   if (distance != "l2" && distance != "cosine" && distance != "dot") {
     return Status::NotImplemented(directory, ": expected distance l2, cosine or dot, got ", distance);
@@ -165,6 +172,9 @@ Result<HnswIndexReader::PartitionsReading> HnswIndexReader::StartPartitions(int3
     return Status::Invalid(vectors_->path(), ": expected rows with row ids that differ, got ", std::to_string(rows()),
                            " of them in ", std::to_string(vectors_->source().file->size()), " bytes");
   }
+  const Status expansion =
+      CheckExpansion(vectors_->source().file->size(), rows() * static_cast<uint64_t>(dim) * sizeof(float));
+  if (!expansion.ok()) return expansion.WithMessage(vectors_->path(), ": ", expansion.message());
   ARROW_ASSIGN_OR_RAISE(auto of_graph, StartIvfOf(*graph_));
   ARROW_ASSIGN_OR_RAISE(auto of_vectors, StartIvfOf(*vectors_));
   return [reader = *this, dim, of_graph = std::move(of_graph),
@@ -209,6 +219,13 @@ Result<std::shared_ptr<arrow::RecordBatch>> HnswIndexReader::ReadGraph(const Ind
                            ids.schema().field(0)->type()->ToString(), " and ", neighbors.ToString());
   }
   std::vector<arrow::ArrayVector> parts(3);
+  uint64_t bytes = 0;
+  const auto keep = [&](size_t part, std::shared_ptr<arrow::Array> array) {
+    bytes += BytesOf(*array->data());
+    parts[part].push_back(std::move(array));
+    const Status status = CheckExpansion(graph_->source().file->size(), bytes);
+    return status.ok() ? status : wrong(status);
+  };
   int64_t before = -1;
   uint64_t levels = 1;
   for (uint64_t first = 0; first < rows.count; first += kIdsAtOnce) {
@@ -217,15 +234,15 @@ Result<std::shared_ptr<arrow::RecordBatch>> HnswIndexReader::ReadGraph(const Ind
     if (values.null_count() > 0) return wrong(Status::Invalid("column __vector_id: expected no nulls"));
     const Status checked = CheckIds(values, first, partition.vectors.count, &before, &levels);
     if (!checked.ok()) return wrong(checked);
-    parts[0].push_back(batch->column(0));
+    ARROW_RETURN_NOT_OK(keep(0, batch->column(0)));
   }
   for (uint64_t first = 0; first < rows.count; first += kListsAtOnce) {
     ARROW_ASSIGN_OR_RAISE(const auto batch,
                           lists.Read({rows.first + first, std::min(kListsAtOnce, rows.count - first)}));
     const Status checked = CheckNeighbors(static_cast<const arrow::ListArray&>(*batch->column(0)));
     if (!checked.ok()) return wrong(checked);
-    parts[1].push_back(batch->column(0));
-    parts[2].push_back(batch->column(1));
+    ARROW_RETURN_NOT_OK(keep(1, batch->column(0)));
+    ARROW_RETURN_NOT_OK(keep(2, batch->column(1)));
   }
   arrow::ArrayVector arrays;
   for (const auto& part : parts) {
@@ -257,7 +274,7 @@ Result<CodeRange> HnswIndexReader::ReadCodeRange() const {
   const Json* const low = bound("start");
   const Json* const high = bound("end");
   if (low != nullptr && high != nullptr) return CodeRange{low->get<double>(), high->get<double>()};
-  return Status::Invalid(vectors_->path(), ": expected storage_metadata with bounds, got ", texts[0]);
+  return Status::Invalid(vectors_->path(), ": expected storage_metadata with bounds, got ", Shown(texts.data()));
 }
 
 }  // namespace pennon::lance_format

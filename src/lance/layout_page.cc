@@ -370,6 +370,9 @@ Status ConstantPage::TakeLevels(BuffersRead read) {
   // What an earlier try has left is not to be trusted.
   entries_ = {};
   starts_.clear();
+  // What one takes decoded, and where its row begins.
+  constexpr uint64_t kBitsALevel = 128;
+  ARROW_RETURN_NOT_OK(CheckSize(std::max(info_.repetition_values, info_.definition_values), kBitsALevel));
   if (!read.empty()) {
     if (read.size() % 2 == 1) {
       ARROW_RETURN_NOT_OK(

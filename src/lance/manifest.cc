@@ -7,6 +7,7 @@
 #include "lance/little_endian.h"
 #include "lance/message.h"
 #include "lance/roaring.h"
+#include "lance/utf8.h"
 #include "pennon/version.h"
 
 namespace pennon::lance_format {
@@ -264,6 +265,7 @@ Result<Index> ReadIndex(std::string_view bytes) {
   if (bytes_of_uuid != index.uuid.bytes.size()) {
     return Status::Invalid("index ", index.name, ": expected a UUID of 16 bytes, got ", std::to_string(bytes_of_uuid));
   }
+  if (!IsUtf8(index.name)) return Status::Invalid("index: expected a name in UTF-8");
   for (const IndexFile& file : index.files) ARROW_RETURN_NOT_OK(CheckName("file of an index", file.name));
   if (index.fragments) {
     const Status status = RoaringView::Make(*index.fragments).status();
@@ -462,6 +464,9 @@ Result<Manifest> ReadManifest(std::string_view file) {
     ARROW_RETURN_NOT_OK(status);
     if (file_format != "lance") {
       return Status::NotImplemented("manifest: expected files of format lance, got \"", file_format, "\"");
+    }
+    if (!IsUtf8(manifest.file_version)) {
+      return Status::Invalid("manifest: expected a file version in UTF-8");
     }
     if (!manifest.transaction_file.empty()) {
       ARROW_RETURN_NOT_OK(CheckName("transaction file", manifest.transaction_file));

@@ -8,8 +8,8 @@
 #include <arrow/array/util.h>
 #include <arrow/util/bit_util.h>
 #include <arrow/util/bitmap_ops.h>
-#include <arrow/util/byte_size.h>
-#include <arrow/util/utf8.h>
+
+#include "lance/utf8.h"
 
 namespace pennon::lance_format {
 
@@ -45,20 +45,13 @@ Status Steps::Next(BuffersRead read, Reads& more) {
   return Status::OK();
 }
 
-Result<arrow::ArrayVector> Steps::Decode(BuffersRead read, bool check) const {
+Result<arrow::ArrayVector> Steps::Decode(BuffersRead read, Expansion* expansion) const {
   arrow::ArrayVector arrays;
-  uint64_t read_bytes = 0;
-  uint64_t value_bytes = 0;
   for (const Part& part : parts_) {
     const BuffersRead own = part.kept.empty() ? read.first(part.reads) : BuffersRead(part.kept);
     read = read.subspan(part.reads);
     ARROW_ASSIGN_OR_RAISE(auto array, part.step.decode(own));
-    if (check) {
-      for (const auto& buffer : own) read_bytes += static_cast<uint64_t>(buffer->size());
-      ARROW_ASSIGN_OR_RAISE(const int64_t size, arrow::util::ReferencedBufferSize(*array));
-      value_bytes += static_cast<uint64_t>(size);
-      ARROW_RETURN_NOT_OK(CheckExpansion(read_bytes, value_bytes));
-    }
+    if (expansion != nullptr) ARROW_RETURN_NOT_OK(expansion->Add(own, *array));
     arrays.push_back(std::move(array));
   }
   return arrays;
@@ -69,6 +62,19 @@ Status CheckExpansion(uint64_t read_bytes, uint64_t value_bytes) {
   if (value_bytes <= kMostBytes || value_bytes / kMostTimes <= read_bytes) return Status::OK();
   return Status::CapacityError("expected fewer rows at a time: ", std::to_string(read_bytes), " bytes are more than ",
                                std::to_string(kMostBytes), " as values");
+}
+
+uint64_t BytesOf(const arrow::ArrayData& array) {
+  uint64_t bytes = 0;
+  for (const auto& buffer : array.buffers) bytes += buffer ? static_cast<uint64_t>(buffer->size()) : 0;
+  for (const auto& child : array.child_data) bytes += BytesOf(*child);
+  return bytes;
+}
+
+Status Expansion::Add(BuffersRead read, const arrow::Array& array) {
+  for (const auto& buffer : read) read_bytes += static_cast<uint64_t>(buffer->size());
+  value_bytes += BytesOf(*array.data());
+  return CheckExpansion(read_bytes, value_bytes);
 }
 
 Ranges Times(const Ranges& rows, uint64_t dimension) {
@@ -86,6 +92,13 @@ uint64_t WidthOf(const arrow::DataType& type) {
   return fixed ? static_cast<uint64_t>(type.bit_width()) : 0;
 }
 
+uint64_t LeastWidthOf(const arrow::DataType& type) {
+  if (type.id() != arrow::Type::STRUCT) return WidthOf(type);
+  uint64_t width = 0;
+  for (const auto& field : type.fields()) width += LeastWidthOf(*field->type());
+  return width;
+}
+
 Status CheckSize(uint64_t rows, uint64_t bits_a_row) {
   if (rows <= kMostBytes && bits_a_row / 8 <= kMostBytes / std::max<uint64_t>(rows, 1)) return Status::OK();
   return Status::CapacityError("expected fewer rows at a time than ", std::to_string(rows), " of ",
@@ -94,7 +107,7 @@ Status CheckSize(uint64_t rows, uint64_t bits_a_row) {
 
 Result<std::shared_ptr<arrow::Array>> Nulls(const std::shared_ptr<arrow::DataType>& type, uint64_t rows,
                                             arrow::MemoryPool* pool) {
-  ARROW_RETURN_NOT_OK(CheckSize(rows, std::max<uint64_t>(WidthOf(*type), 64)));
+  ARROW_RETURN_NOT_OK(CheckSize(rows, std::max<uint64_t>(LeastWidthOf(*type), 64)));
   return arrow::MakeArrayOfNull(type, static_cast<int64_t>(rows), pool);
 }
 
@@ -188,7 +201,8 @@ Result<std::shared_ptr<arrow::Array>> MakeBinary(const std::shared_ptr<arrow::Da
   const arrow::Type::type id = type->id();
   if (id == arrow::Type::STRING || id == arrow::Type::LARGE_STRING) {
     for (size_t i = 0; i + 1 < offsets.size(); ++i) {
-      if (arrow::util::ValidateUTF8(bytes->data() + offsets[i], offsets[i + 1] - offsets[i])) continue;
+      const char* text = reinterpret_cast<const char*>(bytes->data()) + offsets[i];
+      if (IsUtf8({text, static_cast<size_t>(offsets[i + 1] - offsets[i])})) continue;
       return Status::Invalid("expected UTF-8, got other bytes");
     }
   }

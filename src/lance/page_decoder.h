@@ -58,6 +58,21 @@ struct Step {
   std::function<arrow::Result<Step>(BuffersRead read, Reads& more)> next = {};  // where there is no decode
 };
 
+// What is read at a time may come to a GiB of values, or to sixteen times what the file has of it; else a
+// CapacityError.
+arrow::Status CheckExpansion(uint64_t read_bytes, uint64_t value_bytes);
+// That an array's buffers take, its parts' too.
+uint64_t BytesOf(const arrow::ArrayData& array);
+
+// What was read at a time, and what became of it, so far.
+struct Expansion {
+  uint64_t read_bytes = 0;
+  uint64_t value_bytes = 0;
+
+  // As CheckExpansion.
+  arrow::Status Add(BuffersRead read, const arrow::Array& array);
+};
+
 // Steps at the same time, whose reads go out together. Each is given its own of what was read.
 class Steps {
  public:
@@ -75,8 +90,8 @@ class Steps {
   bool last() const;
   // Else: what was asked for has been read.
   arrow::Status Next(BuffersRead read, Reads& more);
-  // If this is the last: an array each.
-  arrow::Result<arrow::ArrayVector> Decode(BuffersRead read) const { return Decode(read, false); }
+  // If this is the last: an array each, added to the expansion if there is one.
+  arrow::Result<arrow::ArrayVector> Decode(BuffersRead read, Expansion* expansion = nullptr) const;
   // The step that was added, if that is one.
   Step Only() && { return std::move(parts_[0].step); }
   // As one step, whose array is join(arrays).
@@ -85,7 +100,8 @@ class Steps {
     if (last()) {
       return {[steps = std::move(*this),
                join = std::move(join)](BuffersRead read) mutable -> arrow::Result<std::shared_ptr<arrow::Array>> {
-        ARROW_ASSIGN_OR_RAISE(auto arrays, steps.Decode(read, steps.size() > 1));
+        Expansion expansion;
+        ARROW_ASSIGN_OR_RAISE(auto arrays, steps.Decode(read, steps.size() > 1 ? &expansion : nullptr));
         return join(std::move(arrays));
       }};
     }
@@ -97,9 +113,6 @@ class Steps {
   }
 
  private:
-  // Checks what they come to together.
-  arrow::Result<arrow::ArrayVector> Decode(BuffersRead read, bool check) const;
-
   struct Part {
     Step step;
     size_t reads;      // that it has asked for last
@@ -107,10 +120,6 @@ class Steps {
   };
   std::vector<Part> parts_;
 };
-
-// What is read at a time may come to a GiB of values, or to sixteen times what the file has of it; else a
-// CapacityError.
-arrow::Status CheckExpansion(uint64_t read_bytes, uint64_t value_bytes);
 
 // From one thread at a time: it may keep what it needs again.
 class PageDecoder {
@@ -175,6 +184,8 @@ class FixedWidth {
 Ranges Times(const Ranges& rows, uint64_t dimension);
 // How many bits a value takes; 0: not the same for all.
 uint64_t WidthOf(const arrow::DataType& type);
+// That a row takes at least, whatever the file has of it; the lists in it may be empty.
+uint64_t LeastWidthOf(const arrow::DataType& type);
 // CapacityError, unless so much may be allocated for what takes no place in a file.
 arrow::Status CheckSize(uint64_t rows, uint64_t bits_a_row);
 arrow::Result<std::shared_ptr<arrow::Array>> Nulls(const std::shared_ptr<arrow::DataType>& type, uint64_t rows,

@@ -10,6 +10,7 @@
 #include <arrow/type_traits.h>
 
 #include "lance/message.h"
+#include "lance/utf8.h"
 
 namespace pennon::lance_format {
 namespace {
@@ -243,6 +244,10 @@ Result<std::shared_ptr<arrow::Schema>> MakeSchema(const std::vector<Field>& fiel
     if (depths.back() > kDeepest) {
       return Status::NotImplemented("column ", fields[i].name, ": expected at most ", std::to_string(kDeepest),
                                     " parents");
+    }
+    // As all strings of protocol buffers.
+    if (!IsUtf8(fields[i].name) || !IsUtf8(fields[i].logical_type)) {
+      return Status::Invalid("column of id ", std::to_string(fields[i].id), ": expected names in UTF-8");
     }
     if (fields[i].id < 0 || !places.emplace(fields[i].id, i).second) {
       return Status::Invalid("column ", fields[i].name, ": expected an id of its own, got ",

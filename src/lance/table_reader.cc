@@ -1,6 +1,7 @@
 #include "lance/table_reader.h"
 
 #include <algorithm>
+#include <numeric>
 #include <optional>
 #include <span>
 #include <utility>
@@ -21,7 +22,7 @@ using arrow::Status;
 using ArrayPtr = std::shared_ptr<arrow::Array>;
 
 constexpr uint64_t kBatchBytes = 16 << 20;
-constexpr size_t kMostOpen = 256;  // fragments, whose files are kept open
+constexpr size_t kMostOpen = 256;  // files that are kept open, unless a fragment has more
 constexpr char kRowId[] = "_rowid";
 
 // Of the array's elements those at these places.
@@ -46,12 +47,22 @@ struct TableReader::State {
   const Manifest manifest;
   const std::shared_ptr<arrow::Schema> schema;
   arrow::MemoryPool* const pool;
-  std::map<int32_t, std::vector<int32_t>> children;  // of fields, by id
+  // Places of fields: of columns by name, and of others by their parent's id.
+  std::map<std::string, std::vector<size_t>> tops = {};
+  std::map<int32_t, std::vector<size_t>> children = {};
 
+  void Sort();
   Result<std::shared_ptr<arrow::Schema>> Project(const std::vector<std::string>& columns) const;
-  // The field of a column and all below.
-  std::vector<int32_t> FieldsOf(const std::string& column) const;
+  // Those of a column, parents first.
+  std::vector<Field> FieldsOf(const std::string& column) const;
 };
+
+void TableReader::State::Sort() {
+  for (size_t i = 0; i < manifest.fields.size(); ++i) {
+    const Field& field = manifest.fields[i];
+    (field.parent == -1 ? tops[field.name] : children[field.parent]).push_back(i);
+  }
+}
 
 Result<std::shared_ptr<arrow::Schema>> TableReader::State::Project(const std::vector<std::string>& columns) const {
   if (columns.empty()) return schema;
@@ -69,17 +80,16 @@ Result<std::shared_ptr<arrow::Schema>> TableReader::State::Project(const std::ve
   return arrow::schema(std::move(fields));
 }
 
-std::vector<int32_t> TableReader::State::FieldsOf(const std::string& column) const {
-  std::vector<int32_t> ids;
-  for (const Field& field : manifest.fields) {
-    if (field.parent == -1 && field.name == column) ids.push_back(field.id);
+std::vector<Field> TableReader::State::FieldsOf(const std::string& column) const {
+  std::vector<Field> fields;
+  const auto add = [&](const std::vector<size_t>& places) {
+    for (const size_t place : places) fields.push_back(manifest.fields[place]);
+  };
+  if (const auto top = tops.find(column); top != tops.end()) add(top->second);
+  for (size_t i = 0; i < fields.size(); ++i) {
+    if (const auto below = children.find(fields[i].id); below != children.end()) add(below->second);
   }
-  for (size_t i = 0; i < ids.size(); ++i) {
-    if (const auto below = children.find(ids[i]); below != children.end()) {
-      ids.insert(ids.end(), below->second.begin(), below->second.end());
-    }
-  }
-  return ids;
+  return fields;
 }
 
 // What rows take, about, up to each of some: of a column's pages.
@@ -92,7 +102,14 @@ using Sizes = std::vector<UpTo>;
 // A fragment's files and those of its columns that were needed.
 struct TableReader::OpenFragment {
   OpenFragment(std::shared_ptr<const State> s, const Fragment& f)
-      : state(std::move(s)), fragment(f), files(f.files.size()) {}
+      : state(std::move(s)), fragment(f), files(f.files.size()) {
+    for (size_t i = 0; i < files.size(); ++i) {
+      const DataFile& file = fragment.files[i];
+      for (size_t j = 0; j < std::min(file.field_ids.size(), file.columns.size()); ++j) {
+        if (file.columns[j] >= 0) places.emplace(file.field_ids[j], Place{i, file.columns[j]});
+      }
+    }
+  }
 
   // Begins to read what will be needed for rows of these columns.
   Status Start(const arrow::Schema& columns);
@@ -103,24 +120,29 @@ struct TableReader::OpenFragment {
   Result<ColumnReader*> Reader(const arrow::Field& column);
   // Of the column, or of its parts, which have pages each.
   Status AddSizes(const arrow::Field& column, std::vector<Sizes>& sizes);
-  // Which file has it, and columns of that by field. Null: none.
-  Result<std::shared_ptr<const FileReader>> FileOf(const std::string& column, ColumnsOfFields& columns);
+  // Which file has some of a column's fields, and columns of that by field. Null: none.
+  Result<std::shared_ptr<const FileReader>> FileOf(const std::vector<Field>& fields, ColumnsOfFields& columns);
 
   const std::shared_ptr<const State> state;
   const Fragment& fragment;
 
  private:
+  struct Place {
+    size_t file;
+    int32_t column;
+  };
   struct File {
     std::shared_ptr<const FileReader> reader = nullptr;
     FileReader::Opening opening = {};  // until then, if it was begun
   };
 
   // Its number; that of the files: none.
-  size_t FindFile(const std::string& column, ColumnsOfFields& columns) const;
+  size_t FindFile(const std::vector<Field>& fields, ColumnsOfFields& columns) const;
   Status StartFile(size_t number);
 
   std::optional<Deletions> deletions;
   Deletions::Reading reading_deletions;
+  std::map<int32_t, Place> places;  // of fields, by id
   std::vector<File> files;
   std::map<std::string, std::unique_ptr<ColumnReader>> readers;
 };
@@ -133,7 +155,7 @@ Status TableReader::OpenFragment::Start(const arrow::Schema& columns) {
   for (const auto& column : columns.fields()) {
     if (readers.contains(column->name())) continue;
     ColumnsOfFields of_file;
-    const size_t number = FindFile(column->name(), of_file);
+    const size_t number = FindFile(state->FieldsOf(column->name()), of_file);
     if (number < files.size()) ARROW_RETURN_NOT_OK(StartFile(number));
   }
   return Status::OK();
@@ -176,24 +198,21 @@ Result<Ranges> TableReader::OpenFragment::RowsOf(std::span<const uint64_t> ids) 
   return rows;
 }
 
-size_t TableReader::OpenFragment::FindFile(const std::string& column, ColumnsOfFields& columns) const {
-  const std::vector<int32_t> ids = state->FieldsOf(column);
-  size_t number = 0;
-  for (; number < files.size(); ++number) {
-    const DataFile& file = fragment.files[number];
-    columns.clear();
-    for (size_t j = 0; j < std::min(file.field_ids.size(), file.columns.size()); ++j) {
-      const bool wanted = std::find(ids.begin(), ids.end(), file.field_ids[j]) != ids.end();
-      if (wanted && file.columns[j] >= 0) columns.emplace(file.field_ids[j], file.columns[j]);
-    }
-    if (!columns.empty()) break;
+size_t TableReader::OpenFragment::FindFile(const std::vector<Field>& fields, ColumnsOfFields& columns) const {
+  size_t first = files.size();
+  for (const Field& field : fields) {
+    if (const auto place = places.find(field.id); place != places.end()) first = std::min(first, place->second.file);
   }
-  return number;
+  for (const Field& field : fields) {
+    const auto place = places.find(field.id);
+    if (place != places.end() && place->second.file == first) columns.emplace(field.id, place->second.column);
+  }
+  return first;
 }
 
-Result<std::shared_ptr<const FileReader>> TableReader::OpenFragment::FileOf(const std::string& column,
+Result<std::shared_ptr<const FileReader>> TableReader::OpenFragment::FileOf(const std::vector<Field>& fields,
                                                                             ColumnsOfFields& columns) {
-  const size_t number = FindFile(column, columns);
+  const size_t number = FindFile(fields, columns);
   if (number == files.size()) return nullptr;
   ARROW_RETURN_NOT_OK(StartFile(number));
   File& file = files[number];
@@ -212,12 +231,13 @@ Result<ColumnReader*> TableReader::OpenFragment::Reader(const arrow::Field& colu
   const auto found = readers.find(column.name());
   if (found != readers.end()) return found->second.get();
   ColumnsOfFields columns;
-  ARROW_ASSIGN_OR_RAISE(const auto file, FileOf(column.name(), columns));
+  const std::vector<Field> fields = state->FieldsOf(column.name());
+  ARROW_ASSIGN_OR_RAISE(const auto file, FileOf(fields, columns));
   std::unique_ptr<ColumnReader> reader;
   if (file) {
-    const int number = state->schema->GetFieldIndex(column.name());
-    if (number < 0) return Status::Invalid(state->directory, ": expected one column ", column.name(), ", got several");
-    ARROW_ASSIGN_OR_RAISE(reader, MakeColumnReader(file, state->manifest.fields, columns, *state->schema, number));
+    const auto field = state->schema->GetFieldByName(column.name());
+    if (!field) return Status::Invalid(state->directory, ": expected one column ", column.name(), ", got several");
+    ARROW_ASSIGN_OR_RAISE(reader, MakeColumnReader(file, fields, columns, arrow::Schema({field}), 0));
   }
   return (readers[column.name()] = std::move(reader)).get();
 }
@@ -231,10 +251,17 @@ class TableReader::FragmentRead {
   // First, and once.
   Status Start(const Ranges& rows) {
     rows_ = CountOf(rows);
+    uint64_t null_bytes = 0;
     for (const auto& field : schema_->fields()) {
       ARROW_ASSIGN_OR_RAISE(auto* reader, fragment_->Reader(*field));
       Column& column = columns_.emplace_back();
-      if (reader == nullptr) continue;
+      if (reader == nullptr) {
+        const uint64_t width = LeastWidthOf(*field->type());
+        ARROW_RETURN_NOT_OK(CheckSize(rows_, width));
+        null_bytes += rows_ * width / 8;
+        ARROW_RETURN_NOT_OK(CheckExpansion(0, null_bytes));
+        continue;
+      }
       column.file = FileOf(*reader);
       OfFile& of = files_[*column.file];
       column.number = of.steps.size();
@@ -262,11 +289,11 @@ class TableReader::FragmentRead {
   }
 
   // The columns' arrays, once, and when that was the last.
-  Result<arrow::ArrayVector> Finish() {
+  Result<arrow::ArrayVector> Finish(Expansion& expansion) {
     std::vector<arrow::ArrayVector> of_files;
     for (OfFile& of : files_) {
       ARROW_ASSIGN_OR_RAISE(const auto buffers, of.read.Finish());
-      ARROW_ASSIGN_OR_RAISE(of_files.emplace_back(), of.steps.Decode(buffers));
+      ARROW_ASSIGN_OR_RAISE(of_files.emplace_back(), of.steps.Decode(buffers, &expansion));
     }
     const State& state = *fragment_->state;
     arrow::ArrayVector arrays;
@@ -278,6 +305,7 @@ class TableReader::FragmentRead {
         array = std::move(of_files[*column.file][column.number]);
       } else {
         ARROW_ASSIGN_OR_RAISE(array, Nulls(field.type(), rows_, state.pool));
+        ARROW_RETURN_NOT_OK(expansion.Add({}, *array));
       }
       if (!field.nullable() && array->null_count() > 0) {
         return Status::Invalid(state.directory, ": column ", field.name(),
@@ -323,9 +351,10 @@ class TableReader::FragmentRead {
 
 Status TableReader::OpenFragment::AddSizes(const arrow::Field& column, std::vector<Sizes>& sizes) {
   ColumnsOfFields columns;
-  ARROW_ASSIGN_OR_RAISE(const auto file, FileOf(column.name(), columns));
+  ARROW_ASSIGN_OR_RAISE(const auto file, FileOf(state->FieldsOf(column.name()), columns));
   // What takes no place in the file does in memory.
-  const uint64_t least = WidthOf(*column.type()) / 8;
+  const uint64_t least = LeastWidthOf(*column.type()) / 8;
+  const uint64_t of_parts = columns.size() == 1 ? least : 0;  // that is in its pages, too
   sizes.push_back({{fragment.rows, least}});
   for (const auto& [field, place] : columns) {
     if (!file || static_cast<size_t>(place) >= file->columns().size()) continue;
@@ -338,7 +367,7 @@ Status TableReader::OpenFragment::AddSizes(const arrow::Field& column, std::vect
       rows += page.rows;
       bytes += of_page;
       const uint64_t a_row = of_page / std::max<uint64_t>(page.rows, 1);
-      of_part.push_back({rows, a_row - std::min(a_row, least)});
+      of_part.push_back({rows, a_row - std::min(a_row, of_parts)});
     }
     // Pages of items are of other rows.
     if (rows != fragment.rows) of_part = {{fragment.rows, bytes / std::max<uint64_t>(fragment.rows, 1)}};
@@ -428,7 +457,8 @@ class TableReader::Scanner : public arrow::RecordBatchReader {
   Status Finish(Batch& next, std::shared_ptr<arrow::RecordBatch>* batch) {
     const Ranges& rows = next.left;
     ARROW_RETURN_NOT_OK(RequestAll(next));
-    ARROW_ASSIGN_OR_RAISE(auto arrays, next.read.Finish());
+    Expansion expansion;
+    ARROW_ASSIGN_OR_RAISE(auto arrays, next.read.Finish(expansion));
     if (settings_.row_ids) {
       arrow::UInt64Builder ids(state_->pool);
       ARROW_RETURN_NOT_OK(ids.Reserve(static_cast<int64_t>(CountOf(rows))));
@@ -505,10 +535,10 @@ class TableReader::Scanner : public arrow::RecordBatchReader {
 
 TableReader::TableReader(io::FileSystem& files, std::string directory, Manifest manifest,
                          std::shared_ptr<arrow::Schema> schema, arrow::MemoryPool* pool) {
-  std::map<int32_t, std::vector<int32_t>> children;
-  for (const Field& field : manifest.fields) children[field.parent].push_back(field.id);
-  state_ = std::make_shared<const State>(
-      State{files, std::move(directory), std::move(manifest), std::move(schema), pool, std::move(children)});
+  const auto state =
+      std::make_shared<State>(State{files, std::move(directory), std::move(manifest), std::move(schema), pool});
+  state->Sort();
+  state_ = state;
 }
 
 Result<std::shared_ptr<arrow::RecordBatchReader>> TableReader::Scan(const ScanSettings& settings) const {
@@ -540,17 +570,16 @@ Result<std::shared_ptr<arrow::RecordBatch>> TableReader::TakeAddresses(std::span
   std::sort(wanted.begin(), wanted.end());
   wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
   std::vector<arrow::ArrayVector> parts(static_cast<size_t>(schema->num_fields()));  // of each column
+  Expansion expansion;
   for (size_t i = 0; i < wanted.size();) {
     // Of as many fragments as may be open.
     std::vector<FragmentRead> reads;
     size_t first = i;
     while (i < wanted.size()) {
       const uint64_t id = wanted[i] >> 32;
-      if (open_.size() >= kMostOpen && !open_.contains(id)) {
-        if (!reads.empty()) break;
-        open_.clear();
-      }
-      ARROW_ASSIGN_OR_RAISE(auto open, Open(wanted[i]));
+      ARROW_ASSIGN_OR_RAISE(const Fragment* fragment, Find(wanted[i]));
+      if (!reads.empty() && !HasRoomFor(*fragment)) break;
+      auto open = Open(*fragment);
       ARROW_RETURN_NOT_OK(open->Start(*schema));
       reads.emplace_back(std::move(open), schema);
       while (i < wanted.size() && wanted[i] >> 32 == id) ++i;
@@ -570,7 +599,7 @@ Result<std::shared_ptr<arrow::RecordBatch>> TableReader::TakeAddresses(std::span
       }
     }
     for (FragmentRead& read : reads) {
-      ARROW_ASSIGN_OR_RAISE(auto arrays, read.Finish());
+      ARROW_ASSIGN_OR_RAISE(auto arrays, read.Finish(expansion));
       for (size_t column = 0; column < parts.size(); ++column) parts[column].push_back(std::move(arrays[column]));
     }
   }
@@ -598,15 +627,29 @@ Result<std::shared_ptr<arrow::RecordBatch>> TableReader::TakeAddresses(std::span
   return arrow::RecordBatch::Make(schema, static_cast<int64_t>(addresses.size()), std::move(arrays));
 }
 
-Result<std::shared_ptr<TableReader::OpenFragment>> TableReader::Open(uint64_t address) {
+Result<const Fragment*> TableReader::Find(uint64_t address) const {
   const uint64_t id = address >> 32;
-  if (const auto open = open_.find(id); open != open_.end()) return open->second;
+  if (const auto open = open_.find(id); open != open_.end()) return &open->second->fragment;
   const auto& fragments = state_->manifest.fragments;
   const auto found = std::find_if(fragments.begin(), fragments.end(), [&](const auto& f) { return f.id == id; });
   if (found == fragments.end()) {
     return Status::Invalid("row address ", std::to_string(address), ": no fragment ", std::to_string(id));
   }
-  return open_.emplace(id, std::make_shared<OpenFragment>(state_, *found)).first->second;
+  return &*found;
+}
+
+bool TableReader::HasRoomFor(const Fragment& fragment) const {
+  return open_.empty() || open_.contains(fragment.id) || most_files_ + fragment.files.size() < kMostOpen;
+}
+
+std::shared_ptr<TableReader::OpenFragment> TableReader::Open(const Fragment& fragment) {
+  if (const auto open = open_.find(fragment.id); open != open_.end()) return open->second;
+  if (!HasRoomFor(fragment)) {
+    open_.clear();
+    most_files_ = 0;
+  }
+  most_files_ += std::max<size_t>(fragment.files.size(), 1);
+  return open_[fragment.id] = std::make_shared<OpenFragment>(state_, fragment);
 }
 
 Result<std::shared_ptr<arrow::RecordBatch>> TableReader::TakePositions(std::span<const uint64_t> positions,
@@ -615,28 +658,38 @@ Result<std::shared_ptr<arrow::RecordBatch>> TableReader::TakePositions(std::span
   ARROW_ASSIGN_OR_RAISE(const auto schema, state_->Project(columns));
   std::vector<uint64_t> first = {0};
   for (const Fragment& fragment : fragments) first.push_back(first.back() + fragment.live_rows());
-  // Of rows in fragments without deletions these are right already.
-  std::vector<uint64_t> addresses;
+  // In order, so that each fragment is opened once, however few may be open. Of rows in fragments without deletions
+  // addresses are right at once.
+  std::vector<size_t> order(positions.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return positions[a] < positions[b]; });
+  std::vector<uint64_t> addresses(positions.size());
   std::vector<std::pair<size_t, std::shared_ptr<OpenFragment>>> others;
-  for (const uint64_t position : positions) {
+  const auto finish = [&]() -> Status {
+    for (const auto& [i, open] : others) {
+      ARROW_ASSIGN_OR_RAISE(const Deletions* deletions, open->GetDeletions());
+      addresses[i] = open->fragment.id << 32 | deletions->RowAt(addresses[i] & 0xFFFFFFFFu);
+    }
+    others.clear();
+    return Status::OK();
+  };
+  for (const size_t i : order) {
+    const uint64_t position = positions[i];
     if (position >= first.back()) {
       return Status::Invalid("position ", std::to_string(position), ": the table has ", std::to_string(first.back()),
                              " rows");
     }
     const auto place = static_cast<size_t>(std::upper_bound(first.begin(), first.end(), position) - first.begin() - 1);
     const Fragment& fragment = fragments[place];
-    addresses.push_back(fragment.id << 32 | (position - first[place]));
+    addresses[i] = fragment.id << 32 | (position - first[place]);
     if (!fragment.deletions) continue;
-    ARROW_ASSIGN_OR_RAISE(auto open, Open(addresses.back()));
-    // Their deletions and files, so that the take finds these on their way.
-    if (open_.size() <= kMostOpen) ARROW_RETURN_NOT_OK(open->Start(*schema));
-    others.emplace_back(addresses.size() - 1, std::move(open));
+    if (!HasRoomFor(fragment)) ARROW_RETURN_NOT_OK(finish());
+    auto open = Open(fragment);
+    // Its deletions and files, so that the take finds these on their way.
+    ARROW_RETURN_NOT_OK(open->Start(*schema));
+    others.emplace_back(i, std::move(open));
   }
-  for (const auto& [i, open] : others) {
-    ARROW_ASSIGN_OR_RAISE(const Deletions* deletions, open->GetDeletions());
-    addresses[i] = open->fragment.id << 32 | deletions->RowAt(addresses[i] & 0xFFFFFFFFu);
-  }
-  if (open_.size() > kMostOpen) open_.clear();
+  ARROW_RETURN_NOT_OK(finish());
   return TakeAddresses(addresses, columns);
 }
 

@@ -53,11 +53,15 @@ class TableReader {
   struct OpenFragment;
   class FragmentRead;
 
-  arrow::Result<std::shared_ptr<OpenFragment>> Open(uint64_t address);
+  arrow::Result<const Fragment*> Find(uint64_t address) const;
+  // What is open is kept until there are too many files.
+  bool HasRoomFor(const Fragment& fragment) const;
+  std::shared_ptr<OpenFragment> Open(const Fragment& fragment);
 
   std::shared_ptr<const State> state_;
   std::optional<RowIds> row_ids_;                           // once they were asked for
   std::map<uint64_t, std::shared_ptr<OpenFragment>> open_;  // by fragment
+  size_t most_files_ = 0;                                   // that they have
 };
 
 }  // namespace pennon::lance_format

@@ -180,8 +180,8 @@ Result<BufferPtr> Decompress(ValueEncoding::Scheme scheme, std::string_view byte
     return Status::NotImplemented("zstd without the size before it");
   }
   const uint64_t size = lz4 ? Get<uint32_t>(bytes.data()) : Get<uint64_t>(bytes.data());
-  // lz4 makes at most 255 bytes of one.
-  if (size > most || (lz4 && size / 255 > bytes.size())) {
+  // lz4 makes at most 255 bytes of one, zstd 128 KiB of a block, which takes 4.
+  if (size > most || size / (lz4 ? 255 : 1 << 15) > bytes.size()) {
     return Status::Invalid("expected at most ", std::to_string(most), " bytes of ", std::to_string(bytes.size()),
                            " compressed ones, got ", std::to_string(size));
   }

@@ -127,6 +127,13 @@ class Errors(Case):
         [line] = [line for line in lines if line["what"] == "export_lance"]
         self.assertEqual((line["indexed"], line["index"]), (0, None))
 
+    def test_lance_places_and_versions_are_whole_numbers(self):
+        for text in ("-1", "18446744073709551616", "1.5", "1e3", "x", ""):
+            what = f"expected a whole number from 0 to 2^64 - 1, got {text}"
+            self.fails(2, f"--at: {what}", "lance", "count", self.folder.name, "--at", text)
+            self.fails(2, f"--rows: {what}", "lance", "take", self.folder.name, "--rows", text)
+            self.fails(2, f"--like-row: {what}", "lance", "search", self.folder.name, "--like-row", text)
+
     def test_lance_cleanup(self):
         self.fails(1, "expected a Lance table, found none", "lance", "cleanup", self.folder.name)
         self.fails(1, "writing is for local file systems, got one of s3", "lance", "cleanup", "s3://bucket/x.lance")

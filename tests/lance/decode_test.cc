@@ -9,12 +9,14 @@
 #include <arrow/api.h>
 #include <arrow/io/memory.h>
 #include <arrow/ipc/writer.h>
+#include <arrow/util/compression.h>
 #include <gtest/gtest.h>
 
 #include "lance/bit_packing.h"
 #include "lance/deletions.h"
 #include "lance/fsst.h"
 #include "lance/little_endian.h"
+#include "lance/page_decoder.h"
 #include "lance/roaring.h"
 #include "lance/value_decoder.h"
 #include "support/memory_file_system.h"
@@ -150,6 +152,12 @@ TEST(Decode, SizesThatAreClaimedAreChecked) {
   std::string zstd;
   Put(zstd, uint64_t{1} << 60);
   EXPECT_TRUE(Decompress(ValueEncoding::Scheme::kZstd, zstd + "abc", 1 << 30, pool).status().IsInvalid());
+  // Of so few bytes zstd makes less.
+  std::string less;
+  Put(less, uint64_t{1} << 30);
+  arrow::ProxyMemoryPool counted(pool);
+  EXPECT_TRUE(Decompress(ValueEncoding::Scheme::kZstd, less + "abc", 1 << 30, &counted).status().IsInvalid());
+  EXPECT_EQ(counted.max_memory(), 0);
   std::string five;
   Put(five, uint32_t{5});
   EXPECT_TRUE(Decompress(ValueEncoding::Scheme::kLz4, five + "abc", 1 << 30, pool).status().IsInvalid());
@@ -163,6 +171,18 @@ TEST(Decode, SizesThatAreClaimedAreChecked) {
   EXPECT_TRUE(Decoder(variable).DecodeChunk({Buffer("12345678")}, 1).status().IsInvalid());
 }
 
+// Before anything else has asked Arrow for it.
+TEST(Decode, TextIsUtf8) {
+  arrow::MemoryPool* pool = arrow::default_memory_pool();
+  for (const auto& [text, good] : {std::pair("\xc3\xa9", true), std::pair("\xff", false), std::pair("a\xc3", false)}) {
+    for (const auto& type : {arrow::utf8(), arrow::large_utf8()}) {
+      const std::string bytes(text);
+      const auto made = MakeBinary(type, {0, static_cast<int64_t>(bytes.size())}, Buffer(bytes), nullptr, 0, pool);
+      EXPECT_EQ(made.ok(), good) << bytes;
+    }
+  }
+}
+
 class DeletedRows : public testing::Test {
  protected:
   arrow::Result<Deletions> Read(int32_t type, const std::string& bytes, uint64_t rows, uint64_t deleted) {
@@ -171,10 +191,12 @@ class DeletedRows : public testing::Test {
     EXPECT_TRUE(files.PutIfAbsent("t/_deletions/" + fragment.deletions->Name(3), bytes).ok());
     return Deletions::Read(files, "t", fragment);
   }
-  static std::string ArrowFile(const std::shared_ptr<arrow::Array>& rows) {
+  static std::string ArrowFile(const std::shared_ptr<arrow::Array>& rows, bool zstd = false) {
     const auto schema = arrow::schema({arrow::field("row_id", rows->type())});
     const auto sink = arrow::io::BufferOutputStream::Create().ValueOrDie();
-    const auto writer = arrow::ipc::MakeFileWriter(sink, schema).ValueOrDie();
+    auto options = arrow::ipc::IpcWriteOptions::Defaults();
+    if (zstd) options.codec = arrow::util::Codec::Create(arrow::Compression::ZSTD).ValueOrDie();
+    const auto writer = arrow::ipc::MakeFileWriter(sink, schema, options).ValueOrDie();
     EXPECT_TRUE(writer->WriteRecordBatch(*arrow::RecordBatch::Make(schema, rows->length(), {rows})).ok());
     EXPECT_TRUE(writer->Close().ok());
     return sink->Finish().ValueOrDie()->ToString();
@@ -218,6 +240,25 @@ TEST_F(DeletedRows, MustBeThoseOfTheFragment) {
                   .status()
                   .IsInvalid());
   EXPECT_TRUE(Read(DeletionFile::kArrow, "abc", 6, 2).status().IsInvalid());
+}
+
+TEST_F(DeletedRows, TakeNoMemoryForWhatTheFileDoesNotHold) {
+  const auto same = arrow::MakeArrayFromScalar(arrow::UInt32Scalar(7), 20'000'000).ValueOrDie();
+  const std::string packed = ArrowFile(same, true);
+  ASSERT_LT(packed.size(), 30'000u);
+  arrow::MemoryPool* const pool = arrow::default_memory_pool();
+  const int64_t before = pool->total_bytes_allocated();
+  const auto status = Read(DeletionFile::kArrow, packed, 0xFFFFFFFF, 20'000'000).status();
+  EXPECT_TRUE(status.IsInvalid()) << status;
+  EXPECT_LT(pool->total_bytes_allocated() - before, 16'000'000);
+  EXPECT_NE(status.message().find("t/_deletions/3-0-7.arrow: "), std::string::npos) << status;
+  // All columns of another schema are not looked at.
+  const auto other = Read(DeletionFile::kArrow, ArrowFile(arrow::MakeArrayOfNull(arrow::utf8(), 2).ValueOrDie()), 6, 2);
+  EXPECT_NE(other.status().message().find("expected one column of uint32"), std::string::npos) << other.status();
+  arrow::UInt32Builder many;
+  for (uint32_t row = 0; row < 100'000; ++row) ASSERT_TRUE(many.Append(row).ok());
+  const auto all = ArrowFile(many.Finish().ValueOrDie(), true);
+  EXPECT_EQ(Read(DeletionFile::kArrow, all, 100'001, 100'000).ValueOrDie().Left({0, 100'001}), (Ranges{{100'000, 1}}));
 }
 
 }  // namespace

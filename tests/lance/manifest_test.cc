@@ -176,6 +176,22 @@ TEST(Manifest, DamagedIsReadOrRefused) {
   EXPECT_GT(read, 100);
 }
 
+// Where names are printed, or go to Python, they must be text.
+TEST(Manifest, NamesAreText) {
+  const Field field{.name = "a", .id = 0, .logical_type = "int64"};
+  Manifest manifest{.version = 1, .fields = {field}, .indices = {{.field_ids = {0}, .name = "i"}}};
+  ASSERT_TRUE(ReadManifest(ManifestFile(manifest)).ok());
+  manifest.indices[0].name = "\xff";
+  EXPECT_TRUE(ReadManifest(ManifestFile(manifest)).status().IsInvalid());
+  manifest.indices[0].name = "é";
+  manifest.file_version = "2.\xff";
+  EXPECT_TRUE(ReadManifest(ManifestFile(manifest)).status().IsInvalid());
+  manifest.fields[0].name = "\xff";
+  EXPECT_TRUE(MakeSchema(manifest.fields).status().IsInvalid());
+  manifest.fields[0] = {.name = "t", .id = 0, .logical_type = "timestamp:us:\xff"};
+  EXPECT_TRUE(MakeSchema(manifest.fields).status().IsInvalid());
+}
+
 TEST(Roaring, ContainsWhatWasWritten) {
   std::vector<uint32_t> values = {0, 5, 65535, 65536, 0xFFFFFFFF};
   for (uint32_t i = 0; i < 5000; ++i) values.push_back(0x70000 + 3 * i);

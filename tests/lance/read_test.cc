@@ -312,6 +312,47 @@ TEST(Reads, FewFilesAreOpenAtATime) {
   }
   EXPECT_TRUE(reader.Scan({}).ValueOrDie()->ToTable().ok());
   EXPECT_LE(files.most_open(), 257);
+  // By their places.
+  std::vector<uint64_t> positions;
+  for (uint64_t i = 0; i < kRows; ++i) positions.push_back(i * 263 % kRows);
+  TableReader by_place(files, "t", written->table->manifest(), written->table->shared_schema(),
+                       arrow::default_memory_pool());
+  const auto taken = by_place.TakePositions(positions, {"id"}).ValueOrDie();
+  const auto& ids = static_cast<const arrow::Int64Array&>(*taken->column(0));
+  for (uint64_t i = 0; i < kRows; ++i) {
+    ASSERT_EQ(ids.Value(static_cast<int64_t>(i)), static_cast<int64_t>(positions[i]));
+  }
+  EXPECT_LE(files.most_open(), 2 * 257);
+}
+
+TEST(Reads, FewFilesAreOpenOfFragmentsOfMany) {
+  constexpr uint64_t kRows = 100;
+  constexpr int kFiles = 6;
+  const auto written = Write(Documents(kRows), FileVersion::k2_2, 1);
+  Manifest manifest = written->table->manifest();
+  // The same file six times, each for a column of its own.
+  const std::vector<Field> fields = {manifest.fields[0]};
+  manifest.fields.clear();
+  for (int i = 0; i < kFiles; ++i) {
+    manifest.fields.push_back(fields[0]);
+    manifest.fields.back().id = i;
+    manifest.fields.back().name.append(std::to_string(i));
+  }
+  for (Fragment& fragment : manifest.fragments) {
+    const DataFile file = fragment.files[0];
+    fragment.files.clear();
+    for (int i = 0; i < kFiles; ++i) {
+      fragment.files.push_back(file);
+      fragment.files.back().field_ids = {i};
+      fragment.files.back().columns = {0};
+    }
+  }
+  io::CountingFileSystem files(written->files);
+  TableReader reader(files, "t", manifest, MakeSchema(manifest.fields).ValueOrDie(), arrow::default_memory_pool());
+  std::vector<uint64_t> rows;
+  for (uint64_t row = 0; row < kRows; ++row) rows.push_back(row << 32);
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(reader.Take(rows, {}).ValueOrDie()->num_rows(), kRows);
+  EXPECT_LE(files.most_open(), 257);
 }
 
 TEST(Reads, AFileIsOpenedInOneRead) {
@@ -539,6 +580,65 @@ TEST(Pages, RowsThatAreNotThereTakeNoMemory) {
   EXPECT_TRUE(ReadMade(wide, {{{}, kMany, "12032a0103"}}, kMany).status().IsCapacityError());
   EXPECT_TRUE(ReadMade(wide, {{{}, kMany, "12021a00"}}, kMany, true).status().IsCapacityError());
   EXPECT_EQ(pool.bytes_allocated(), 0);
+}
+
+TEST(Pages, ShareNoBytes) {
+  const MadePage page{{"01000000000000000200000000000000"}, 2, "1a0f1840280330033a040a020840420101"};
+  std::string file = MakeFile(arrow::int64(), std::vector<MadePage>(10, page), 20);
+  const auto read = [&] { return ReadFile(std::make_unique<io::MemoryFile>("made", file), 100, 1, [](auto&&...) {}); };
+  ASSERT_TRUE(read().ok());
+  // Each has a buffer of 16 bytes: now of more, but all in the file.
+  const std::string size = "\x12\x01\x10";
+  for (size_t at = file.find(size); at != std::string::npos; at = file.find(size, at)) file[at + 2] = 127;
+  ASSERT_LT(file.size(), 10 * 127u);
+  EXPECT_TRUE(read().IsInvalid());
+}
+
+TEST(Pages, LevelsThatAreNotThereTakeNoMemory) {
+  // Null lists, whose levels are runs of 16 bits each and lengths of 64 bits: 2^28 of them.
+  const char* runs =
+      "02000000000000000100"
+      "0000001000000000";
+  const char* message =
+      "12302a020104"
+      "3a0e420c0a040a02081012040a020840"
+      "420e420c0a040a02081012040a020840"
+      "488080808001508080808001";
+  constexpr uint64_t kMany = uint64_t{1} << 28;
+  const auto status = ReadMade(arrow::list(arrow::int32()), {{{runs, runs}, kMany, message}}, kMany).status();
+  EXPECT_TRUE(status.IsCapacityError()) << status;
+}
+
+// Of the rows of fragments without files.
+std::shared_ptr<arrow::Schema> SchemaOf(const std::shared_ptr<arrow::DataType>& type, int columns) {
+  arrow::FieldVector fields;
+  for (int i = 0; i < columns; ++i) fields.push_back(arrow::field(std::string("c").append(std::to_string(i)), type));
+  return arrow::schema(fields);
+}
+
+TEST(Reads, ColumnsThatAreNotThereTakeMemoryForFewRows) {
+  io::MemoryFileSystem files;
+  const auto wide = arrow::fixed_size_list(arrow::float64(), 1 << 17);
+  for (const auto& type : {wide, arrow::struct_({arrow::field("v", wide)})}) {
+    const auto schema = SchemaOf(type, 2);
+    Manifest manifest{.fields = MakeFields(*schema).ValueOrDie(), .fragments = {{.id = 0, .rows = 400}}};
+    arrow::ProxyMemoryPool pool(arrow::default_memory_pool());
+    TableReader reader(files, "t", manifest, schema, &pool);
+    const auto scan = reader.Scan({}).ValueOrDie();
+    for (int i = 0; i < 3; ++i) {
+      const auto batch = scan->Next().ValueOrDie();
+      ASSERT_TRUE(batch);
+      EXPECT_EQ(batch->num_rows(), 7);
+    }
+    EXPECT_LT(pool.max_memory(), 40 << 20) << type->ToString();
+  }
+  // A row of many columns.
+  const auto schema = SchemaOf(arrow::fixed_size_list(arrow::uint8(), 1 << 28), 30);
+  Manifest manifest{.fields = MakeFields(*schema).ValueOrDie(), .fragments = {{.id = 0, .rows = 5}}};
+  TableReader reader(files, "t", manifest, schema, arrow::default_memory_pool());
+  EXPECT_TRUE(reader.Scan({}).ValueOrDie()->Next().status().IsCapacityError());
+  EXPECT_TRUE(reader.Take(std::vector<uint64_t>{3}, {}).status().IsCapacityError());
+  EXPECT_TRUE(reader.Take(std::vector<uint64_t>{3}, {"c1"}).ok());
 }
 
 // Files of a few rows with all that a file may have.

@@ -1,6 +1,7 @@
 // ctest: labels=contract-10,asan,tsan timeout=120
 // Tables on a file system in memory and on the machine's: what is committed when, by whom, and what a failure leaves.
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -289,6 +290,12 @@ TEST_F(OnDisk, FilesArePutOnce) {
   EXPECT_TRUE(List(files_, path("none")).empty());
   EXPECT_TRUE(files_.Create(path("none/f")).status().IsIOError());
   EXPECT_FALSE(files_.MakeDirectory(path("a/b/f/c")).ok());
+}
+
+TEST_F(OnDisk, APipeIsNotWaitedFor) {
+  std::filesystem::create_directories(path(""));
+  ASSERT_EQ(mkfifo(path("pipe").c_str(), 0600), 0);
+  EXPECT_TRUE(io::LocalFileSystem().Open(path("pipe")).status().IsIOError());
 }
 
 TEST_F(OnDisk, AFileThatIsTooLargeIsNotPut) {
