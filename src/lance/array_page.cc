@@ -83,52 +83,44 @@ class NullPage : public PageDecoder {
   const std::shared_ptr<arrow::DataType> type_;
 };
 
-// Numbers, or lists of `dimension` of them.
+// Numbers, or lists of a fixed size of them, or of such lists. Validity: of rows, of items, of items of those and so on.
 class FixedWidthPage : public PageDecoder {
  public:
-  FixedWidthPage(const PageSource& source, std::shared_ptr<arrow::DataType> type, std::optional<FixedWidth> validity,
-                 std::optional<FixedWidth> item_validity, const FixedWidth& values)
-      : source_(source), type_(std::move(type)), validity_(validity), item_validity_(item_validity), values_(values) {}
+  FixedWidthPage(const PageSource& source, std::shared_ptr<arrow::DataType> type,
+                 std::vector<std::optional<FixedWidth>> validity, const FixedWidth& values)
+      : source_(source), type_(std::move(type)), validity_(std::move(validity)), values_(values) {
+    const auto dimensions = DimensionsOf(*type_);
+    items_.insert(items_.end(), dimensions.begin(), dimensions.end());
+  }
 
   Result<Decode> Request(Ranges rows, std::vector<io::ByteRange>& reads) override {
-    Ranges items = Times(rows, dimension());
-    if (validity_) validity_->Request(rows, reads);
-    if (item_validity_) item_validity_->Request(items, reads);
-    values_.Request(items, reads);
-    return [this, rows = std::move(rows), items = std::move(items)](BuffersRead read) {
-      return Finish(rows, items, read);
-    };
+    for (size_t i = 0; i < validity_.size(); ++i) {
+      if (validity_[i]) validity_[i]->Request(Times(rows, items_[i]), reads);
+    }
+    values_.Request(Times(rows, items_.back()), reads);
+    return [this, rows = std::move(rows)](BuffersRead read) { return Finish(rows, read); };
   }
 
  private:
-  Result<std::shared_ptr<arrow::Array>> Finish(const Ranges& rows, const Ranges& items, BuffersRead read) const {
+  Result<std::shared_ptr<arrow::Array>> Finish(const Ranges& rows, BuffersRead read) const {
     const auto* next = read.data();
-    const auto take = [&](const FixedWidth& of, const Ranges& ranges) {
-      return of.Take(ranges, std::exchange(next, next + ranges.size()), source_.pool);
+    const auto take = [&](const FixedWidth& of, uint64_t items) {
+      return of.Take(Times(rows, items), std::exchange(next, next + rows.size()), source_.pool);
     };
-    std::shared_ptr<arrow::Buffer> validity;
-    std::shared_ptr<arrow::Buffer> item_validity;
-    if (validity_) {
-      ARROW_ASSIGN_OR_RAISE(validity, take(*validity_, rows));
+    std::vector<BufferPtr> validity(validity_.size());
+    for (size_t i = 0; i < validity_.size(); ++i) {
+      if (!validity_[i]) continue;
+      ARROW_ASSIGN_OR_RAISE(validity[i], take(*validity_[i], items_[i]));
     }
-    if (item_validity_) {
-      ARROW_ASSIGN_OR_RAISE(item_validity, take(*item_validity_, items));
-    }
-    ARROW_ASSIGN_OR_RAISE(auto values, take(values_, items));
-    return MakeFixed(type_, static_cast<int64_t>(CountOf(rows)), validity, item_validity, values);
-  }
-
-  uint64_t dimension() const {
-    return type_->id() == arrow::Type::FIXED_SIZE_LIST
-               ? static_cast<uint64_t>(static_cast<const arrow::FixedSizeListType&>(*type_).list_size())
-               : 1;
+    ARROW_ASSIGN_OR_RAISE(auto values, take(values_, items_.back()));
+    return MakeFixed(type_, static_cast<int64_t>(CountOf(rows)), validity, values);
   }
 
   const PageSource source_;
   const std::shared_ptr<arrow::DataType> type_;
-  const std::optional<FixedWidth> validity_;
-  const std::optional<FixedWidth> item_validity_;
+  const std::vector<std::optional<FixedWidth>> validity_;
   const FixedWidth values_;
+  std::vector<uint64_t> items_ = {1};  // of a row, at each depth
 };
 
 // Where rows of variable size end, counted from the page's start. A null row's end is `adjustment` too large.
@@ -419,21 +411,24 @@ Result<std::unique_ptr<PageDecoder>> MakeArrayPage(const PageSource& source, con
   }
   const uint64_t width = WidthOf(*type);
   if (width == 0) return Status::NotImplemented("type ", type->ToString(), " in a page of version 2.0");
-  if (id != Type::FIXED_SIZE_LIST) {
-    ARROW_ASSIGN_OR_RAISE(const FixedWidth flat, MakeFlat(page, *rows.node, width, page.rows));
-    return std::make_unique<FixedWidthPage>(source, type, rows.validity, std::nullopt, flat);
-  }
-  const auto dimension = static_cast<uint64_t>(static_cast<const arrow::FixedSizeListType&>(*type).list_size());
-  if (rows.node->kind != Node::Kind::kFixedSizeList) return Unexpected("lists of a fixed size", *rows.node);
-  if (rows.node->dimension != dimension) {
-    return Status::Invalid("expected lists of ", std::to_string(dimension), ", got ",
-                           std::to_string(rows.node->dimension));
-  }
   if (page.rows > UINT64_MAX / 2 / width) return Status::Invalid("got ", std::to_string(page.rows), " rows");
-  ARROW_ASSIGN_OR_RAISE(const Values items, TakeNullable(page, rows.node->inner[0], page.rows * dimension));
-  if (items.all_null) return Status::NotImplemented("lists of a fixed size of nulls alone");
-  ARROW_ASSIGN_OR_RAISE(const FixedWidth flat, MakeFlat(page, *items.node, width / dimension, page.rows * dimension));
-  return std::make_unique<FixedWidthPage>(source, type, rows.validity, items.validity, flat);
+  Values values = rows;
+  std::vector<std::optional<FixedWidth>> validity = {rows.validity};
+  uint64_t items = 1;
+  for (const auto* at = type.get(); at->id() == Type::FIXED_SIZE_LIST; at = at->field(0)->type().get()) {
+    const auto size = static_cast<uint64_t>(static_cast<const arrow::FixedSizeListType*>(at)->list_size());
+    if (values.node->kind != Node::Kind::kFixedSizeList) return Unexpected("lists of a fixed size", *values.node);
+    if (values.node->dimension != size) {
+      return Status::Invalid("expected lists of ", std::to_string(size), ", got ",
+                             std::to_string(values.node->dimension));
+    }
+    items *= size;
+    ARROW_ASSIGN_OR_RAISE(values, TakeNullable(page, values.node->inner[0], page.rows * items));
+    if (values.all_null) return Status::NotImplemented("lists of a fixed size of nulls alone");
+    validity.push_back(values.validity);
+  }
+  ARROW_ASSIGN_OR_RAISE(const FixedWidth flat, MakeFlat(page, *values.node, width / items, page.rows * items));
+  return std::make_unique<FixedWidthPage>(source, type, std::move(validity), flat);
 }
 
 Result<std::unique_ptr<ListPage>> MakeListPage(const PageSource& source, const PageInfo& page) {

@@ -55,7 +55,7 @@ class Decodes {
   std::vector<Part> decodes_;
 };
 
-bool IsList(const DataType& type) { return type.id() == arrow::Type::LIST || type.id() == arrow::Type::LARGE_LIST; }
+bool IsList(const DataType& type) { return arrow::is_var_length_list(type.id()); }  // maps, too: of structs
 
 Result<ArrayPtr> Join(arrow::ArrayVector pieces, const std::shared_ptr<DataType>& type, arrow::MemoryPool* pool) {
   if (pieces.size() == 1) return std::move(pieces[0]);
@@ -400,8 +400,8 @@ class Maker {
       const auto around = [&](const TypePtr& inner) {
         const auto only = type->field(i)->WithType(inner);
         return wrap(type->id() == arrow::Type::STRUCT ? arrow::struct_({only})
-                    : type->id() == arrow::Type::LIST ? arrow::list(only)
-                                                      : arrow::large_list(only));
+                    : type->id() == arrow::Type::LARGE_LIST ? arrow::large_list(only)
+                                                            : arrow::list(only));
       };
       ARROW_RETURN_NOT_OK(AddLeaves(*Children(field)[static_cast<size_t>(i)], type->field(i)->type(), around, leaves));
     }

@@ -30,7 +30,8 @@ class ValueFormat {
   uint64_t bytes() const { return validity_bytes_ + value_bytes_; }  // of one that is not variable
   uint64_t length_bytes() const { return length_bytes_; }            // that the length of a variable one takes
   uint64_t validity_bytes() const { return validity_bytes_; }        // of items, before them
-  uint64_t dimension() const { return dimension_; }                  // 1: no list
+  // Of a list of a fixed size, of each list in it and so on: items whose validity is there, 0 if it is not.
+  const std::vector<uint64_t>& items() const { return items_; }
   bool bools() const { return bools_; }
   // Of variable values that are compressed, else null.
   const ValueDecoder* decoder() const { return decoder_ ? &*decoder_ : nullptr; }
@@ -40,7 +41,7 @@ class ValueFormat {
   uint64_t length_bytes_ = 0;
   uint64_t validity_bytes_ = 0;
   uint64_t value_bytes_ = 0;
-  uint64_t dimension_ = 1;
+  std::vector<uint64_t> items_;
   std::optional<ValueDecoder> decoder_;
 };
 
@@ -63,16 +64,21 @@ Result<ValueFormat> ValueFormat::Make(const ValueEncoding& encoding, const std::
     }
     return format;
   }
-  if (list) format.dimension_ = static_cast<uint64_t>(static_cast<const arrow::FixedSizeListType&>(*type).list_size());
   const uint64_t width = id == arrow::Type::BOOL ? 8 : WidthOf(*type);  // a byte each
   if (width == 0 || width % 8 != 0) return Status::NotImplemented("type ", type->ToString(), " in a full-zip page");
   format.bools_ = id == arrow::Type::BOOL;
-  if (WidthOf(encoding) != width || (list && encoding.dimension != format.dimension_)) {
+  if (WidthOf(encoding) != width || DimensionsOf(encoding) != DimensionsOf(*type)) {
     return Status::Invalid("expected values of ", type->ToString(), ", got ", std::to_string(encoding.dimension),
                            " of ", std::to_string(WidthOf(encoding)), " bits together");
   }
   format.value_bytes_ = width / 8;
-  format.validity_bytes_ = encoding.item_validity ? (format.dimension_ + 7) / 8 : 0;
+  format.items_ = DimensionsOf(encoding);
+  const ValueEncoding* at = &encoding;
+  for (uint64_t& items : format.items_) {
+    if (!at->item_validity) items = 0;
+    format.validity_bytes_ += (items + 7) / 8;
+    at = at->inner.data();
+  }
   return format;
 }
 
@@ -80,7 +86,9 @@ Result<ValueFormat> ValueFormat::Make(const ValueEncoding& encoding, const std::
 class Values {
  public:
   Values(const ValueFormat& format, arrow::MemoryPool* pool)
-      : format_(format), pool_(pool), bytes_(pool), item_validity_(pool), validity_(pool), bools_(pool) {}
+      : format_(format), pool_(pool), bytes_(pool), validity_(pool), bools_(pool) {
+    for (size_t i = 0; i < format.items().size(); ++i) item_validity_.emplace_back(pool);
+  }
 
   Status Reserve(uint64_t bytes) { return bytes_.Reserve(static_cast<int64_t>(bytes)); }
   // A null that is not variable has bytes, too.
@@ -96,11 +104,14 @@ class Values {
     if (format_.variable()) {
       offsets_.push_back(offsets_.back() + static_cast<int64_t>(size));
     } else if (format_.validity_bytes() > 0) {
-      for (uint64_t i = 0; i < format_.dimension(); ++i) {
-        ARROW_RETURN_NOT_OK(item_validity_.Append(
-            arrow::bit_util::GetBit(reinterpret_cast<const uint8_t*>(value), static_cast<int64_t>(i))));
+      for (size_t list = 0; list < item_validity_.size(); ++list) {
+        const uint64_t items = format_.items()[list];
+        for (uint64_t i = 0; i < items; ++i) {
+          ARROW_RETURN_NOT_OK(item_validity_[list].Append(
+              arrow::bit_util::GetBit(reinterpret_cast<const uint8_t*>(value), static_cast<int64_t>(i))));
+        }
+        value += (items + 7) / 8;
       }
-      value += format_.validity_bytes();
       size -= format_.validity_bytes();
     }
     return bytes_.Append(value, static_cast<int64_t>(size));
@@ -108,17 +119,18 @@ class Values {
   Result<std::shared_ptr<arrow::Array>> Finish(const std::shared_ptr<arrow::DataType>& type) {
     const int64_t count = validity_.length();
     const int64_t null_count = validity_.false_count();
-    std::shared_ptr<arrow::Buffer> validity;
+    std::vector<std::shared_ptr<arrow::Buffer>> validity(1);
     if (null_count > 0) {
-      ARROW_ASSIGN_OR_RAISE(validity, validity_.Finish());
+      ARROW_ASSIGN_OR_RAISE(validity[0], validity_.Finish());
     }
     ARROW_ASSIGN_OR_RAISE(auto bytes, format_.bools() ? bools_.Finish() : bytes_.Finish());
-    if (format_.variable()) return MakeBinary(type, offsets_, bytes, validity, null_count, pool_);
-    std::shared_ptr<arrow::Buffer> item_validity;
-    if (format_.validity_bytes() > 0) {
-      ARROW_ASSIGN_OR_RAISE(item_validity, item_validity_.Finish());
+    if (format_.variable()) return MakeBinary(type, offsets_, bytes, validity[0], null_count, pool_);
+    for (size_t list = 0; list < item_validity_.size(); ++list) {
+      validity.emplace_back();
+      if (format_.items()[list] == 0) continue;
+      ARROW_ASSIGN_OR_RAISE(validity.back(), item_validity_[list].Finish());
     }
-    return MakeFixed(type, count, validity, item_validity, bytes);
+    return MakeFixed(type, count, validity, bytes);
   }
 
  private:
@@ -127,7 +139,7 @@ class Values {
   const ValueFormat format_;
   arrow::MemoryPool* const pool_;
   arrow::BufferBuilder bytes_;
-  arrow::TypedBufferBuilder<bool> item_validity_;
+  std::vector<arrow::TypedBufferBuilder<bool>> item_validity_;
   arrow::TypedBufferBuilder<bool> validity_;
   arrow::TypedBufferBuilder<bool> bools_;
   std::vector<int64_t> offsets_ = {0};
@@ -243,7 +255,7 @@ Result<std::shared_ptr<arrow::Array>> FullZipPage::Finish(const Ranges& rows, Bu
     ARROW_ASSIGN_OR_RAISE(const auto flat, FixedWidth::Make(page_.buffers[0], 8 * format_.bytes(), page_.rows));
     ARROW_ASSIGN_OR_RAISE(auto values, flat.Take(rows, read.data(), source_.pool));
     const auto count = static_cast<int64_t>(CountOf(rows));
-    return levels_.Assemble({}, MakeFixed(levels_.leaf(), count, nullptr, nullptr, values),
+    return levels_.Assemble({}, MakeFixed(levels_.leaf(), count, {}, values),
                             static_cast<uint64_t>(count), source_.pool);
   }
   Entries entries;

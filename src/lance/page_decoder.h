@@ -117,6 +117,9 @@ class FixedWidth {
 Ranges Times(const Ranges& rows, uint64_t dimension);
 // How many bits a value takes; 0: not the same for all.
 uint64_t WidthOf(const arrow::DataType& type);
+// How many items there are in a list of a fixed size, those of such lists in it and so on, from the outermost. None for
+// another type.
+std::vector<uint64_t> DimensionsOf(const arrow::DataType& type);
 // CapacityError, unless so much may be allocated for what takes no place in a file.
 arrow::Status CheckSize(uint64_t rows, uint64_t bits_a_row);
 arrow::Result<std::shared_ptr<arrow::Array>> Nulls(const std::shared_ptr<arrow::DataType>& type, uint64_t rows,
@@ -124,10 +127,10 @@ arrow::Result<std::shared_ptr<arrow::Array>> Nulls(const std::shared_ptr<arrow::
 // The array, of offset 0, with that validity; null: as it was.
 std::shared_ptr<arrow::Array> WithValidity(const std::shared_ptr<arrow::Array>& array,
                                            std::shared_ptr<arrow::Buffer> validity);
-// An array of values of one width, or of lists of a size of such. No validity: no nulls.
+// An array of values of one width, or of lists of a size of such. Validity: of rows, of their items, of items of those,
+// and so on; none: no nulls.
 std::shared_ptr<arrow::Array> MakeFixed(const std::shared_ptr<arrow::DataType>& type, int64_t count,
-                                        std::shared_ptr<arrow::Buffer> validity,
-                                        std::shared_ptr<arrow::Buffer> item_validity,
+                                        std::span<const std::shared_ptr<arrow::Buffer>> validity,
                                         std::shared_ptr<arrow::Buffer> values);
 // An array of strings or bytes, which are looked at.
 arrow::Result<std::shared_ptr<arrow::Array>> MakeBinary(const std::shared_ptr<arrow::DataType>& type,

@@ -169,7 +169,7 @@ Result<ValueEncoding> ParseNode(std::string_view message, int depth) {
         if (tag == Tag(FixedSizeListTag::kItemsPerValue)) encoding.dimension = number;
         if (tag == Tag(FixedSizeListTag::kHasValidity)) encoding.item_validity = number != 0;
       }));
-      if (encoding.inner[0].kind == Kind::kFlat) return encoding;
+      if (encoding.inner[0].kind == Kind::kFlat || encoding.inner[0].kind == Kind::kFixedSizeList) return encoding;
       return unexpected("a fixed-size list's items than flat");
   }
   for (const auto& [tag, name] : kOtherEncodings) {
@@ -190,13 +190,21 @@ uint64_t WidthOf(const ValueEncoding& encoding) {
     case Kind::kByteStreamSplit:
     case Kind::kGeneral: return WidthOf(encoding.inner[0]);
     case Kind::kFixedSizeList: {
-      const uint64_t bits = encoding.inner[0].bits;
+      const uint64_t bits = WidthOf(encoding.inner[0]);
       return bits > 0 && encoding.dimension <= UINT64_MAX / bits ? encoding.dimension * bits : 0;
     }
     case Kind::kVariable:
     case Kind::kFsst: break;
   }
   return 0;
+}
+
+std::vector<uint64_t> DimensionsOf(const ValueEncoding& encoding) {
+  std::vector<uint64_t> dimensions;
+  for (const auto* at = &encoding; at->kind == ValueEncoding::Kind::kFixedSizeList; at = at->inner.data()) {
+    dimensions.push_back((dimensions.empty() ? 1 : dimensions.back()) * at->dimension);
+  }
+  return dimensions;
 }
 
 Result<ValueEncoding> ParseValueEncoding(std::string_view message) { return ParseNode(message, 0); }

@@ -38,6 +38,9 @@ struct ValueEncoding {
 // Of a value once it is decoded; 0: not the same for all.
 uint64_t WidthOf(const ValueEncoding& encoding);
 
+// As of types: how many items there are in each list of a fixed size, from the outermost.
+std::vector<uint64_t> DimensionsOf(const ValueEncoding& encoding);
+
 // Throws protozero::exception at what is no message; NotImplemented, with its name, for what is not known.
 arrow::Result<ValueEncoding> ParseValueEncoding(std::string_view message);
 

@@ -1,0 +1,224 @@
+"""Columns of every type, shape and encoding that pylance can be brought to write, read value by value. READ_TABLE names a
+program. PENNON_BREADTH_SECONDS: that many of random columns are tried, too, from PENNON_BREADTH_SEED on."""
+
+import collections
+import itertools
+import os
+import pathlib
+import re
+import subprocess
+import tempfile
+import time
+import unittest
+
+import lance
+import lance.file
+import numpy as np
+import pyarrow as pa
+import pyarrow.ipc
+
+from columns import FIXED, LEAVES, LENGTHS, NULLS, NUMBERS, SHAPES, SIZES, TEXTS, TIMES, Maker, with_metadata
+
+READ_TABLE = os.path.abspath(os.environ["READ_TABLE"])
+VERSIONS = ("2.0", "2.1", "2.2")
+
+
+class Reader:
+    """A process that reads tables."""
+
+    def __init__(self):
+        self.process = subprocess.Popen([READ_TABLE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __call__(self, *words):
+        """What it answers, or the error."""
+        self.process.stdin.write(" ".join(map(str, words)) + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline().rstrip("\n")
+        if not answer:
+            raise AssertionError(f"{READ_TABLE} ended with {self.process.wait()} at {words}")
+        return answer
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait()
+
+
+Case = collections.namedtuple("Case", "type shape length nulls sizes settings", defaults=("few", "short", ("none",), "few", ()))
+
+
+def name(case):
+    nulls = ",".join(case.nulls)
+    return f"{case.type} {case.shape} length={case.length} nulls={nulls} sizes={case.sizes} {dict(case.settings)}"
+
+
+def encodings(path, version):
+    """What pylance says of a file's pages: (layout, of what, how), for each that is there."""
+    found = set()
+    for file in pathlib.Path(path, "data").glob("*.lance"):
+        for column in lance.file.LanceFileReader(str(file)).metadata().columns:
+            for page in column.pages:
+                found |= {(version, *rest) for rest in classes(page.encoding)}
+    return found
+
+
+ROLES = {"rep_compression": "levels", "def_compression": "levels", "value_compression": "values", "dictionary": "dictionary"}
+def classes(text):
+    words = re.findall(r"(rep_compression|def_compression|value_compression|dictionary): Some|\b([A-Z]\w+)\(|scheme: (\w+)|has_(validity): true"
+                       r"|compression: \"(\w+)\"|inline_(value): Some", text)
+    layout, role, chain, found = "", "", [], set()
+
+    def end():
+        if chain:
+            found.add((layout, role, " ".join(chain)))
+        chain.clear()
+
+    for role_word, kind, scheme, validity, named, value in words:
+        if role_word:
+            end()
+            role = ROLES[role_word]
+        elif kind.endswith("Layout"):
+            layout, role = kind[: -len("Layout")], "all"
+            chain.append(layout)
+        elif kind in ("Some", "Nullable", "Buffer", "NoNulls") or kind == "ArrayEncoding":
+            continue
+        else:
+            chain.append(kind or scheme or validity or named or value)
+    end()
+    return found
+
+
+def read_ipc(path):
+    with pa.OSFile(path) as file, pa.ipc.open_file(file) as reader:
+        return reader.read_all()
+
+
+class Breadth(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(cls.folder.cleanup)
+        cls.reader = Reader()
+        cls.addClassCleanup(lambda: cls.reader.close())
+        cls.met = set()
+        cls.count = collections.Counter()
+
+    def setUp(self):
+        self.tables = 0
+        self.wrong = {}
+
+    def write(self, columns, version, **options):
+        """Tables of as many of the columns as pylance writes together."""
+        fields = [with_metadata(pa.field(f"c{i}", array.type), {f"lance-encoding:{key}": value for key, value in case.settings})
+                  for i, (case, array) in enumerate(columns)]
+        self.tables += 1
+        path = os.path.join(self.folder.name, f"{self.id()}-{self.tables}.lance")
+        try:
+            table = pa.table([array for _, array in columns], schema=pa.schema(fields))
+            dataset = lance.write_dataset(table, path, data_storage_version=version, **options)
+        except BaseException as error:
+            if len(columns) == 1:
+                self.refused(version, columns[0][0], "written", error)
+                return []
+            half = len(columns) // 2
+            return self.write(columns[:half], version, **options) + self.write(columns[half:], version, **options)
+        return [(dataset, columns, table)]
+
+    def refused(self, version, case, what, error):
+        self.count[f"not {what} by pylance"] += 1
+        if os.environ.get("PENNON_BREADTH_VERBOSE"):
+            print(f"pylance {what} not: {version} {name(case)}: {str(error)[:120]!r}", flush=True)
+
+    def check(self, cases, n, rng, versions=VERSIONS, **options):
+        for version in versions:
+            columns = []
+            for case in cases:
+                maker = Maker(rng, case.shape, case.length, case.nulls, case.sizes, null_structs=version != "2.0")
+                columns.append((case, maker.make(case.type, n)))
+            for first in range(0, len(columns), 200):
+                for dataset, some, table in self.write(columns[first : first + 200], version, **options):
+                    self.read(dataset, some, table, version, rng)
+
+    def read(self, dataset, columns, table, version, rng):
+        n = len(table)
+        positions = [0, n - 1, *rng.integers(0, n, 30).tolist(), n // 2, n // 2, 0]
+        batch = int(rng.choice([1 << 20, 1000, 77]))
+        answer = self.reader("open", dataset.uri)
+        self.assertEqual(answer, f"ok {dataset.version} {n}")
+        out = os.path.join(self.folder.name, "out.arrow")
+        got = {}
+        for what, *words in (("scan", batch), ("take", ",".join(map(str, positions)))):
+            if self.reader(what, out, *words) == "ok":
+                got[what] = read_ipc(out).columns
+                continue
+            got[what] = []
+            for i in range(len(columns)):
+                answer = self.reader(what, out, *words, f"c{i}")
+                got[what].append(read_ipc(out).column(0) if answer == "ok" else answer)
+        for i, (case, _) in enumerate(columns):
+            self.count["columns"] += 1
+            self.count["cells"] += n + len(positions)
+            problem = self.problem(got["scan"][i], got["take"][i], table[i], positions)
+            if problem:  # what pylance reads is what counts
+                try:
+                    problem = self.problem(got["scan"][i], got["take"][i], dataset.to_table(columns=[f"c{i}"]).column(0), positions)
+                except BaseException as error:
+                    self.refused(version, case, "read", error)
+                    continue
+            if problem:
+                self.wrong[f"{version} {name(case)}"] = problem
+        self.met |= encodings(dataset.uri, version)
+
+    def problem(self, scanned, taken, wanted, positions):
+        """What is wrong, or None."""
+        if pa.types.is_dictionary(wanted.type):
+            wanted = wanted.cast(wanted.type.value_type)
+        for got, values in ((scanned, wanted), (taken, wanted.take(positions))):
+            if isinstance(got, str):
+                return got
+            if got.type != values.type:
+                return f"of type {got.type}"
+            if not got.equals(values):
+                return "scanned values differ" if got is scanned else "taken values differ"
+        return None
+
+    def tearDown(self):
+        if self.wrong:
+            kinds = collections.defaultdict(list)
+            for column, problem in self.wrong.items():
+                kinds[re.sub(r"^.*: column c\d+", "column", problem)].append(column)
+            lines = [f"{len(columns)} x {problem}: as {columns[0]}" for problem, columns in kinds.items()]
+            self.fail("\n".join([f"{len(self.wrong)} columns", *lines]))
+
+    def test_leaves(self):
+        cases = []
+        for type_ in LEAVES:
+            texts = type_ in TEXTS
+            for shape, length in itertools.product(SHAPES, LENGTHS if texts else ["short"]):
+                if length in ("huge", "mixed") and shape not in ("sorted", "random", "few"):
+                    continue
+                cases.append(Case(type_, shape, length))
+                cases.append(Case(type_, shape, length, ("some",)))
+            for nulls in NULLS:
+                cases.append(Case(type_, "random", "short", (nulls,)))
+                cases.append(Case(type_, "few", "long", (nulls,)))
+        self.check(cases, 2500, np.random.default_rng(1))
+
+    def test_lists_of_a_fixed_size(self):
+        items = [type_ for type_ in FIXED if type_ != pa.binary(300)]
+        cases = []
+        for i, item in enumerate(items):
+            for dim in (1, 3, 8, 130):
+                type_ = pa.list_(item, dim)
+                shape = list(SHAPES)[(i + dim) % len(SHAPES)]
+                for nulls in (("none",), ("some", "none"), ("none", "some"), ("some",), ("none", "all"), ("all",), ("none", "last"), ("runs",)):
+                    cases.append(Case(type_, shape, "short", nulls))
+        for type_ in (pa.list_(pa.list_(pa.float32(), 2), 3), pa.list_(pa.list_(pa.uint8(), 200), 2), pa.list_(pa.list_(pa.bool_(), 3), 5),
+                      pa.list_(pa.list_(pa.list_(pa.int16(), 2), 3), 2), pa.list_(pa.list_(pa.bool_(), 300), 16)):
+            for nulls in (("none",), ("some",), ("none", "some"), ("none", "none", "some"), ("some", "none", "last"), ("none", "all"), ("none", "none", "all")):
+                cases.append(Case(type_, "random", "short", nulls))
+        self.check(cases, 1500, np.random.default_rng(2))
+
+
+if __name__ == "__main__":
+    unittest.main()
