@@ -87,7 +87,7 @@ class NullPage : public PageDecoder {
 class FixedWidthPage : public PageDecoder {
  public:
   FixedWidthPage(const PageSource& source, std::shared_ptr<arrow::DataType> type,
-                 std::vector<std::optional<FixedWidth>> validity, const FixedWidth& values)
+                 std::vector<std::optional<FixedWidth>> validity, std::optional<FixedWidth> values)
       : source_(source), type_(std::move(type)), validity_(std::move(validity)), values_(values) {
     const auto dimensions = DimensionsOf(*type_);
     items_.insert(items_.end(), dimensions.begin(), dimensions.end());
@@ -97,7 +97,7 @@ class FixedWidthPage : public PageDecoder {
     for (size_t i = 0; i < validity_.size(); ++i) {
       if (validity_[i]) validity_[i]->Request(Times(rows, items_[i]), reads);
     }
-    values_.Request(Times(rows, items_.back()), reads);
+    if (values_) values_->Request(Times(rows, items_.back()), reads);
     return [this, rows = std::move(rows)](BuffersRead read) { return Finish(rows, read); };
   }
 
@@ -112,14 +112,21 @@ class FixedWidthPage : public PageDecoder {
       if (!validity_[i]) continue;
       ARROW_ASSIGN_OR_RAISE(validity[i], take(*validity_[i], items_[i]));
     }
-    ARROW_ASSIGN_OR_RAISE(auto values, take(values_, items_.back()));
-    return MakeFixed(type_, static_cast<int64_t>(CountOf(rows)), validity, values);
+    const uint64_t count = CountOf(rows);
+    BufferPtr values;
+    if (values_) {
+      ARROW_ASSIGN_OR_RAISE(values, take(*values_, items_.back()));
+    } else {
+      ARROW_ASSIGN_OR_RAISE(validity.back(), Zeros(count, items_[validity.size() - 1], source_.pool));
+      ARROW_ASSIGN_OR_RAISE(values, Zeros(count, WidthOf(*type_), source_.pool));
+    }
+    return MakeFixed(type_, static_cast<int64_t>(count), validity, values);
   }
 
   const PageSource source_;
   const std::shared_ptr<arrow::DataType> type_;
   const std::vector<std::optional<FixedWidth>> validity_;
-  const FixedWidth values_;
+  const std::optional<FixedWidth> values_;  // none: the innermost items that have a validity are all null
   std::vector<uint64_t> items_ = {1};  // of a row, at each depth
 };
 
@@ -424,8 +431,8 @@ Result<std::unique_ptr<PageDecoder>> MakeArrayPage(const PageSource& source, con
     }
     items *= size;
     ARROW_ASSIGN_OR_RAISE(values, TakeNullable(page, values.node->inner[0], page.rows * items));
-    if (values.all_null) return Status::NotImplemented("lists of a fixed size of nulls alone");
     validity.push_back(values.validity);
+    if (values.all_null) return std::make_unique<FixedWidthPage>(source, type, std::move(validity), std::nullopt);
   }
   ARROW_ASSIGN_OR_RAISE(const FixedWidth flat, MakeFlat(page, *values.node, width / items, page.rows * items));
   return std::make_unique<FixedWidthPage>(source, type, std::move(validity), flat);

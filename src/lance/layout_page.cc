@@ -33,11 +33,13 @@ class ValueFormat {
   // Of a list of a fixed size, of each list in it and so on: items whose validity is there, 0 if it is not.
   const std::vector<uint64_t>& items() const { return items_; }
   bool bools() const { return bools_; }
+  bool no_values() const { return no_values_; }  // of lists whose items are all null
   // Of variable values that are compressed, else null.
   const ValueDecoder* decoder() const { return decoder_ ? &*decoder_ : nullptr; }
 
  private:
   bool bools_ = false;
+  bool no_values_ = false;
   uint64_t length_bytes_ = 0;
   uint64_t validity_bytes_ = 0;
   uint64_t value_bytes_ = 0;
@@ -64,15 +66,23 @@ Result<ValueFormat> ValueFormat::Make(const ValueEncoding& encoding, const std::
     }
     return format;
   }
-  const uint64_t width = id == arrow::Type::BOOL ? 8 : WidthOf(*type);  // a byte each
-  if (width == 0 || width % 8 != 0) return Status::NotImplemented("type ", type->ToString(), " in a full-zip page");
   format.bools_ = id == arrow::Type::BOOL;
-  if (WidthOf(encoding) != width || DimensionsOf(encoding) != DimensionsOf(*type)) {
+  const uint64_t width = format.bools_ ? 8 : WidthOf(*type);  // a byte each
+  format.items_ = DimensionsOf(encoding);
+  auto dimensions = DimensionsOf(*type);
+  const ValueEncoding* innermost = &encoding;
+  while (innermost->kind == Kind::kFixedSizeList) innermost = innermost->inner.data();
+  format.no_values_ = innermost->kind == Kind::kNull;
+  if (format.no_values_) {
+    dimensions.resize(std::min(dimensions.size(), format.items_.size()));
+  } else if (width == 0 || width % 8 != 0) {
+    return Status::NotImplemented("type ", type->ToString(), " in a full-zip page");
+  }
+  if (format.items_ != dimensions || (WidthOf(encoding) != width && !format.no_values_)) {
     return Status::Invalid("expected values of ", type->ToString(), ", got ", std::to_string(encoding.dimension),
                            " of ", std::to_string(WidthOf(encoding)), " bits together");
   }
-  format.value_bytes_ = width / 8;
-  format.items_ = DimensionsOf(encoding);
+  format.value_bytes_ = format.no_values_ ? 0 : width / 8;
   const ValueEncoding* at = &encoding;
   for (uint64_t& items : format.items_) {
     if (!at->item_validity) items = 0;
@@ -123,7 +133,9 @@ class Values {
     if (null_count > 0) {
       ARROW_ASSIGN_OR_RAISE(validity[0], validity_.Finish());
     }
-    ARROW_ASSIGN_OR_RAISE(auto bytes, format_.bools() ? bools_.Finish() : bytes_.Finish());
+    ARROW_ASSIGN_OR_RAISE(auto bytes, format_.no_values() ? Zeros(static_cast<uint64_t>(count), WidthOf(*type), pool_)
+                                      : format_.bools()   ? bools_.Finish()
+                                                          : bytes_.Finish());
     if (format_.variable()) return MakeBinary(type, offsets_, bytes, validity[0], null_count, pool_);
     for (size_t list = 0; list < item_validity_.size(); ++list) {
       validity.emplace_back();

@@ -60,6 +60,14 @@ Status CheckSize(uint64_t rows, uint64_t bits_a_row) {
                                std::to_string(bits_a_row), " bits that the file does not hold");
 }
 
+Result<std::shared_ptr<arrow::Buffer>> Zeros(uint64_t rows, uint64_t bits_a_row, arrow::MemoryPool* pool) {
+  ARROW_RETURN_NOT_OK(CheckSize(rows, bits_a_row));
+  ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> buffer,
+                        arrow::AllocateBuffer(static_cast<int64_t>((rows * bits_a_row + 7) / 8), pool));
+  std::memset(buffer->mutable_data(), 0, static_cast<size_t>(buffer->size()));
+  return buffer;
+}
+
 Result<std::shared_ptr<arrow::Array>> Nulls(const std::shared_ptr<arrow::DataType>& type, uint64_t rows,
                                             arrow::MemoryPool* pool) {
   ARROW_RETURN_NOT_OK(CheckSize(rows, std::max<uint64_t>(WidthOf(*type), 64)));

@@ -122,6 +122,8 @@ uint64_t WidthOf(const arrow::DataType& type);
 std::vector<uint64_t> DimensionsOf(const arrow::DataType& type);
 // CapacityError, unless so much may be allocated for what takes no place in a file.
 arrow::Status CheckSize(uint64_t rows, uint64_t bits_a_row);
+// So many bits of 0, likewise.
+arrow::Result<std::shared_ptr<arrow::Buffer>> Zeros(uint64_t rows, uint64_t bits_a_row, arrow::MemoryPool* pool);
 arrow::Result<std::shared_ptr<arrow::Array>> Nulls(const std::shared_ptr<arrow::DataType>& type, uint64_t rows,
                                                    arrow::MemoryPool* pool);
 // The array, of offset 0, with that validity; null: as it was.

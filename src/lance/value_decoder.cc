@@ -267,6 +267,7 @@ Result<DecodedValues> ValueDecoder::Chunk(const ValueEncoding& encoding, const B
       values.bytes = arrow::Buffer::FromString(std::move(bytes));
       return values;
     }
+    case Kind::kNull: return Status::NotImplemented("encoding constant");
     case Kind::kGeneral: break;
   }
   std::vector<BufferPtr> inner(buffers, buffers + left);

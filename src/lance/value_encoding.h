@@ -22,6 +22,7 @@ struct ValueEncoding {
     kByteStreamSplit,
     kGeneral,
     kFixedSizeList,
+    kNull,  // in lists of a fixed size alone: all items are null, and take no bytes
   };
   enum class Scheme : uint64_t { kLz4 = 1, kZstd = 2 };  // of kGeneral
 
