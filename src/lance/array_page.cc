@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <functional>
 #include <optional>
 #include <span>
 #include <utility>
@@ -199,6 +200,12 @@ class EndsReader {
   uint64_t total_;  // bytes or items of the page
 };
 
+// What a dictionary holds. No validity: no nulls.
+struct DictionaryItems {
+  DecodedValues values;
+  BufferPtr validity = nullptr;
+};
+
 // Rows and null ones of variable size, as a page has them.
 struct BinaryValues {
   Lists rows;
@@ -242,7 +249,17 @@ class BinaryPage : public PageDecoder {
                         values.rows.null_count, source_.pool);
     };
   }
-  // The same for who wants the bytes: which, and then they.
+  // All rows, of which there are so many.
+  Result<DictionaryItems> ReadAll(uint64_t count) const {
+    std::vector<io::ByteRange> reads;
+    ARROW_ASSIGN_OR_RAISE(auto wanted, RequestBytes({{0, count}}, reads));
+    ARROW_ASSIGN_OR_RAISE(const auto read, io::ReadRanges(*source_.file, reads, source_.pool));
+    ARROW_ASSIGN_OR_RAISE(auto values, Take(std::move(wanted), read));
+    return DictionaryItems{{.count = count, .bytes = values.bytes, .offsets = std::move(values.rows.offsets)},
+                           values.rows.validity};
+  }
+
+ private:
   Result<Lists> RequestBytes(const Ranges& rows, std::vector<io::ByteRange>& reads) const {
     ARROW_ASSIGN_OR_RAISE(auto wanted, ends_.Read(rows));
     if (scheme_) {
@@ -289,7 +306,6 @@ class BinaryPage : public PageDecoder {
     return values;
   }
 
- private:
   BinaryPage(const PageSource& source, std::shared_ptr<arrow::DataType> type, const EndsReader& ends,
              const FixedWidth& bytes, const std::optional<FsstTable>& fsst, const io::ByteRange& place,
              std::optional<ValueEncoding::Scheme> scheme)
@@ -313,27 +329,27 @@ class BinaryPage : public PageDecoder {
   const std::optional<ValueEncoding::Scheme> scheme_;
 };
 
-// A place in the items for each row, from 1; 0 is null.
+// A place in the items for each row: from 1 where the writer made the dictionary, and 0 is null; from 0 where the column
+// is one, and items may be null.
 class DictionaryPage : public PageDecoder {
  public:
-  DictionaryPage(const PageSource& source, std::shared_ptr<arrow::DataType> type, BinaryPage items, uint64_t count,
-                 uint64_t width, const FixedWidth& places)
+  using ReadItems = std::function<Result<DictionaryItems>()>;
+
+  DictionaryPage(const PageSource& source, std::shared_ptr<arrow::DataType> type, ReadItems read_items, uint64_t width,
+                 const FixedWidth& places, uint64_t first)
       : source_(source),
         type_(std::move(type)),
-        items_(std::move(items)),
-        count_(count),
+        read_items_(std::move(read_items)),
         width_(width),
-        places_(places) {}
+        places_(places),
+        first_(first) {}
 
   Result<Decode> Request(Ranges rows, std::vector<io::ByteRange>& reads) override {
     if (!dictionary_) {
-      std::vector<io::ByteRange> of_items;
-      ARROW_ASSIGN_OR_RAISE(auto wanted, items_.RequestBytes({{0, count_}}, of_items));
-      ARROW_ASSIGN_OR_RAISE(const auto read, io::ReadRanges(*source_.file, of_items, source_.pool));
-      ARROW_ASSIGN_OR_RAISE(const auto items, items_.Take(std::move(wanted), read));
-      ARROW_ASSIGN_OR_RAISE(
-          dictionary_, Dictionary::Make(type_, {.count = count_, .bytes = items.bytes, .offsets = items.rows.offsets},
-                                        source_.pool));
+      ARROW_ASSIGN_OR_RAISE(const auto items, read_items_());
+      ARROW_ASSIGN_OR_RAISE(dictionary_, Dictionary::Make(type_, items.values, source_.pool));
+      item_validity_ = items.validity;
+      count_ = items.values.count;
     }
     places_.Request(rows, reads);
     return [this, rows = std::move(rows)](BuffersRead read) { return Finish(rows, read); };
@@ -350,8 +366,11 @@ class DictionaryPage : public PageDecoder {
     for (uint64_t i = 0; i < count; ++i) {
       uint64_t place = 0;
       std::memcpy(&place, bytes->data() + i * width_, width_);
-      places.UnsafeAppend(place - 1);
-      validity.UnsafeAppend(place != 0);
+      const uint64_t item = place - first_;
+      places.UnsafeAppend(item);
+      const bool null = place < first_ || (item_validity_ && item < count_ &&
+                                           !arrow::bit_util::GetBit(item_validity_->data(), static_cast<int64_t>(item)));
+      validity.UnsafeAppend(!null);
     }
     std::shared_ptr<arrow::Buffer> bits;
     if (validity.false_count() > 0) {
@@ -364,11 +383,14 @@ class DictionaryPage : public PageDecoder {
 
   const PageSource source_;
   const std::shared_ptr<arrow::DataType> type_;
-  const BinaryPage items_;
-  const uint64_t count_;
+  const ReadItems read_items_;
   const uint64_t width_;  // bytes of a place
   const FixedWidth places_;
-  std::optional<Dictionary> dictionary_;  // once it was needed
+  const uint64_t first_;  // place of an item
+  // Once they were needed.
+  std::optional<Dictionary> dictionary_;
+  BufferPtr item_validity_;
+  uint64_t count_ = 0;
 };
 
 class ListEndsPage : public ListPage {
@@ -382,6 +404,53 @@ class ListEndsPage : public ListPage {
   const uint64_t items_;
 };
 
+Result<std::unique_ptr<PageDecoder>> MakeDictionaryPage(const PageSource& source, const PageInfo& page,
+                                                        const Values& rows,
+                                                        const std::shared_ptr<arrow::DataType>& type,
+                                                        bool of_dictionary) {
+  ARROW_ASSIGN_OR_RAISE(const Values places, TakeNullable(page, rows.node->inner[0], page.rows));
+  if (rows.validity || places.validity || places.all_null) return Unexpected("places", rows.node->inner[0]);
+  const uint64_t bits = places.node->bits;
+  if (bits != 8 && bits != 16 && bits != 32 && bits != 64) {
+    return Status::NotImplemented("places of ", std::to_string(bits), " bits in a dictionary");
+  }
+  ARROW_ASSIGN_OR_RAISE(const FixedWidth flat, MakeFlat(page, *places.node, bits, page.rows));
+  const uint64_t count = rows.node->items;
+  ARROW_ASSIGN_OR_RAISE(const Values items, TakeNullable(page, rows.node->inner[1], count));
+  if (items.all_null && of_dictionary) return std::make_unique<NullPage>(source, type);
+  if (items.all_null || count == 0 || (items.validity && !of_dictionary)) {
+    return Unexpected("a dictionary", *rows.node);
+  }
+  DictionaryPage::ReadItems read_items;
+  if (arrow::is_base_binary_like(type->id())) {
+    PageInfo of_items = page;
+    of_items.rows = count;
+    ARROW_ASSIGN_OR_RAISE(auto binary, BinaryPage::Make(source, of_items, *items.node, type));
+    read_items = [binary = std::move(binary), count] { return binary.ReadAll(count); };
+  } else {
+    const uint64_t width = WidthOf(*type);
+    if (type->num_fields() > 0 || width == 0 || width % 8 != 0) {
+      return Status::NotImplemented("a dictionary of ", type->ToString());
+    }
+    ARROW_ASSIGN_OR_RAISE(const FixedWidth values, MakeFlat(page, *items.node, width, count));
+    read_items = [source, values, count, validity = items.validity]() -> Result<DictionaryItems> {
+      const Ranges all = {{0, count}};
+      std::vector<io::ByteRange> reads;
+      values.Request(all, reads);
+      if (validity) validity->Request(all, reads);
+      ARROW_ASSIGN_OR_RAISE(const auto read, io::ReadRanges(*source.file, reads, source.pool));
+      DictionaryItems items{.values = {.count = count}};
+      ARROW_ASSIGN_OR_RAISE(items.values.bytes, values.Take(all, read.data(), source.pool));
+      if (validity) {
+        ARROW_ASSIGN_OR_RAISE(items.validity, validity->Take(all, &read[1], source.pool));
+      }
+      return items;
+    };
+  }
+  return std::make_unique<DictionaryPage>(source, type, std::move(read_items), bits / 8, flat,
+                                          of_dictionary ? 0 : 1);
+}
+
 Result<Node> Parse(const PageInfo& page) {
   if (page.type_url != kArrayEncoding) return Status::NotImplemented("encoding ", page.type_url);
   return ParseArrayEncoding(page.encoding);
@@ -390,31 +459,18 @@ Result<Node> Parse(const PageInfo& page) {
 }  // namespace
 
 Result<std::unique_ptr<PageDecoder>> MakeArrayPage(const PageSource& source, const PageInfo& page,
-                                                   const std::shared_ptr<arrow::DataType>& type) {
+                                                   const std::shared_ptr<arrow::DataType>& type, bool of_dictionary) {
   using arrow::Type;
   ARROW_ASSIGN_OR_RAISE(const Node node, Parse(page));
   ARROW_ASSIGN_OR_RAISE(const Values rows, TakeNullable(page, node, page.rows));
   if (rows.all_null) return std::make_unique<NullPage>(source, type);
-  const Type::type id = type->id();
-  if (arrow::is_base_binary_like(id)) {
+  if (rows.node->kind == Node::Kind::kDictionary) {
+    return MakeDictionaryPage(source, page, rows, type, of_dictionary);
+  }
+  if (arrow::is_base_binary_like(type->id())) {
     if (rows.validity) return Unexpected("strings", node);
-    if (rows.node->kind != Node::Kind::kDictionary) {
-      ARROW_ASSIGN_OR_RAISE(auto binary, BinaryPage::Make(source, page, *rows.node, type));
-      return std::make_unique<BinaryPage>(std::move(binary));
-    }
-    ARROW_ASSIGN_OR_RAISE(const Values places, TakeNullable(page, rows.node->inner[0], page.rows));
-    if (places.validity || places.all_null) return Unexpected("places", rows.node->inner[0]);
-    const uint64_t bits = places.node->bits;
-    if (bits != 8 && bits != 16 && bits != 32 && bits != 64) {
-      return Status::NotImplemented("places of ", std::to_string(bits), " bits in a dictionary");
-    }
-    ARROW_ASSIGN_OR_RAISE(const FixedWidth flat, MakeFlat(page, *places.node, bits, page.rows));
-    ARROW_ASSIGN_OR_RAISE(const Values items, TakeNullable(page, rows.node->inner[1], rows.node->items));
-    if (items.validity || items.all_null || rows.node->items == 0) return Unexpected("a dictionary", *rows.node);
-    PageInfo of_items = page;
-    of_items.rows = rows.node->items;
-    ARROW_ASSIGN_OR_RAISE(auto binary, BinaryPage::Make(source, of_items, *items.node, type));
-    return std::make_unique<DictionaryPage>(source, type, std::move(binary), of_items.rows, bits / 8, flat);
+    ARROW_ASSIGN_OR_RAISE(auto binary, BinaryPage::Make(source, page, *rows.node, type));
+    return std::make_unique<BinaryPage>(std::move(binary));
   }
   const uint64_t width = WidthOf(*type);
   if (width == 0) return Status::NotImplemented("type ", type->ToString(), " in a page of version 2.0");

@@ -381,7 +381,9 @@ class Maker {
       return std::make_unique<StructReader>(file_, type, std::move(fields));
     }
     return std::make_unique<PagedReader>(
-        file_, *pages, type, [source, type](const PageInfo& page) { return MakeArrayPage(source, page, type); });
+        file_, *pages, type, [source, type, of_dictionary = IsDictionary(field)](const PageInfo& page) {
+          return MakeArrayPage(source, page, type, of_dictionary);
+        });
   }
 
   // wrap(type) gives what is around a leaf of that type, with nothing beside it.

@@ -206,9 +206,10 @@ Result<std::unique_ptr<PageDecoder>> FullZipPage::Make(const PageSource& source,
     return Status::Invalid("expected levels of at most 16 bits, got ", std::to_string(repetition_bits), " and ",
                            std::to_string(definition_bits));
   }
-  if ((repetition_bits > 0) != levels.has_lists() || (definition_bits == 0 && levels.most_definition() > 0)) {
-    return Status::Invalid("expected levels for the layers, got ", std::to_string(repetition_bits), " and ",
-                           std::to_string(definition_bits), " bits");
+  // Without bits for them all definition levels are 0, whatever the layers may have.
+  if ((repetition_bits > 0) != levels.has_lists()) {
+    return Status::Invalid("expected ", levels.has_lists() ? "" : "no ", "repetition levels, got ",
+                           std::to_string(repetition_bits), " bits");
   }
   if (format.variable() ? bits_per_offset != 8 * format.length_bytes() : bits_per_value != 8 * format.bytes()) {
     return Status::Invalid("expected a value's bits, got ", std::to_string(bits_per_value), " or ",

@@ -66,9 +66,11 @@ class PageDecoder {
   virtual arrow::Result<Decode> Request(Ranges rows, std::vector<io::ByteRange>& reads) = 0;
 };
 
-// Of version 2.0, of a type without fields, which are other columns'.
+// Of version 2.0, of a type without fields, which are other columns'. of_dictionary: the column's type is an Arrow
+// dictionary of this one.
 arrow::Result<std::unique_ptr<PageDecoder>> MakeArrayPage(const PageSource& source, const PageInfo& page,
-                                                          const std::shared_ptr<arrow::DataType>& type);
+                                                          const std::shared_ptr<arrow::DataType>& type,
+                                                          bool of_dictionary);
 
 // A page of lists of version 2.0: what follows what, where items are those of the page.
 struct Lists {

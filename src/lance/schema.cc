@@ -105,6 +105,8 @@ bool IsWritten(const DataType& type) {
   }
 }
 
+constexpr std::string_view kDictionary = "dict:";
+
 Status AddField(const arrow::Field& field, int32_t parent, const std::string& path, std::vector<Field>& fields,
                 size_t depth = 0) {
   if (depth > kDeepest)
@@ -222,9 +224,8 @@ std::shared_ptr<DataType> LeafType(std::string_view name, int depth = 0) {
 // Of what is in an Arrow dictionary, which is read as its values; or null.
 std::shared_ptr<DataType> DictionaryType(std::string_view name) {
   // dict:VALUE:INDEX:ORDERED
-  const size_t ordered = name.rfind(':');
-  if (ordered == std::string_view::npos || !TakePrefix(name, "dict:")) return nullptr;
-  name = name.substr(0, ordered - std::string_view("dict:").size());
+  if (!TakePrefix(name, kDictionary)) return nullptr;
+  name = name.substr(0, name.rfind(':'));
   const auto index = LeafType(name.substr(std::min(name.rfind(':'), name.size() - 1) + 1));
   if (!index || !arrow::is_integer(index->id())) return nullptr;
   name = name.substr(0, name.rfind(':'));
@@ -255,6 +256,8 @@ Result<std::shared_ptr<DataType>> TypeOf(const Field& field, const arrow::FieldV
 }
 
 }  // namespace
+
+bool IsDictionary(const Field& field) { return field.logical_type.starts_with(kDictionary); }
 
 Result<std::vector<Field>> MakeFields(const arrow::Schema& schema) {
   std::vector<Field> fields;

@@ -44,6 +44,45 @@ class Reader:
         self.process.wait()
 
 
+NESTS = (
+    pa.list_,
+    pa.large_list,
+    lambda t: pa.struct([("a", t), ("b", pa.int32())]),
+    lambda t: pa.list_(pa.list_(t)),
+    lambda t: pa.list_(pa.struct([("a", t), ("b", pa.utf8())])),
+    lambda t: pa.struct([("a", pa.list_(t)), ("b", pa.struct([("c", t)]))]),
+    lambda t: pa.struct([("a", pa.list_(pa.struct([("b", pa.large_list(t)), ("c", t)])))]),
+    lambda t: pa.map_(pa.utf8(), t),
+    lambda t: pa.list_(pa.map_(pa.int16(), pa.list_(t))),
+)
+DEPTHS = (("none",), ("some", "none"), ("none", "some", "none"), ("none", "none", "some"), ("some",), ("all", "none"), ("none", "all"),
+          ("runs", "some"), ("last", "first", "most"))
+SETTINGS = (
+    {"compression": "none"},
+    {"compression": "zstd"},
+    {"compression": "zstd", "compression-level": "7", "bss": "off"},
+    {"compression": "lz4"},
+    {"compression": "fsst"},
+    {"compression": "lz4", "bss": "on"},
+    {"compression": "zstd", "bss": "on"},
+    {"rle-threshold": "1.0"},
+    {"rle-threshold": "0.0"},
+    {"rle-threshold": "1.0", "compression": "lz4"},
+    {"rle-threshold": "1.0", "compression": "zstd"},
+    {"structural-encoding": "fullzip"},
+    {"structural-encoding": "fullzip", "compression": "zstd"},
+    {"structural-encoding": "fullzip", "compression": "lz4"},
+    {"structural-encoding": "fullzip", "compression": "none"},
+    {"structural-encoding": "miniblock"},
+    {"structural-encoding": "miniblock", "compression": "zstd"},
+    {"structural-encoding": "miniblock", "minichunk-size": "512"},
+    {"structural-encoding": "miniblock", "minichunk-size": "65536"},
+    {"dict-divisor": "1", "dict-size-ratio": "1.0"},
+    {"dict-divisor": "1", "dict-size-ratio": "1.0", "dict-values-compression": "zstd"},
+    {"dict-divisor": "1", "dict-size-ratio": "1.0", "dict-values-compression": "none", "compression": "zstd"},
+    {"dict-divisor": "100000"},
+)
+
 Case = collections.namedtuple("Case", "type shape length nulls sizes settings", defaults=("few", "short", ("none",), "few", ()))
 
 
@@ -64,8 +103,8 @@ def encodings(path, version):
 
 ROLES = {"rep_compression": "levels", "def_compression": "levels", "value_compression": "values", "dictionary": "dictionary"}
 def classes(text):
-    words = re.findall(r"(rep_compression|def_compression|value_compression|dictionary): Some|\b([A-Z]\w+)\(|scheme: (\w+)|has_(validity): true"
-                       r"|compression: \"(\w+)\"|inline_(value): Some", text)
+    words = re.findall(r"(rep_compression|def_compression|value_compression|dictionary): Some|\b([A-Z]\w+)\(|scheme: \"?(\w+)|has_(validity): true"
+                       r"|inline_(value): Some", text)
     layout, role, chain, found = "", "", [], set()
 
     def end():
@@ -73,17 +112,15 @@ def classes(text):
             found.add((layout, role, " ".join(chain)))
         chain.clear()
 
-    for role_word, kind, scheme, validity, named, value in words:
+    for role_word, kind, scheme, validity, value in words:
         if role_word:
             end()
             role = ROLES[role_word]
         elif kind.endswith("Layout"):
             layout, role = kind[: -len("Layout")], "all"
             chain.append(layout)
-        elif kind in ("Some", "Nullable", "Buffer", "NoNulls") or kind == "ArrayEncoding":
-            continue
-        else:
-            chain.append(kind or scheme or validity or named or value)
+        elif kind not in ("Some", "Nullable", "NoNulls", "BitsPerValue", "BitsPerOffset"):
+            chain.append(kind or scheme or validity or value)
     end()
     return found
 
@@ -91,6 +128,47 @@ def classes(text):
 def read_ipc(path):
     with pa.OSFile(path) as file, pa.ipc.open_file(file) as reader:
         return reader.read_all()
+
+
+def plain(type_):
+    """With dictionaries as their values."""
+    if pa.types.is_dictionary(type_):
+        return type_.value_type
+    if pa.types.is_struct(type_):
+        return pa.struct([field.with_type(plain(field.type)) for field in type_])
+    if pa.types.is_map(type_):
+        return pa.map_(type_.key_type, plain(type_.item_type))
+    if pa.types.is_list(type_):
+        return pa.list_(plain(type_.value_type))
+    return pa.large_list(plain(type_.value_type)) if pa.types.is_large_list(type_) else type_
+
+
+def decoded(array):
+    """The same values, with dictionaries as theirs."""
+    type_ = plain(array.type)
+    if type_ == array.type:
+        return array
+    assert array.offset == 0
+    if pa.types.is_dictionary(array.type):
+        return array.dictionary.take(array.indices)
+    if pa.types.is_struct(type_):
+        fields = [decoded(array.field(i)) for i in range(type_.num_fields)]
+        return pa.Array.from_buffers(type_, len(array), array.buffers()[:1], children=fields)
+    return pa.Array.from_buffers(type_, len(array), array.buffers()[:2], children=[decoded(array.values)])
+
+
+def random_type(rng, depth=0):
+    kind = rng.integers(0, 10)
+    if depth < 4 and kind < 5:
+        inner = random_type(rng, depth + 1)
+        if kind == 4:
+            return pa.struct([(f"f{i}", random_type(rng, depth + 1)) for i in range(rng.integers(1, 4))])
+        return (pa.list_, pa.large_list, lambda t: pa.struct([("a", t)]), lambda t: pa.map_(pa.utf8(), t))[kind](inner)
+    if kind == 5:
+        return pa.list_(FIXED[rng.integers(len(FIXED))], int(rng.choice([1, 2, 7, 8, 64, 100])))
+    if kind == 6 and depth < 4:
+        return pa.dictionary(NUMBERS[rng.integers(8)], (*NUMBERS, *TEXTS)[rng.integers(15)])
+    return LEAVES[rng.integers(len(LEAVES))]
 
 
 class Breadth(unittest.TestCase):
@@ -102,6 +180,11 @@ class Breadth(unittest.TestCase):
         cls.addClassCleanup(lambda: cls.reader.close())
         cls.met = set()
         cls.count = collections.Counter()
+
+    @classmethod
+    def tearDownClass(cls):
+        if os.environ.get("PENNON_BREADTH_VERBOSE"):
+            print(dict(cls.count), *sorted(cls.met), sep="\n", flush=True)
 
     def setUp(self):
         self.tables = 0
@@ -171,14 +254,13 @@ class Breadth(unittest.TestCase):
 
     def problem(self, scanned, taken, wanted, positions):
         """What is wrong, or None."""
-        if pa.types.is_dictionary(wanted.type):
-            wanted = wanted.cast(wanted.type.value_type)
+        wanted = decoded(wanted.combine_chunks())
         for got, values in ((scanned, wanted), (taken, wanted.take(positions))):
             if isinstance(got, str):
                 return got
             if got.type != values.type:
                 return f"of type {got.type}"
-            if not got.equals(values):
+            if not got.combine_chunks().equals(values):
                 return "scanned values differ" if got is scanned else "taken values differ"
         return None
 
@@ -218,6 +300,68 @@ class Breadth(unittest.TestCase):
             for nulls in (("none",), ("some",), ("none", "some"), ("none", "none", "some"), ("some", "none", "last"), ("none", "all"), ("none", "none", "all")):
                 cases.append(Case(type_, "random", "short", nulls))
         self.check(cases, 1500, np.random.default_rng(2))
+
+    def test_nested(self):
+        """Each leaf in each of these, with nulls at no, one and every level."""
+        cases = []
+        for i, leaf in enumerate([*LEAVES, pa.list_(pa.float32(), 3), pa.list_(pa.float16(), 140), pa.list_(pa.bool_(), 9), pa.dictionary(pa.int16(), pa.utf8())]):
+            for j, nest in enumerate(NESTS):
+                for k, nulls in enumerate(DEPTHS):
+                    shape, length, sizes = (list(of)[(i + j + k) % len(of)] for of in (SHAPES, LENGTHS, SIZES))
+                    if length in ("huge", "mixed", "long") and (k % 3 or leaf not in TEXTS):
+                        length = "short"
+                    cases.append(Case(nest(leaf), shape, length, nulls, sizes))
+        self.check(cases, 400, np.random.default_rng(3))
+
+    def test_settings(self):
+        """What a field's metadata asks the writer for."""
+        leaves = (pa.bool_(), *NUMBERS, pa.date32(), pa.timestamp("us"), pa.decimal128(30, 2), pa.decimal256(70, 3), pa.binary(3), pa.binary(300),
+                  *TEXTS, pa.list_(pa.float32(), 3), pa.list_(pa.float32(), 100), pa.list_(pa.uint8(), 17), pa.list_(pa.bool_(), 12))
+        cases = []
+        for i, leaf in enumerate(leaves):
+            for j, settings in enumerate(SETTINGS):
+                for k, nest in enumerate((lambda t: t, pa.list_, lambda t: pa.struct([("a", t)]))):
+                    for m, shape in enumerate(("random", "few", "runs", "sorted", "constant") if k == 0 else ("random", "few")):
+                        nulls = (("none",), ("some",), ("runs",), ("none", "some"))[(i + j + k + m) % 4]
+                        length = list(LENGTHS)[(i + j + k + m) % 5]
+                        cases.append(Case(nest(leaf), shape, length, nulls, "few", tuple(settings.items())))
+        self.check(cases, 1500, np.random.default_rng(4))
+
+    def test_sizes(self):
+        """One row, the edges of chunks and blocks, several pages and files."""
+        types = [*LEAVES, *(nest(leaf) for nest in NESTS for leaf in (pa.int32(), pa.utf8(), pa.list_(pa.float32(), 70)))]
+        rng = np.random.default_rng(5)
+        for n, options in ((1, {}), (2, {}), (1023, {}), (1024, {}), (1025, {}), (4097, {}), (20000, {"max_page_bytes": 1 << 14, "data_cache_bytes": 1 << 12}),
+                           (9000, {"max_rows_per_file": 4000, "max_page_bytes": 1 << 12, "data_cache_bytes": 1})):
+            cases = []
+            for i, type_ in enumerate(types):
+                shape, nulls, length, sizes = (list(of)[(i + n) % len(of)] for of in (SHAPES, NULLS, LENGTHS, SIZES))
+                if n > 9000 and (i % 3 or length in ("huge", "long", "mixed")):
+                    continue
+                cases.append(Case(type_, shape, length, (nulls,), sizes))
+            self.check(cases, n, rng, **options)
+
+    @unittest.skipUnless("PENNON_BREADTH_SECONDS" in os.environ, "PENNON_BREADTH_SECONDS is not set")
+    def test_random(self):
+        end = time.monotonic() + float(os.environ["PENNON_BREADTH_SECONDS"])
+        for seed in itertools.count(int(os.environ.get("PENNON_BREADTH_SEED", 0))):
+            if time.monotonic() > end or self.wrong:
+                print(f"seeds up to {seed}: {dict(self.count)}", flush=True)
+                return
+            rng = np.random.default_rng(seed)
+
+            def one(of):
+                return of[rng.integers(len(of))]
+
+            cases = []
+            for _ in range(25):
+                settings = {**one(SETTINGS), **one(SETTINGS)} if rng.random() < 0.6 else {}
+                nulls = tuple(one(list(NULLS)) if rng.random() < 0.5 else "none" for _ in range(4))
+                cases.append(Case(random_type(rng), one(list(SHAPES)), one(list(LENGTHS)), nulls, one(list(SIZES)), tuple(settings.items())))
+            n = int(np.exp(rng.uniform(0, np.log(5000))))
+            options = one([{}, {"max_page_bytes": int(n * 3 + 1), "data_cache_bytes": 1 << 12}, {"max_rows_per_file": n // 2 + 1}])
+            with self.subTest(seed=seed):
+                self.check(cases, n, rng, **options)
 
 
 if __name__ == "__main__":
