@@ -19,6 +19,7 @@ import pyarrow.ipc
 
 from columns import FIXED, LEAVES, LENGTHS, NULLS, NUMBERS, SHAPES, SIZES, TEXTS, TIMES, Maker, with_metadata
 
+PENNON = os.path.abspath(os.environ["PENNON"])
 READ_TABLE = os.path.abspath(os.environ["READ_TABLE"])
 VERSIONS = ("2.0", "2.1", "2.2")
 

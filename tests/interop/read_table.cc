@@ -3,7 +3,7 @@
 //   open TABLE [VERSION]                       ok VERSION ROWS
 //   scan OUT.arrow BATCH_ROWS [COLUMN...]      ok; a batch that is read is one that is written
 //   take OUT.arrow POSITION,... [COLUMN...]    ok
-//   search COLUMN ROW K                        ok ROW_ID...; which are nearest to the vector of the row at a position
+//   search OUT.arrow POSITION COLUMN K         ok; rows whose vectors are nearest to that of one of them
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
@@ -39,16 +39,17 @@ Status Write(const std::string& path, arrow::RecordBatchReader& rows) {
   return file->Close();
 }
 
-Result<std::string> Search(const Dataset& dataset, const std::string& column, uint64_t row, int64_t k) {
-  ARROW_ASSIGN_OR_RAISE(const auto batch, dataset.TakePositions({&row, 1}, {column}));
+Result<std::shared_ptr<arrow::RecordBatch>> Search(const Dataset& dataset, uint64_t position, const std::string& column,
+                                                   int64_t k) {
+  ARROW_ASSIGN_OR_RAISE(const auto batch, dataset.TakePositions({&position, 1}, {column}));
   const auto& list = static_cast<const arrow::FixedSizeListArray&>(*batch->column(0));
   const auto values = std::static_pointer_cast<arrow::FloatArray>(list.value_slice(0));
   ARROW_ASSIGN_OR_RAISE(const auto searcher, dataset.OpenSearcher());
   const std::span query(values->raw_values(), static_cast<size_t>(values->length()));
   ARROW_ASSIGN_OR_RAISE(const auto answer, searcher.Search(query, {.k = k}));
-  std::string ids;
-  for (const auto& found : answer.rows) ids.append(" ").append(std::to_string(found.row_id));
-  return ids;
+  std::vector<uint64_t> ids;
+  for (const auto& found : answer.rows) ids.push_back(found.row_id);
+  return dataset.Take(ids);
 }
 
 Result<std::string> Answer(std::optional<Dataset>& dataset, std::istringstream& words) {
@@ -66,16 +67,20 @@ Result<std::string> Answer(std::optional<Dataset>& dataset, std::istringstream& 
     return at.append(std::to_string(dataset->version())).append(" ").append(std::to_string(dataset->rows()));
   }
   if (!dataset) return Status::Invalid("expected open, got ", what);
-  if (what == "search") return Search(*dataset, path, std::stoull(number), std::stoll(more.at(0)));
   if (what == "scan") {
     ARROW_ASSIGN_OR_RAISE(const auto rows, dataset->Scan({.columns = more, .batch_rows = std::stoll(number)}));
     ARROW_RETURN_NOT_OK(Write(path, *rows));
     return "";
   }
-  std::vector<uint64_t> positions;
-  std::istringstream numbers(number);
-  for (std::string position; std::getline(numbers, position, ',');) positions.push_back(std::stoull(position));
-  ARROW_ASSIGN_OR_RAISE(const auto batch, dataset->TakePositions(positions, more));
+  std::shared_ptr<arrow::RecordBatch> batch;
+  if (what == "search") {
+    ARROW_ASSIGN_OR_RAISE(batch, Search(*dataset, std::stoull(number), more.at(0), std::stoll(more.at(1))));
+  } else {
+    std::vector<uint64_t> positions;
+    std::istringstream numbers(number);
+    for (std::string position; std::getline(numbers, position, ',');) positions.push_back(std::stoull(position));
+    ARROW_ASSIGN_OR_RAISE(batch, dataset->TakePositions(positions, more));
+  }
   ARROW_ASSIGN_OR_RAISE(const auto rows, arrow::RecordBatchReader::Make({batch}));
   ARROW_RETURN_NOT_OK(Write(path, *rows));
   return "";
