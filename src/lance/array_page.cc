@@ -84,7 +84,8 @@ class NullPage : public PageDecoder {
   const std::shared_ptr<arrow::DataType> type_;
 };
 
-// Numbers, or lists of a fixed size of them, or of such lists. Validity: of rows, of items, of items of those and so on.
+// Numbers, or lists of a fixed size of them, or of such lists. Validity: of rows, of items, of items of those and so
+// on.
 class FixedWidthPage : public PageDecoder {
  public:
   FixedWidthPage(const PageSource& source, std::shared_ptr<arrow::DataType> type,
@@ -128,7 +129,7 @@ class FixedWidthPage : public PageDecoder {
   const std::shared_ptr<arrow::DataType> type_;
   const std::vector<std::optional<FixedWidth>> validity_;
   const std::optional<FixedWidth> values_;  // none: the innermost items that have a validity are all null
-  std::vector<uint64_t> items_ = {1};  // of a row, at each depth
+  std::vector<uint64_t> items_ = {1};       // of a row, at each depth
 };
 
 // Where rows of variable size end, counted from the page's start. A null row's end is `adjustment` too large.
@@ -329,8 +330,8 @@ class BinaryPage : public PageDecoder {
   const std::optional<ValueEncoding::Scheme> scheme_;
 };
 
-// A place in the items for each row: from 1 where the writer made the dictionary, and 0 is null; from 0 where the column
-// is one, and items may be null.
+// A place in the items for each row: from 1 where the writer made the dictionary, and 0 is null; from 0 where the
+// column is one, and items may be null.
 class DictionaryPage : public PageDecoder {
  public:
   using ReadItems = std::function<Result<DictionaryItems>()>;
@@ -368,8 +369,9 @@ class DictionaryPage : public PageDecoder {
       std::memcpy(&place, bytes->data() + i * width_, width_);
       const uint64_t item = place - first_;
       places.UnsafeAppend(item);
-      const bool null = place < first_ || (item_validity_ && item < count_ &&
-                                           !arrow::bit_util::GetBit(item_validity_->data(), static_cast<int64_t>(item)));
+      const bool null =
+          place < first_ || (item_validity_ && item < count_ &&
+                             !arrow::bit_util::GetBit(item_validity_->data(), static_cast<int64_t>(item)));
       validity.UnsafeAppend(!null);
     }
     std::shared_ptr<arrow::Buffer> bits;
@@ -447,8 +449,7 @@ Result<std::unique_ptr<PageDecoder>> MakeDictionaryPage(const PageSource& source
       return items;
     };
   }
-  return std::make_unique<DictionaryPage>(source, type, std::move(read_items), bits / 8, flat,
-                                          of_dictionary ? 0 : 1);
+  return std::make_unique<DictionaryPage>(source, type, std::move(read_items), bits / 8, flat, of_dictionary ? 0 : 1);
 }
 
 Result<Node> Parse(const PageInfo& page) {

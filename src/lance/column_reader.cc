@@ -380,10 +380,10 @@ class Maker {
       }
       return std::make_unique<StructReader>(file_, type, std::move(fields));
     }
-    return std::make_unique<PagedReader>(
-        file_, *pages, type, [source, type, of_dictionary = IsDictionary(field)](const PageInfo& page) {
-          return MakeArrayPage(source, page, type, of_dictionary);
-        });
+    return std::make_unique<PagedReader>(file_, *pages, type,
+                                         [source, type, of_dictionary = IsDictionary(field)](const PageInfo& page) {
+                                           return MakeArrayPage(source, page, type, of_dictionary);
+                                         });
   }
 
   // wrap(type) gives what is around a leaf of that type, with nothing beside it.
@@ -401,7 +401,7 @@ class Maker {
     for (int i = 0; i < type->num_fields(); ++i) {
       const auto around = [&](const TypePtr& inner) {
         const auto only = type->field(i)->WithType(inner);
-        return wrap(type->id() == arrow::Type::STRUCT ? arrow::struct_({only})
+        return wrap(type->id() == arrow::Type::STRUCT       ? arrow::struct_({only})
                     : type->id() == arrow::Type::LARGE_LIST ? arrow::large_list(only)
                                                             : arrow::list(only));
       };

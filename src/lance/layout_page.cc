@@ -268,8 +268,8 @@ Result<std::shared_ptr<arrow::Array>> FullZipPage::Finish(const Ranges& rows, Bu
     ARROW_ASSIGN_OR_RAISE(const auto flat, FixedWidth::Make(page_.buffers[0], 8 * format_.bytes(), page_.rows));
     ARROW_ASSIGN_OR_RAISE(auto values, flat.Take(rows, read.data(), source_.pool));
     const auto count = static_cast<int64_t>(CountOf(rows));
-    return levels_.Assemble({}, MakeFixed(levels_.leaf(), count, {}, values),
-                            static_cast<uint64_t>(count), source_.pool);
+    return levels_.Assemble({}, MakeFixed(levels_.leaf(), count, {}, values), static_cast<uint64_t>(count),
+                            source_.pool);
   }
   Entries entries;
   Values values(format_, source_.pool);

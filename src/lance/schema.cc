@@ -83,9 +83,8 @@ std::string LogicalType(const DataType& type) {
     case Type::FIXED_SIZE_LIST: {
       const auto& list = static_cast<const arrow::FixedSizeListType&>(type);
       const std::string item = WidthOf(*list.value_type()) > 0 ? LogicalType(*list.value_type()) : "";
-      return item.empty() || list.list_size() == 0
-                 ? ""
-                 : "fixed_size_list:" + item + ":" + std::to_string(list.list_size());
+      return item.empty() || list.list_size() == 0 ? ""
+                                                   : "fixed_size_list:" + item + ":" + std::to_string(list.list_size());
     }
     default: return "";
   }
