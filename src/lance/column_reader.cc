@@ -280,6 +280,12 @@ class LeavesReader : public ColumnReader {
       if (child->length != inner[0]->length) return Status::Invalid("expected fields of the same length");
       merged->child_data.push_back(std::move(child));
     }
+    if (type->id() == arrow::Type::MAP) {
+      const arrow::ArrayData& pairs = *merged->child_data[0];
+      if (pairs.GetNullCount() > 0 || pairs.child_data[0]->GetNullCount() > 0) {  // Arrow would end the process
+        return Status::Invalid("expected no null keys in a map");
+      }
+    }
     return merged;
   }
 

@@ -89,6 +89,9 @@ Result<ValueFormat> ValueFormat::Make(const ValueEncoding& encoding, const std::
     format.validity_bytes_ += (items + 7) / 8;
     at = at->inner.data();
   }
+  if (format.no_values_ && format.items_.back() == 0) {
+    return Status::Invalid("expected the validity of items that are null, got none");
+  }
   return format;
 }
 
@@ -376,7 +379,9 @@ Status ConstantPage::ReadValue(std::string_view bytes) {
   const auto& leaf = *levels_.leaf();
   const uint64_t width = WidthOf(leaf);
   const size_t wanted = width > 0 ? 1 : 2;
-  if (leaf.num_fields() > 0) return Status::NotImplemented("a constant of ", leaf.ToString());
+  if (leaf.num_fields() > 0 || (width == 0 && !arrow::is_base_binary_like(leaf.id()))) {
+    return Status::NotImplemented("a constant of ", leaf.ToString());
+  }
   const size_t head = (wanted + 1) * sizeof(uint32_t);
   const auto number = [&](size_t i) { return uint64_t{Get<uint32_t>(bytes.data() + i * sizeof(uint32_t))}; };
   if (bytes.size() < head || number(0) != wanted || number(1) + (wanted == 2 ? number(2) : 0) != bytes.size() - head) {

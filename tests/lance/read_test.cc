@@ -499,6 +499,49 @@ TEST(Pages, LevelsThatAreAllZeroAreLeftOut) {
              true);  // compression none
 }
 
+TEST(Pages, ItemsThatAreAllNullHaveTheirValidityAlone) {
+  const auto type = arrow::fixed_size_list(arrow::float32(), 2);
+  ExpectMade(type,
+             {{{"000000"},
+               3,
+               "1a15180828033003"
+               "3a0a5a08080212021a001801"
+               "420101"}},
+             "[[null, null], [null, null], [null, null]]");
+  EXPECT_TRUE(ReadMade(type,
+                       {{{"000000"},
+                         3,
+                         "1a13180028033003"
+                         "3a085a06080212021a00"
+                         "420101"}},
+                       3)
+                  .status()
+                  .IsInvalid());
+}
+
+TEST(Pages, MapsWithoutKeysAreErrors) {
+  const auto pair = arrow::struct_({arrow::field("key", arrow::utf8()), arrow::field("value", arrow::int32())});
+  const auto valid = FromJson(arrow::list(pair), R"([[{"key": "a", "value": null}], null, []])");
+  const auto null_key = FromJson(arrow::list(pair), R"([[{"key": null, "value": 1}]])");
+  const auto null_pair = FromJson(arrow::list(pair), "[[null]]");
+  for (const auto& column : {valid, null_key, null_pair}) {
+    const auto schema = arrow::schema({arrow::field("c", column->type())});
+    const auto written = Write(arrow::RecordBatch::Make(schema, column->length(), {column}), FileVersion::k2_2);
+    const auto names = written->files.List("t/data").ValueOrDie();
+    const std::shared_ptr<const FileReader> file =
+        FileReader::Open(written->files.Open("t/data/" + names[0]).ValueOrDie(), arrow::default_memory_pool())
+            .ValueOrDie();
+    auto fields = file->fields();
+    fields[0].logical_type = "map";
+    fields[1].nullable = fields[2].nullable = false;
+    const auto as_map = MakeSchema(fields).ValueOrDie();
+    const auto reader = MakeColumnReader(file, fields, ColumnsInOrder(*file), *as_map, 0).ValueOrDie();
+    const auto read = reader->Read({{0, file->rows()}});
+    EXPECT_EQ(read.ok(), column == valid) << read.status();
+    EXPECT_TRUE(!read.ok() || (*read)->ValidateFull().ok());
+  }
+}
+
 // make_pylance_files.py has them.
 TEST(Pages, TypesThatAreOnlyRead) {
   using namespace arrow;
