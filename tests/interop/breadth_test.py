@@ -6,6 +6,7 @@ import itertools
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import tempfile
 import time
@@ -118,7 +119,7 @@ def name(case):
 
 
 def encodings(path, version):
-    """How pylance says that a file's pages are written: by layout, of what and how."""
+    """How pages of a table are written, by what pylance tells of them."""
     found = set()
     for file in pathlib.Path(path, "data").glob("*.lance"):
         for column in lance.file.LanceFileReader(str(file)).metadata().columns:
@@ -128,7 +129,10 @@ def encodings(path, version):
 
 
 ROLES = {"rep_compression": "levels", "def_compression": "levels", "value_compression": "values", "dictionary": "dictionary"}
+
+
 def classes(text):
+    """Layout, of what and how, for each part of a page's description, which pylance prints."""
     words = re.findall(r"(rep_compression|def_compression|value_compression|dictionary): Some|\b([A-Z]\w+)\(|scheme: \"?(\w+)|has_(validity): true"
                        r"|inline_(value): Some", text)
     layout, role, chain, found = "", "", [], set()
@@ -252,6 +256,7 @@ class Breadth(unittest.TestCase):
             for first in range(0, len(columns), 200):
                 for dataset, some, table in self.write(columns[first : first + 200], version, **options):
                     self.read(dataset, some, table, version, rng)
+                    shutil.rmtree(dataset.uri)
 
     def read(self, dataset, columns, table, version, rng):
         n = len(table)
