@@ -367,6 +367,9 @@ class Breadth(unittest.TestCase):
             settings = (("structural-encoding", "fullzip"), ("compression", compression))
             cases += [Case(type_, "random", "huge", (nulls,), "few", settings) for type_ in TEXTS for nulls in ("none", "some")]
         self.check(cases, 1500, np.random.default_rng(4))
+        cases = [Case(type_, shape, settings=(("compression", scheme), ("dict-divisor", "100000")))
+                 for type_ in NUMBERS[2:8] for shape in SHAPES for scheme in ("lz4", "zstd")]
+        self.check(cases, 4100, np.random.default_rng(6), VERSIONS[1:])
 
     def test_sizes(self):
         """One row, the edges of chunks and blocks, several pages and files."""
