@@ -82,6 +82,7 @@ Result<Json> ToJson(const arrow::Array& array, int64_t i) {
     case Type::FIXED_SIZE_BINARY:
       return arrow::util::base64_encode(static_cast<const arrow::FixedSizeBinaryArray&>(array).GetView(i));
     case Type::LIST: return List<arrow::ListArray>(array, i);
+    case Type::MAP: return List<arrow::MapArray>(array, i);
     case Type::LARGE_LIST: return List<arrow::LargeListArray>(array, i);
     case Type::FIXED_SIZE_LIST: return List<arrow::FixedSizeListArray>(array, i);
     case Type::STRUCT: {

@@ -78,6 +78,7 @@ Status ParseFlat(std::string_view message, ArrayNode& node) {
           }));
         } else if (tag == Tag(FlatTag::kCompression)) {
           node.compression = TakeOneOf(inner).message;
+          if (node.compression == "none") node.compression.clear();
         }
         if (type != 0) return Status::NotImplemented("buffers of other kinds than a page's");
         return Status::OK();

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <functional>
 #include <optional>
 #include <span>
 #include <utility>
@@ -83,52 +84,52 @@ class NullPage : public PageDecoder {
   const std::shared_ptr<arrow::DataType> type_;
 };
 
-// Numbers, or lists of `dimension` of them.
+// Numbers, or lists of a fixed size of them, or of such lists. Validity: of rows, of items, of items of those and so
+// on.
 class FixedWidthPage : public PageDecoder {
  public:
-  FixedWidthPage(const PageSource& source, std::shared_ptr<arrow::DataType> type, std::optional<FixedWidth> validity,
-                 std::optional<FixedWidth> item_validity, const FixedWidth& values)
-      : source_(source), type_(std::move(type)), validity_(validity), item_validity_(item_validity), values_(values) {}
+  FixedWidthPage(const PageSource& source, std::shared_ptr<arrow::DataType> type,
+                 std::vector<std::optional<FixedWidth>> validity, std::optional<FixedWidth> values)
+      : source_(source), type_(std::move(type)), validity_(std::move(validity)), values_(values) {
+    const auto dimensions = DimensionsOf(*type_);
+    items_.insert(items_.end(), dimensions.begin(), dimensions.end());
+  }
 
   Result<Step> Request(Ranges rows, Reads& reads) override {
-    Ranges items = Times(rows, dimension());
-    if (validity_) validity_->Request(rows, reads);
-    if (item_validity_) item_validity_->Request(items, reads);
-    values_.Request(items, reads);
-    return Step{[this, rows = std::move(rows), items = std::move(items)](BuffersRead read) {
-      return Finish(rows, items, read);
-    }};
+    for (size_t i = 0; i < validity_.size(); ++i) {
+      if (validity_[i]) validity_[i]->Request(Times(rows, items_[i]), reads);
+    }
+    if (values_) values_->Request(Times(rows, items_.back()), reads);
+    return Step{[this, rows = std::move(rows)](BuffersRead read) { return Finish(rows, read); }};
   }
 
  private:
-  Result<std::shared_ptr<arrow::Array>> Finish(const Ranges& rows, const Ranges& items, BuffersRead read) const {
+  Result<std::shared_ptr<arrow::Array>> Finish(const Ranges& rows, BuffersRead read) const {
     const auto* next = read.data();
-    const auto take = [&](const FixedWidth& of, const Ranges& ranges) {
-      return of.Take(ranges, std::exchange(next, next + ranges.size()), source_.pool);
+    const auto take = [&](const FixedWidth& of, uint64_t items) {
+      return of.Take(Times(rows, items), std::exchange(next, next + rows.size()), source_.pool);
     };
-    std::shared_ptr<arrow::Buffer> validity;
-    std::shared_ptr<arrow::Buffer> item_validity;
-    if (validity_) {
-      ARROW_ASSIGN_OR_RAISE(validity, take(*validity_, rows));
+    std::vector<BufferPtr> validity(validity_.size());
+    for (size_t i = 0; i < validity_.size(); ++i) {
+      if (!validity_[i]) continue;
+      ARROW_ASSIGN_OR_RAISE(validity[i], take(*validity_[i], items_[i]));
     }
-    if (item_validity_) {
-      ARROW_ASSIGN_OR_RAISE(item_validity, take(*item_validity_, items));
+    const uint64_t count = CountOf(rows);
+    BufferPtr values;
+    if (values_) {
+      ARROW_ASSIGN_OR_RAISE(values, take(*values_, items_.back()));
+    } else {
+      ARROW_ASSIGN_OR_RAISE(validity.back(), Zeros(count, items_[validity.size() - 1], source_.pool));
+      ARROW_ASSIGN_OR_RAISE(values, Zeros(count, WidthOf(*type_), source_.pool));
     }
-    ARROW_ASSIGN_OR_RAISE(auto values, take(values_, items));
-    return MakeFixed(type_, static_cast<int64_t>(CountOf(rows)), validity, item_validity, values);
-  }
-
-  uint64_t dimension() const {
-    return type_->id() == arrow::Type::FIXED_SIZE_LIST
-               ? static_cast<uint64_t>(static_cast<const arrow::FixedSizeListType&>(*type_).list_size())
-               : 1;
+    return MakeFixed(type_, static_cast<int64_t>(count), validity, values);
   }
 
   const PageSource source_;
   const std::shared_ptr<arrow::DataType> type_;
-  const std::optional<FixedWidth> validity_;
-  const std::optional<FixedWidth> item_validity_;
-  const FixedWidth values_;
+  const std::vector<std::optional<FixedWidth>> validity_;
+  const std::optional<FixedWidth> values_;  // none: the innermost items that have a validity are all null
+  std::vector<uint64_t> items_ = {1};       // of a row, at each depth
 };
 
 // Where rows of variable size end, counted from the page's start. A null row's end is `adjustment` too large.
@@ -251,7 +252,8 @@ class BinaryPage : public PageDecoder {
           }};
     }};
   }
-  // The same for who wants the bytes: where they end, which, and then they.
+
+ private:
   void RequestEnds(const Ranges& rows, Reads& reads) const { ends_.Request(rows, reads); }
   Result<Lists> RequestBytes(const Ranges& rows, BuffersRead ends, Reads& reads) const {
     ARROW_ASSIGN_OR_RAISE(auto wanted, ends_.Take(rows, ends));
@@ -299,7 +301,6 @@ class BinaryPage : public PageDecoder {
     return values;
   }
 
- private:
   BinaryPage(const PageSource& source, std::shared_ptr<arrow::DataType> type, const EndsReader& ends,
              const FixedWidth& bytes, const std::optional<FsstTable>& fsst, const io::ByteRange& place,
              std::optional<ValueEncoding::Scheme> scheme)
@@ -323,42 +324,55 @@ class BinaryPage : public PageDecoder {
   const std::optional<ValueEncoding::Scheme> scheme_;
 };
 
-// A place in the items for each row, from 1; 0 is null.
+// A place in the items for each row: from 1 where the writer made the dictionary, and 0 is null; from 0 where the
+// column is one, and items may be null.
 class DictionaryPage : public PageDecoder {
  public:
-  DictionaryPage(const PageSource& source, std::shared_ptr<arrow::DataType> type, BinaryPage items, uint64_t count,
-                 uint64_t width, const FixedWidth& places)
+  DictionaryPage(const PageSource& source, std::shared_ptr<arrow::DataType> type, std::unique_ptr<PageDecoder> items,
+                 uint64_t count, uint64_t width, const FixedWidth& places, uint64_t first)
       : source_(source),
         type_(std::move(type)),
         items_(std::move(items)),
         count_(count),
         width_(width),
-        places_(places) {}
+        places_(places),
+        first_(first) {}
 
   Result<Step> Request(Ranges rows, Reads& reads) override {
-    if (!dictionary_) return RequestDictionary(std::move(rows), reads);
+    if (!dictionary_) {
+      ARROW_ASSIGN_OR_RAISE(auto items, items_->Request({{0, count_}}, reads));
+      return AfterItems(std::move(items), std::move(rows));
+    }
     places_.Request(rows, reads);
     return Step{[this, rows = std::move(rows)](BuffersRead read) { return Finish(rows, read); }};
   }
 
  private:
   // And then the rows.
-  Result<Step> RequestDictionary(Ranges rows, Reads& reads) {
-    items_.RequestEnds({{0, count_}}, reads);
-    return Step{.next = [this, rows = std::move(rows)](BuffersRead ends, Reads& more) mutable -> Result<Step> {
-      ARROW_ASSIGN_OR_RAISE(auto wanted, items_.RequestBytes({{0, count_}}, ends, more));
-      return Step{.next = [this, rows = std::move(rows), wanted = std::move(wanted)](
-                              BuffersRead read, Reads& places) mutable -> Result<Step> {
-        if (!dictionary_) {
-          ARROW_ASSIGN_OR_RAISE(const auto items, items_.Take(std::move(wanted), read));
-          ARROW_ASSIGN_OR_RAISE(
-              dictionary_,
-              Dictionary::Make(type_, {.count = count_, .bytes = items.bytes, .offsets = items.rows.offsets},
-                               source_.pool));
-        }
-        return Request(std::move(rows), places);
-      }};
+  Step AfterItems(Step items, Ranges rows) {
+    return {.next = [this, items = std::move(items), rows = std::move(rows)](BuffersRead read,
+                                                                             Reads& more) mutable -> Result<Step> {
+      if (!items.decode) {
+        ARROW_ASSIGN_OR_RAISE(auto next, items.next(read, more));
+        return AfterItems(std::move(next), std::move(rows));
+      }
+      if (!dictionary_) {
+        ARROW_ASSIGN_OR_RAISE(const auto array, items.decode(read));
+        ARROW_ASSIGN_OR_RAISE(dictionary_, Dictionary::Make(type_, ValuesOf(*array), source_.pool));
+        item_validity_ = array->null_bitmap();
+      }
+      return Request(std::move(rows), more);
     }};
+  }
+  static DecodedValues ValuesOf(const arrow::Array& array) {
+    const arrow::ArrayData& data = *array.data();
+    DecodedValues values{.count = static_cast<uint64_t>(array.length()), .bytes = data.buffers.back()};
+    if (data.buffers.size() < 3) return values;
+    const bool large = arrow::is_large_binary_like(data.type->id());
+    for (int64_t i = 0; i <= array.length(); ++i) {
+      values.offsets.push_back(large ? data.GetValues<int64_t>(1)[i] : data.GetValues<int32_t>(1)[i]);
+    }
+    return values;
   }
   Result<std::shared_ptr<arrow::Array>> Finish(const Ranges& rows, BuffersRead read) const {
     ARROW_ASSIGN_OR_RAISE(const auto bytes, places_.Take(rows, read.data(), source_.pool));
@@ -370,8 +384,12 @@ class DictionaryPage : public PageDecoder {
     for (uint64_t i = 0; i < count; ++i) {
       uint64_t place = 0;
       std::memcpy(&place, bytes->data() + i * width_, width_);
-      places.UnsafeAppend(place - 1);
-      validity.UnsafeAppend(place != 0);
+      const uint64_t item = place - first_;
+      places.UnsafeAppend(item);
+      const bool null =
+          place < first_ || (item_validity_ && item < count_ &&
+                             !arrow::bit_util::GetBit(item_validity_->data(), static_cast<int64_t>(item)));
+      validity.UnsafeAppend(!null);
     }
     std::shared_ptr<arrow::Buffer> bits;
     if (validity.false_count() > 0) {
@@ -384,11 +402,14 @@ class DictionaryPage : public PageDecoder {
 
   const PageSource source_;
   const std::shared_ptr<arrow::DataType> type_;
-  const BinaryPage items_;
-  const uint64_t count_;
+  const std::unique_ptr<PageDecoder> items_;
+  const uint64_t count_;  // of them
   const uint64_t width_;  // bytes of a place
   const FixedWidth places_;
-  std::optional<Dictionary> dictionary_;  // once it was needed
+  const uint64_t first_;  // place of an item
+  // Once they were needed.
+  std::optional<Dictionary> dictionary_;
+  BufferPtr item_validity_;
 };
 
 class ListEndsPage : public ListPage {
@@ -403,6 +424,41 @@ class ListEndsPage : public ListPage {
   const uint64_t items_;
 };
 
+Result<std::unique_ptr<PageDecoder>> MakeDictionaryPage(const PageSource& source, const PageInfo& page,
+                                                        const Values& rows,
+                                                        const std::shared_ptr<arrow::DataType>& type,
+                                                        bool of_dictionary) {
+  ARROW_ASSIGN_OR_RAISE(const Values places, TakeNullable(page, rows.node->inner[0], page.rows));
+  if (rows.validity || places.validity || places.all_null) return Unexpected("places", rows.node->inner[0]);
+  const uint64_t bits = places.node->bits;
+  if (bits != 8 && bits != 16 && bits != 32 && bits != 64) {
+    return Status::NotImplemented("places of ", std::to_string(bits), " bits in a dictionary");
+  }
+  ARROW_ASSIGN_OR_RAISE(const FixedWidth flat, MakeFlat(page, *places.node, bits, page.rows));
+  const uint64_t count = rows.node->items;
+  ARROW_ASSIGN_OR_RAISE(const Values items, TakeNullable(page, rows.node->inner[1], count));
+  if (items.all_null && of_dictionary) return std::make_unique<NullPage>(source, type);
+  if (items.all_null || count == 0 || (items.validity && !of_dictionary)) {
+    return Unexpected("a dictionary", *rows.node);
+  }
+  std::unique_ptr<PageDecoder> decoder;
+  if (arrow::is_base_binary_like(type->id())) {
+    PageInfo of_items = page;
+    of_items.rows = count;
+    ARROW_ASSIGN_OR_RAISE(auto binary, BinaryPage::Make(source, of_items, *items.node, type));
+    decoder = std::make_unique<BinaryPage>(std::move(binary));
+  } else {
+    const uint64_t width = WidthOf(*type);
+    if (type->num_fields() > 0 || width == 0 || width % 8 != 0) {
+      return Status::NotImplemented("a dictionary of ", type->ToString());
+    }
+    ARROW_ASSIGN_OR_RAISE(const FixedWidth values, MakeFlat(page, *items.node, width, count));
+    decoder = std::make_unique<FixedWidthPage>(source, type, std::vector{items.validity}, values);
+  }
+  return std::make_unique<DictionaryPage>(source, type, std::move(decoder), count, bits / 8, flat,
+                                          of_dictionary ? 0 : 1);
+}
+
 Result<Node> Parse(const PageInfo& page) {
   if (page.type_url != kArrayEncoding) return Status::NotImplemented("encoding ", page.type_url);
   return ParseArrayEncoding(page.encoding);
@@ -411,49 +467,39 @@ Result<Node> Parse(const PageInfo& page) {
 }  // namespace
 
 Result<std::unique_ptr<PageDecoder>> MakeArrayPage(const PageSource& source, const PageInfo& page,
-                                                   const std::shared_ptr<arrow::DataType>& type) {
+                                                   const std::shared_ptr<arrow::DataType>& type, bool of_dictionary) {
   using arrow::Type;
   ARROW_ASSIGN_OR_RAISE(const Node node, Parse(page));
   ARROW_ASSIGN_OR_RAISE(const Values rows, TakeNullable(page, node, page.rows));
   if (rows.all_null) return std::make_unique<NullPage>(source, type);
-  const Type::type id = type->id();
-  if (arrow::is_base_binary_like(id)) {
+  if (rows.node->kind == Node::Kind::kDictionary) {
+    return MakeDictionaryPage(source, page, rows, type, of_dictionary);
+  }
+  if (arrow::is_base_binary_like(type->id())) {
     if (rows.validity) return Unexpected("strings", node);
-    if (rows.node->kind != Node::Kind::kDictionary) {
-      ARROW_ASSIGN_OR_RAISE(auto binary, BinaryPage::Make(source, page, *rows.node, type));
-      return std::make_unique<BinaryPage>(std::move(binary));
-    }
-    ARROW_ASSIGN_OR_RAISE(const Values places, TakeNullable(page, rows.node->inner[0], page.rows));
-    if (places.validity || places.all_null) return Unexpected("places", rows.node->inner[0]);
-    const uint64_t bits = places.node->bits;
-    if (bits != 8 && bits != 16 && bits != 32 && bits != 64) {
-      return Status::NotImplemented("places of ", std::to_string(bits), " bits in a dictionary");
-    }
-    ARROW_ASSIGN_OR_RAISE(const FixedWidth flat, MakeFlat(page, *places.node, bits, page.rows));
-    ARROW_ASSIGN_OR_RAISE(const Values items, TakeNullable(page, rows.node->inner[1], rows.node->items));
-    if (items.validity || items.all_null || rows.node->items == 0) return Unexpected("a dictionary", *rows.node);
-    PageInfo of_items = page;
-    of_items.rows = rows.node->items;
-    ARROW_ASSIGN_OR_RAISE(auto binary, BinaryPage::Make(source, of_items, *items.node, type));
-    return std::make_unique<DictionaryPage>(source, type, std::move(binary), of_items.rows, bits / 8, flat);
+    ARROW_ASSIGN_OR_RAISE(auto binary, BinaryPage::Make(source, page, *rows.node, type));
+    return std::make_unique<BinaryPage>(std::move(binary));
   }
   const uint64_t width = WidthOf(*type);
   if (width == 0) return Status::NotImplemented("type ", type->ToString(), " in a page of version 2.0");
-  if (id != Type::FIXED_SIZE_LIST) {
-    ARROW_ASSIGN_OR_RAISE(const FixedWidth flat, MakeFlat(page, *rows.node, width, page.rows));
-    return std::make_unique<FixedWidthPage>(source, type, rows.validity, std::nullopt, flat);
-  }
-  const auto dimension = static_cast<uint64_t>(static_cast<const arrow::FixedSizeListType&>(*type).list_size());
-  if (rows.node->kind != Node::Kind::kFixedSizeList) return Unexpected("lists of a fixed size", *rows.node);
-  if (rows.node->dimension != dimension) {
-    return Status::Invalid("expected lists of ", std::to_string(dimension), ", got ",
-                           std::to_string(rows.node->dimension));
-  }
   if (page.rows > UINT64_MAX / 2 / width) return Status::Invalid("got ", std::to_string(page.rows), " rows");
-  ARROW_ASSIGN_OR_RAISE(const Values items, TakeNullable(page, rows.node->inner[0], page.rows * dimension));
-  if (items.all_null) return Status::NotImplemented("lists of a fixed size of nulls alone");
-  ARROW_ASSIGN_OR_RAISE(const FixedWidth flat, MakeFlat(page, *items.node, width / dimension, page.rows * dimension));
-  return std::make_unique<FixedWidthPage>(source, type, rows.validity, items.validity, flat);
+  Values values = rows;
+  std::vector<std::optional<FixedWidth>> validity = {rows.validity};
+  uint64_t items = 1;
+  for (const auto* at = type.get(); at->id() == Type::FIXED_SIZE_LIST; at = at->field(0)->type().get()) {
+    const auto size = static_cast<uint64_t>(static_cast<const arrow::FixedSizeListType*>(at)->list_size());
+    if (values.node->kind != Node::Kind::kFixedSizeList) return Unexpected("lists of a fixed size", *values.node);
+    if (values.node->dimension != size) {
+      return Status::Invalid("expected lists of ", std::to_string(size), ", got ",
+                             std::to_string(values.node->dimension));
+    }
+    items *= size;
+    ARROW_ASSIGN_OR_RAISE(values, TakeNullable(page, values.node->inner[0], page.rows * items));
+    validity.push_back(values.validity);
+    if (values.all_null) return std::make_unique<FixedWidthPage>(source, type, std::move(validity), std::nullopt);
+  }
+  ARROW_ASSIGN_OR_RAISE(const FixedWidth flat, MakeFlat(page, *values.node, width / items, page.rows * items));
+  return std::make_unique<FixedWidthPage>(source, type, std::move(validity), flat);
 }
 
 Result<std::unique_ptr<ListPage>> MakeListPage(const PageSource& source, const PageInfo& page) {

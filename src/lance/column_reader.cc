@@ -16,7 +16,7 @@ using arrow::Result;
 using arrow::Status;
 using ArrayPtr = std::shared_ptr<arrow::Array>;
 
-bool IsList(const DataType& type) { return type.id() == arrow::Type::LIST || type.id() == arrow::Type::LARGE_LIST; }
+bool IsList(const DataType& type) { return arrow::is_var_length_list(type.id()); }  // maps, too: of structs
 bool IsLeaf(const DataType& type) { return !IsList(type) && type.id() != arrow::Type::STRUCT; }
 
 Result<ArrayPtr> Join(arrow::ArrayVector pieces, const std::shared_ptr<DataType>& type, arrow::MemoryPool* pool) {
@@ -268,6 +268,12 @@ class LeavesReader : public ColumnReader {
       if (child->length != inner[0]->length) return Status::Invalid("expected fields of the same length");
       merged->child_data.push_back(std::move(child));
     }
+    if (type->id() == arrow::Type::MAP) {
+      const arrow::ArrayData& pairs = *merged->child_data[0];
+      if (pairs.GetNullCount() > 0 || pairs.child_data[0]->GetNullCount() > 0) {  // Arrow would end the process
+        return Status::Invalid("expected no null keys in a map");
+      }
+    }
     return merged;
   }
 
@@ -377,8 +383,10 @@ class Maker {
       }
       return std::make_unique<StructReader>(file_, type, std::move(fields));
     }
-    return std::make_unique<PagedReader>(
-        file_, *pages, type, [source, type](const PageInfo& page) { return MakeArrayPage(source, page, type); });
+    return std::make_unique<PagedReader>(file_, *pages, type,
+                                         [source, type, of_dictionary = IsDictionary(field)](const PageInfo& page) {
+                                           return MakeArrayPage(source, page, type, of_dictionary);
+                                         });
   }
 
   // wrap(type) gives what is around a leaf of that type, with nothing beside it.
@@ -396,9 +404,9 @@ class Maker {
     for (int i = 0; i < type->num_fields(); ++i) {
       const auto around = [&](const TypePtr& inner) {
         const auto only = type->field(i)->WithType(inner);
-        return wrap(type->id() == arrow::Type::STRUCT ? arrow::struct_({only})
-                    : type->id() == arrow::Type::LIST ? arrow::list(only)
-                                                      : arrow::large_list(only));
+        return wrap(type->id() == arrow::Type::STRUCT       ? arrow::struct_({only})
+                    : type->id() == arrow::Type::LARGE_LIST ? arrow::large_list(only)
+                                                            : arrow::list(only));
       };
       ARROW_RETURN_NOT_OK(AddLeaves(*Children(field)[static_cast<size_t>(i)], type->field(i)->type(), around, leaves));
     }

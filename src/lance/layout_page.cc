@@ -30,17 +30,20 @@ class ValueFormat {
   uint64_t bytes() const { return validity_bytes_ + value_bytes_; }  // of one that is not variable
   uint64_t length_bytes() const { return length_bytes_; }            // that the length of a variable one takes
   uint64_t validity_bytes() const { return validity_bytes_; }        // of items, before them
-  uint64_t dimension() const { return dimension_; }                  // 1: no list
+  // Of a list of a fixed size, of each list in it and so on: items whose validity is there, 0 if it is not.
+  const std::vector<uint64_t>& items() const { return items_; }
   bool bools() const { return bools_; }
+  bool no_values() const { return no_values_; }  // of lists whose items are all null
   // Of variable values that are compressed, else null.
   const ValueDecoder* decoder() const { return decoder_ ? &*decoder_ : nullptr; }
 
  private:
   bool bools_ = false;
+  bool no_values_ = false;
   uint64_t length_bytes_ = 0;
   uint64_t validity_bytes_ = 0;
   uint64_t value_bytes_ = 0;
-  uint64_t dimension_ = 1;
+  std::vector<uint64_t> items_;
   std::optional<ValueDecoder> decoder_;
 };
 
@@ -63,16 +66,32 @@ Result<ValueFormat> ValueFormat::Make(const ValueEncoding& encoding, const std::
     }
     return format;
   }
-  if (list) format.dimension_ = static_cast<uint64_t>(static_cast<const arrow::FixedSizeListType&>(*type).list_size());
-  const uint64_t width = id == arrow::Type::BOOL ? 8 : WidthOf(*type);  // a byte each
-  if (width == 0 || width % 8 != 0) return Status::NotImplemented("type ", type->ToString(), " in a full-zip page");
   format.bools_ = id == arrow::Type::BOOL;
-  if (WidthOf(encoding) != width || (list && encoding.dimension != format.dimension_)) {
+  const uint64_t width = format.bools_ ? 8 : WidthOf(*type);  // a byte each
+  format.items_ = DimensionsOf(encoding);
+  auto dimensions = DimensionsOf(*type);
+  const ValueEncoding* innermost = &encoding;
+  while (innermost->kind == Kind::kFixedSizeList) innermost = innermost->inner.data();
+  format.no_values_ = innermost->kind == Kind::kNull;
+  if (format.no_values_) {
+    dimensions.resize(std::min(dimensions.size(), format.items_.size()));
+  } else if (width == 0 || width % 8 != 0) {
+    return Status::NotImplemented("type ", type->ToString(), " in a full-zip page");
+  }
+  if (format.items_ != dimensions || (WidthOf(encoding) != width && !format.no_values_)) {
     return Status::Invalid("expected values of ", type->ToString(), ", got ", std::to_string(encoding.dimension),
                            " of ", std::to_string(WidthOf(encoding)), " bits together");
   }
-  format.value_bytes_ = width / 8;
-  format.validity_bytes_ = encoding.item_validity ? (format.dimension_ + 7) / 8 : 0;
+  format.value_bytes_ = format.no_values_ ? 0 : width / 8;
+  const ValueEncoding* at = &encoding;
+  for (uint64_t& items : format.items_) {
+    if (!at->item_validity) items = 0;
+    format.validity_bytes_ += (items + 7) / 8;
+    at = at->inner.data();
+  }
+  if (format.no_values_ && format.items_.back() == 0) {
+    return Status::Invalid("expected the validity of items that are null, got none");
+  }
   return format;
 }
 
@@ -80,7 +99,9 @@ Result<ValueFormat> ValueFormat::Make(const ValueEncoding& encoding, const std::
 class Values {
  public:
   Values(const ValueFormat& format, arrow::MemoryPool* pool)
-      : format_(format), pool_(pool), bytes_(pool), item_validity_(pool), validity_(pool), bools_(pool) {}
+      : format_(format), pool_(pool), bytes_(pool), validity_(pool), bools_(pool) {
+    for (size_t i = 0; i < format.items().size(); ++i) item_validity_.emplace_back(pool);
+  }
 
   Status Reserve(uint64_t bytes) { return bytes_.Reserve(static_cast<int64_t>(bytes)); }
   // A null that is not variable has bytes, too.
@@ -96,11 +117,14 @@ class Values {
     if (format_.variable()) {
       offsets_.push_back(offsets_.back() + static_cast<int64_t>(size));
     } else if (format_.validity_bytes() > 0) {
-      for (uint64_t i = 0; i < format_.dimension(); ++i) {
-        ARROW_RETURN_NOT_OK(item_validity_.Append(
-            arrow::bit_util::GetBit(reinterpret_cast<const uint8_t*>(value), static_cast<int64_t>(i))));
+      for (size_t list = 0; list < item_validity_.size(); ++list) {
+        const uint64_t items = format_.items()[list];
+        for (uint64_t i = 0; i < items; ++i) {
+          ARROW_RETURN_NOT_OK(item_validity_[list].Append(
+              arrow::bit_util::GetBit(reinterpret_cast<const uint8_t*>(value), static_cast<int64_t>(i))));
+        }
+        value += (items + 7) / 8;
       }
-      value += format_.validity_bytes();
       size -= format_.validity_bytes();
     }
     return bytes_.Append(value, static_cast<int64_t>(size));
@@ -108,17 +132,20 @@ class Values {
   Result<std::shared_ptr<arrow::Array>> Finish(const std::shared_ptr<arrow::DataType>& type) {
     const int64_t count = validity_.length();
     const int64_t null_count = validity_.false_count();
-    std::shared_ptr<arrow::Buffer> validity;
+    std::vector<std::shared_ptr<arrow::Buffer>> validity(1);
     if (null_count > 0) {
-      ARROW_ASSIGN_OR_RAISE(validity, validity_.Finish());
+      ARROW_ASSIGN_OR_RAISE(validity[0], validity_.Finish());
     }
-    ARROW_ASSIGN_OR_RAISE(auto bytes, format_.bools() ? bools_.Finish() : bytes_.Finish());
-    if (format_.variable()) return MakeBinary(type, offsets_, bytes, validity, null_count, pool_);
-    std::shared_ptr<arrow::Buffer> item_validity;
-    if (format_.validity_bytes() > 0) {
-      ARROW_ASSIGN_OR_RAISE(item_validity, item_validity_.Finish());
+    ARROW_ASSIGN_OR_RAISE(auto bytes, format_.no_values() ? Zeros(static_cast<uint64_t>(count), WidthOf(*type), pool_)
+                                      : format_.bools()   ? bools_.Finish()
+                                                          : bytes_.Finish());
+    if (format_.variable()) return MakeBinary(type, offsets_, bytes, validity[0], null_count, pool_);
+    for (size_t list = 0; list < item_validity_.size(); ++list) {
+      validity.emplace_back();
+      if (format_.items()[list] == 0) continue;
+      ARROW_ASSIGN_OR_RAISE(validity.back(), item_validity_[list].Finish());
     }
-    return MakeFixed(type, count, validity, item_validity, bytes);
+    return MakeFixed(type, count, validity, bytes);
   }
 
  private:
@@ -127,7 +154,7 @@ class Values {
   const ValueFormat format_;
   arrow::MemoryPool* const pool_;
   arrow::BufferBuilder bytes_;
-  arrow::TypedBufferBuilder<bool> item_validity_;
+  std::vector<arrow::TypedBufferBuilder<bool>> item_validity_;
   arrow::TypedBufferBuilder<bool> validity_;
   arrow::TypedBufferBuilder<bool> bools_;
   std::vector<int64_t> offsets_ = {0};
@@ -181,9 +208,10 @@ Result<std::unique_ptr<PageDecoder>> FullZipPage::Make(const PageSource& source,
     return Status::Invalid("expected levels of at most 16 bits, got ", std::to_string(repetition_bits), " and ",
                            std::to_string(definition_bits));
   }
-  if ((repetition_bits > 0) != levels.has_lists() || (definition_bits == 0 && levels.most_definition() > 0)) {
-    return Status::Invalid("expected levels for the layers, got ", std::to_string(repetition_bits), " and ",
-                           std::to_string(definition_bits), " bits");
+  // Without bits for them all definition levels are 0, whatever the layers may have.
+  if ((repetition_bits > 0) != levels.has_lists()) {
+    return Status::Invalid("expected ", levels.has_lists() ? "" : "no ", "repetition levels, got ",
+                           std::to_string(repetition_bits), " bits");
   }
   if (format.variable() ? bits_per_offset != 8 * format.length_bytes() : bits_per_value != 8 * format.bytes()) {
     return Status::Invalid("expected a value's bits, got ", std::to_string(bits_per_value), " or ",
@@ -241,8 +269,8 @@ Result<std::shared_ptr<arrow::Array>> FullZipPage::Finish(const Ranges& rows, Bu
     ARROW_ASSIGN_OR_RAISE(const auto flat, FixedWidth::Make(page_.buffers[0], 8 * format_.bytes(), page_.rows));
     ARROW_ASSIGN_OR_RAISE(auto values, flat.Take(rows, read.data(), source_.pool));
     const auto count = static_cast<int64_t>(CountOf(rows));
-    return levels_.Assemble({}, MakeFixed(levels_.leaf(), count, nullptr, nullptr, values),
-                            static_cast<uint64_t>(count), source_.pool);
+    return levels_.Assemble({}, MakeFixed(levels_.leaf(), count, {}, values), static_cast<uint64_t>(count),
+                            source_.pool);
   }
   Entries entries;
   Values values(format_, source_.pool);
@@ -355,7 +383,9 @@ Status ConstantPage::ReadValue(std::string_view bytes) {
   const auto& leaf = *levels_.leaf();
   const uint64_t width = WidthOf(leaf);
   const size_t wanted = width > 0 ? 1 : 2;
-  if (leaf.num_fields() > 0) return Status::NotImplemented("a constant of ", leaf.ToString());
+  if (leaf.num_fields() > 0 || (width == 0 && !arrow::is_base_binary_like(leaf.id()))) {
+    return Status::NotImplemented("a constant of ", leaf.ToString());
+  }
   const size_t head = (wanted + 1) * sizeof(uint32_t);
   const auto number = [&](size_t i) { return uint64_t{Get<uint32_t>(bytes.data() + i * sizeof(uint32_t))}; };
   if (bytes.size() < head || number(0) != wanted || number(1) + (wanted == 2 ? number(2) : 0) != bytes.size() - head) {

@@ -99,10 +99,27 @@ uint64_t LeastWidthOf(const arrow::DataType& type) {
   return width;
 }
 
+std::vector<uint64_t> DimensionsOf(const arrow::DataType& type) {
+  std::vector<uint64_t> dimensions;
+  for (const auto* at = &type; at->id() == arrow::Type::FIXED_SIZE_LIST; at = at->field(0)->type().get()) {
+    const auto size = static_cast<const arrow::FixedSizeListType*>(at)->list_size();
+    dimensions.push_back((dimensions.empty() ? 1 : dimensions.back()) * static_cast<uint64_t>(size));
+  }
+  return dimensions;
+}
+
 Status CheckSize(uint64_t rows, uint64_t bits_a_row) {
   if (rows <= kMostBytes && bits_a_row / 8 <= kMostBytes / std::max<uint64_t>(rows, 1)) return Status::OK();
   return Status::CapacityError("expected fewer rows at a time than ", std::to_string(rows), " of ",
                                std::to_string(bits_a_row), " bits that the file does not hold");
+}
+
+Result<std::shared_ptr<arrow::Buffer>> Zeros(uint64_t rows, uint64_t bits_a_row, arrow::MemoryPool* pool) {
+  ARROW_RETURN_NOT_OK(CheckSize(rows, bits_a_row));
+  ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> buffer,
+                        arrow::AllocateBuffer(static_cast<int64_t>((rows * bits_a_row + 7) / 8), pool));
+  std::memset(buffer->mutable_data(), 0, static_cast<size_t>(buffer->size()));
+  return buffer;
 }
 
 Result<std::shared_ptr<arrow::Array>> Nulls(const std::shared_ptr<arrow::DataType>& type, uint64_t rows,
@@ -181,16 +198,16 @@ Result<std::shared_ptr<arrow::Buffer>> MakeOffsets(const std::vector<int64_t>& o
 }
 
 std::shared_ptr<arrow::Array> MakeFixed(const std::shared_ptr<arrow::DataType>& type, int64_t count,
-                                        std::shared_ptr<arrow::Buffer> validity,
-                                        std::shared_ptr<arrow::Buffer> item_validity,
+                                        std::span<const std::shared_ptr<arrow::Buffer>> validity,
                                         std::shared_ptr<arrow::Buffer> values) {
+  const auto own = validity.empty() ? nullptr : validity[0];
   if (type->id() != arrow::Type::FIXED_SIZE_LIST) {
-    return arrow::MakeArray(arrow::ArrayData::Make(type, count, {std::move(validity), std::move(values)}));
+    return arrow::MakeArray(arrow::ArrayData::Make(type, count, {own, std::move(values)}));
   }
   const int64_t items = count * static_cast<const arrow::FixedSizeListType&>(*type).list_size();
+  const auto below = validity.empty() ? validity : validity.subspan(1);
   return arrow::MakeArray(arrow::ArrayData::Make(
-      type, count, {std::move(validity)},
-      {arrow::ArrayData::Make(type->field(0)->type(), items, {std::move(item_validity), std::move(values)})}));
+      type, count, {own}, {MakeFixed(type->field(0)->type(), items, below, std::move(values))->data()}));
 }
 
 Result<std::shared_ptr<arrow::Array>> MakeBinary(const std::shared_ptr<arrow::DataType>& type,

@@ -130,9 +130,11 @@ class PageDecoder {
   virtual arrow::Result<Step> Request(Ranges rows, Reads& reads) = 0;
 };
 
-// Of version 2.0, of a type without fields, which are other columns'.
+// Of version 2.0, of a type without fields, which are other columns'. of_dictionary: the column's type is an Arrow
+// dictionary of this one.
 arrow::Result<std::unique_ptr<PageDecoder>> MakeArrayPage(const PageSource& source, const PageInfo& page,
-                                                          const std::shared_ptr<arrow::DataType>& type);
+                                                          const std::shared_ptr<arrow::DataType>& type,
+                                                          bool of_dictionary);
 
 // A page of lists of version 2.0: what follows what, where items are those of the page.
 struct Lists {
@@ -186,17 +188,22 @@ Ranges Times(const Ranges& rows, uint64_t dimension);
 uint64_t WidthOf(const arrow::DataType& type);
 // That a row takes at least, whatever the file has of it; the lists in it may be empty.
 uint64_t LeastWidthOf(const arrow::DataType& type);
+// How many items there are in a list of a fixed size, those of such lists in it and so on, from the outermost. None for
+// another type.
+std::vector<uint64_t> DimensionsOf(const arrow::DataType& type);
 // CapacityError, unless so much may be allocated for what takes no place in a file.
 arrow::Status CheckSize(uint64_t rows, uint64_t bits_a_row);
+// So many bits of 0, likewise.
+arrow::Result<std::shared_ptr<arrow::Buffer>> Zeros(uint64_t rows, uint64_t bits_a_row, arrow::MemoryPool* pool);
 arrow::Result<std::shared_ptr<arrow::Array>> Nulls(const std::shared_ptr<arrow::DataType>& type, uint64_t rows,
                                                    arrow::MemoryPool* pool);
 // The array, of offset 0, with that validity; null: as it was.
 std::shared_ptr<arrow::Array> WithValidity(const std::shared_ptr<arrow::Array>& array,
                                            std::shared_ptr<arrow::Buffer> validity);
-// An array of values of one width, or of lists of a size of such. No validity: no nulls.
+// An array of values of one width, or of lists of a size of such. Validity: of rows, of their items, of items of those,
+// and so on; none: no nulls.
 std::shared_ptr<arrow::Array> MakeFixed(const std::shared_ptr<arrow::DataType>& type, int64_t count,
-                                        std::shared_ptr<arrow::Buffer> validity,
-                                        std::shared_ptr<arrow::Buffer> item_validity,
+                                        std::span<const std::shared_ptr<arrow::Buffer>> validity,
                                         std::shared_ptr<arrow::Buffer> values);
 // An array of strings or bytes, which are looked at.
 arrow::Result<std::shared_ptr<arrow::Array>> MakeBinary(const std::shared_ptr<arrow::DataType>& type,

@@ -10,6 +10,7 @@
 #include <arrow/type_traits.h>
 
 #include "lance/message.h"
+#include "lance/page_decoder.h"
 #include "lance/utf8.h"
 
 namespace pennon::lance_format {
@@ -36,7 +37,7 @@ const char* Unit(const DataType& type) {
   return "ns";
 }
 
-// Lance's name of a type, or an empty string.
+// Lance's name of a type, or an empty string; of lists of a fixed size only if all in them is of one width.
 std::string LogicalType(const DataType& type) {
   using arrow::Type;
   switch (type.id()) {
@@ -56,6 +57,8 @@ std::string LogicalType(const DataType& type) {
     case Type::LARGE_BINARY:
     case Type::LIST:
     case Type::LARGE_LIST:
+    case Type::NA:
+    case Type::MAP:
     case Type::STRUCT: return type.name();
     case Type::STRING: return "string";
     case Type::LARGE_STRING: return "large_string";
@@ -68,9 +71,11 @@ std::string LogicalType(const DataType& type) {
       const std::string& zone = static_cast<const arrow::TimestampType&>(type).timezone();
       return std::string("timestamp:") + Unit(type) + ":" + (zone.empty() ? "-" : zone);
     }
-    case Type::DECIMAL128: {
-      const auto& decimal = static_cast<const arrow::Decimal128Type&>(type);
-      return "decimal:128:" + std::to_string(decimal.precision()) + ":" + std::to_string(decimal.scale());
+    case Type::DECIMAL128:
+    case Type::DECIMAL256: {
+      const auto& decimal = static_cast<const arrow::DecimalType&>(type);
+      return "decimal:" + std::to_string(decimal.bit_width()) + ":" + std::to_string(decimal.precision()) + ":" +
+             std::to_string(decimal.scale());
     }
     case Type::FIXED_SIZE_BINARY: {
       const int32_t width = static_cast<const arrow::FixedSizeBinaryType&>(type).byte_width();
@@ -78,13 +83,29 @@ std::string LogicalType(const DataType& type) {
     }
     case Type::FIXED_SIZE_LIST: {
       const auto& list = static_cast<const arrow::FixedSizeListType&>(type);
-      const bool fits = arrow::is_integer(list.value_type()->id()) || arrow::is_floating(list.value_type()->id());
-      if (!fits || list.list_size() == 0) return "";
-      return "fixed_size_list:" + LogicalType(*list.value_type()) + ":" + std::to_string(list.list_size());
+      const std::string item = WidthOf(*list.value_type()) > 0 ? LogicalType(*list.value_type()) : "";
+      return item.empty() || list.list_size() == 0 ? ""
+                                                   : "fixed_size_list:" + item + ":" + std::to_string(list.list_size());
     }
     default: return "";
   }
 }
+
+bool IsWritten(const DataType& type) {
+  using arrow::Type;
+  switch (type.id()) {
+    case Type::NA:
+    case Type::MAP:
+    case Type::DECIMAL256: return false;
+    case Type::FIXED_SIZE_LIST: {
+      const Type::type item = static_cast<const arrow::FixedSizeListType&>(type).value_type()->id();
+      return arrow::is_integer(item) || arrow::is_floating(item);
+    }
+    default: return true;
+  }
+}
+
+constexpr std::string_view kDictionary = "dict:";
 
 Status AddField(const arrow::Field& field, int32_t parent, const std::string& path, std::vector<Field>& fields,
                 size_t depth = 0) {
@@ -96,7 +117,7 @@ Status AddField(const arrow::Field& field, int32_t parent, const std::string& pa
   }
   const DataType& type = *field.type();
   std::string logical = LogicalType(type);
-  if (logical.empty()) {
+  if (logical.empty() || !IsWritten(type)) {
     return Status::NotImplemented("column ", path, ": expected a type that Lance's writer here knows, got ",
                                   type.ToString());
   }
@@ -116,6 +137,7 @@ Status AddField(const arrow::Field& field, int32_t parent, const std::string& pa
 const arrow::DataTypeVector& PlainTypes() {
   using arrow::TimeUnit;
   static const arrow::DataTypeVector types = {
+      arrow::null(),
       arrow::boolean(),
       arrow::int8(),
       arrow::int16(),
@@ -160,8 +182,10 @@ bool TakePrefix(std::string_view& text, std::string_view prefix) {
   return true;
 }
 
+constexpr int kDeepestLists = 8;  // of a fixed size, in each other
+
 // Of a name, or null. What it takes that is not quite such a name, LogicalType tells.
-std::shared_ptr<DataType> LeafType(std::string_view name) {
+std::shared_ptr<DataType> LeafType(std::string_view name, int depth = 0) {
   for (const auto& type : PlainTypes()) {
     if (LogicalType(*type) == name) return type;
   }
@@ -178,22 +202,35 @@ std::shared_ptr<DataType> LeafType(std::string_view name) {
     }
     return nullptr;
   }
-  if (TakePrefix(name, "decimal:128:")) {
-    const size_t digits = std::min(name.find(':'), name.size());
+  const bool wide = TakePrefix(name, "decimal:256:");
+  if (wide || TakePrefix(name, "decimal:128:")) {
+    const int32_t digits = Number(name.substr(0, name.find(':')));
     int32_t scale = 0;
     std::from_chars(last.data(), last.data() + last.size(), scale);
-    return arrow::Decimal128Type::Make(Number(name.substr(0, digits)), scale).ValueOr(nullptr);
+    return (wide ? arrow::Decimal256Type::Make(digits, scale) : arrow::Decimal128Type::Make(digits, scale))
+        .ValueOr(nullptr);
   }
   const int32_t size = Number(last);
   if (size == 0) return nullptr;
   if (TakePrefix(name, "fixed_size_binary:")) return arrow::fixed_size_binary(size);
-  if (TakePrefix(name, "fixed_size_list:")) {
-    const std::string_view item = name.substr(0, name.size() - last.size() - 1);
-    for (const auto& type : PlainTypes()) {
-      if (LogicalType(*type) == item) return arrow::fixed_size_list(type, size);
-    }
+  if (depth < kDeepestLists && TakePrefix(name, "fixed_size_list:")) {
+    const auto item = LeafType(name.substr(0, name.size() - last.size() - 1), depth + 1);
+    // Bits of a value are counted in 64.
+    if (item && WidthOf(*item) > 0 && WidthOf(*item) <= UINT32_MAX) return arrow::fixed_size_list(item, size);
   }
   return nullptr;
+}
+
+// Of what is in an Arrow dictionary, which is read as its values; or null.
+std::shared_ptr<DataType> DictionaryType(std::string_view name) {
+  // dict:VALUE:INDEX:ORDERED
+  if (!TakePrefix(name, kDictionary)) return nullptr;
+  name = name.substr(0, name.rfind(':'));
+  const auto index = LeafType(name.substr(std::min(name.rfind(':'), name.size() - 1) + 1));
+  if (!index || !arrow::is_integer(index->id())) return nullptr;
+  name = name.substr(0, name.rfind(':'));
+  auto type = LeafType(name);
+  return type && LogicalType(*type) == name ? type : nullptr;
 }
 
 Result<std::shared_ptr<DataType>> TypeOf(const Field& field, const arrow::FieldVector& children) {
@@ -204,8 +241,14 @@ Result<std::shared_ptr<DataType>> TypeOf(const Field& field, const arrow::FieldV
   if ((list || large_list) && children.size() == 1) {
     return list ? arrow::list(children[0]) : arrow::large_list(children[0]);
   }
+  if (name == "map" && children.size() == 1) {
+    auto map = arrow::MapType::Make(children[0]);
+    if (map.ok()) return *map;
+  }
   if (children.empty() && !list && !large_list) {
-    auto type = LeafType(name);
+    auto type = DictionaryType(name);
+    if (type != nullptr) return type;
+    type = LeafType(name);
     if (type != nullptr && LogicalType(*type) == name) return type;
   }
   return Status::NotImplemented("column ", field.name, ": expected a type that is known here, got \"", name, "\" with ",
@@ -213,6 +256,8 @@ Result<std::shared_ptr<DataType>> TypeOf(const Field& field, const arrow::FieldV
 }
 
 }  // namespace
+
+bool IsDictionary(const Field& field) { return field.logical_type.starts_with(kDictionary); }
 
 Result<std::vector<Field>> MakeFields(const arrow::Schema& schema) {
   std::vector<Field> fields;

@@ -21,6 +21,9 @@ struct Field {
   std::string others = {};  // the message's other fields, as they were
 };
 
+// Whether it is an Arrow dictionary, which MakeSchema has as its values.
+bool IsDictionary(const Field& field);
+
 // Schemas must be of the types in docs/lance.md; NotImplemented, with the field and its type, else.
 arrow::Result<std::vector<Field>> MakeFields(const arrow::Schema& schema);
 

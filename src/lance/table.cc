@@ -47,8 +47,11 @@ Status CheckPreorder(const std::vector<Field>& fields, const arrow::Schema& sche
   ARROW_ASSIGN_OR_RAISE(const auto written, MakeFields(schema));
   for (size_t i = 0; i < fields.size(); ++i) {
     const int32_t parent = written[i].parent;
-    if (fields[i].logical_type != written[i].logical_type ||
-        fields[i].parent != (parent == -1 ? -1 : fields[static_cast<size_t>(parent)].id)) {
+    if (fields[i].logical_type != written[i].logical_type) {
+      return Status::NotImplemented("column ", fields[i].name, ": expected a type that is written here, got ",
+                                    fields[i].logical_type);
+    }
+    if (fields[i].parent != (parent == -1 ? -1 : fields[static_cast<size_t>(parent)].id)) {
       return Status::NotImplemented("column ", fields[i].name, ": expected the fields of a column to follow it");
     }
   }

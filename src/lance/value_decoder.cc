@@ -154,7 +154,7 @@ uint64_t BufferCount(const ValueEncoding& encoding) {
   switch (encoding.kind) {
     case Kind::kRle: return 2;
     case Kind::kGeneral: return BufferCount(encoding.inner[0]);
-    case Kind::kFixedSizeList: return encoding.item_validity ? 2 : 1;
+    case Kind::kFixedSizeList: return (encoding.item_validity ? 1 : 0) + BufferCount(encoding.inner[0]);
     default: return 1;
   }
 }
@@ -241,8 +241,12 @@ Result<DecodedValues> ValueDecoder::Chunk(const ValueEncoding& encoding, const B
     case Kind::kFixedSizeList: {
       const uint64_t width = WidthOf(encoding);
       if (width == 0) return Status::Invalid("expected lists of some items, got 0");
-      if (encoding.item_validity) {
-        ARROW_ASSIGN_OR_RAISE(values.item_validity, Flat(*buffers++, encoding.dimension, count));
+      uint64_t items = 1;
+      for (const ValueEncoding* list = &encoding; list->kind == Kind::kFixedSizeList; list = list->inner.data()) {
+        items *= list->dimension;
+        values.item_validity.emplace_back();
+        if (!list->item_validity) continue;
+        ARROW_ASSIGN_OR_RAISE(values.item_validity.back(), Flat(*buffers++, items, count));
       }
       ARROW_ASSIGN_OR_RAISE(values.bytes, Flat(*buffers, width, count));
       return values;
@@ -263,6 +267,7 @@ Result<DecodedValues> ValueDecoder::Chunk(const ValueEncoding& encoding, const B
       values.bytes = arrow::Buffer::FromString(std::move(bytes));
       return values;
     }
+    case Kind::kNull: return Status::NotImplemented("encoding constant");
     case Kind::kGeneral: break;
   }
   std::vector<BufferPtr> inner(buffers, buffers + left);
@@ -383,8 +388,7 @@ Status CheckType(const ValueEncoding& encoding, const arrow::DataType& type) {
   if (list != (plain->kind == Kind::kFixedSizeList)) {
     return Status::NotImplemented("another encoding of ", type.ToString(), " than its items");
   }
-  if (list &&
-      plain->dimension != static_cast<uint64_t>(static_cast<const arrow::FixedSizeListType&>(type).list_size())) {
+  if (list && DimensionsOf(*plain) != DimensionsOf(type)) {
     return Status::Invalid("expected values of ", type.ToString(), ", got lists of ", std::to_string(plain->dimension));
   }
   if (got == wanted) return Status::OK();
@@ -400,7 +404,9 @@ Result<std::shared_ptr<arrow::Array>> MakeValues(const std::shared_ptr<arrow::Da
     ARROW_ASSIGN_OR_RAISE(auto offsets, MakeOffsets(values.offsets, large, pool));
     return arrow::MakeArray(arrow::ArrayData::Make(type, count, {nullptr, std::move(offsets), values.bytes}, 0));
   }
-  return MakeFixed(type, count, nullptr, values.item_validity, values.bytes);
+  std::vector<BufferPtr> validity = {nullptr};
+  validity.insert(validity.end(), values.item_validity.begin(), values.item_validity.end());
+  return MakeFixed(type, count, validity, values.bytes);
 }
 
 }  // namespace pennon::lance_format

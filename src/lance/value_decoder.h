@@ -22,8 +22,9 @@ namespace pennon::lance_format {
 struct DecodedValues {
   uint64_t count = 0;
   std::shared_ptr<arrow::Buffer> bytes = {};
-  std::vector<int64_t> offsets = {};                  // one more than values, within bytes; empty: of one width
-  std::shared_ptr<arrow::Buffer> item_validity = {};  // of lists of a fixed size; null: all are valid
+  std::vector<int64_t> offsets = {};  // one more than values, within bytes; empty: of one width
+  // Of lists of a fixed size, items' of lists in those, and so on; null: all are valid.
+  std::vector<std::shared_ptr<arrow::Buffer>> item_validity = {};
 };
 
 // What a buffer of the scheme was. Invalid if that is more than `most` bytes.

@@ -16,6 +16,7 @@ using arrow::Status;
 enum class CompressiveTag : Tag {
   kFlat = 1,
   kVariable = 2,
+  kConstant = 3,
   kOutOfLineBitpacking = 4,
   kInlineBitpacking = 5,
   kFsst = 6,
@@ -26,9 +27,10 @@ enum class CompressiveTag : Tag {
 };
 // Read as errors alone.
 constexpr std::pair<Tag, const char*> kOtherEncodings[] = {
-    {3, "constant"}, {7, "dictionary"}, {12, "packed struct"}, {13, "packed struct"}};
+    {7, "dictionary"}, {12, "packed struct"}, {13, "packed struct"}};
 enum class FlatTag : Tag { kBitsPerValue = 1, kCompression = 2 };
 enum class VariableTag : Tag { kOffsets = 1, kCompression = 2 };
+enum class ConstantTag : Tag { kValue = 1 };
 enum class OutOfLineTag : Tag { kBits = 1, kValues = 3 };
 enum class InlineTag : Tag { kBits = 1, kCompression = 2 };
 enum class FsstTag : Tag { kSymbols = 1, kValues = 2 };
@@ -120,6 +122,15 @@ Result<ValueEncoding> ParseNode(std::string_view message, int depth) {
       encoding.bits = encoding.inner[0].bits;
       if (encoding.bits == 32 || encoding.bits == 64) return encoding;
       return Status::NotImplemented("lengths of ", std::to_string(encoding.bits), " bits");
+    case CompressiveTag::kConstant:
+      encoding.kind = Kind::kNull;
+      ARROW_RETURN_NOT_OK(ReadFields(
+          part.message,
+          [&](Tag tag, std::string_view) {
+            return tag == Tag(ConstantTag::kValue) ? unexpected("a constant than null") : Status::OK();
+          },
+          kNoNumbers));
+      return encoding;
     case CompressiveTag::kOutOfLineBitpacking:
       encoding.kind = Kind::kOutOfLineBitpacking;
       ARROW_RETURN_NOT_OK(ParseInner(part.message, {OutOfLineTag::kValues}, encoding, depth));
@@ -161,6 +172,7 @@ Result<ValueEncoding> ParseNode(std::string_view message, int depth) {
       encoding.kind = Kind::kGeneral;
       ARROW_RETURN_NOT_OK(ParseInner(part.message, {GeneralTag::kValues}, encoding, depth));
       ARROW_RETURN_NOT_OK(ParseScheme(part.message, encoding));
+      if (encoding.inner[0].kind == Kind::kNull) return unexpected("compressed values than constant");
       return encoding;
     case CompressiveTag::kFixedSizeList:
       encoding.kind = Kind::kFixedSizeList;
@@ -169,7 +181,10 @@ Result<ValueEncoding> ParseNode(std::string_view message, int depth) {
         if (tag == Tag(FixedSizeListTag::kItemsPerValue)) encoding.dimension = number;
         if (tag == Tag(FixedSizeListTag::kHasValidity)) encoding.item_validity = number != 0;
       }));
-      if (encoding.inner[0].kind == Kind::kFlat) return encoding;
+      if (const Kind kind = encoding.inner[0].kind;
+          kind == Kind::kFlat || kind == Kind::kFixedSizeList || kind == Kind::kNull) {
+        return encoding;
+      }
       return unexpected("a fixed-size list's items than flat");
   }
   for (const auto& [tag, name] : kOtherEncodings) {
@@ -190,15 +205,28 @@ uint64_t WidthOf(const ValueEncoding& encoding) {
     case Kind::kByteStreamSplit:
     case Kind::kGeneral: return WidthOf(encoding.inner[0]);
     case Kind::kFixedSizeList: {
-      const uint64_t bits = encoding.inner[0].bits;
+      const uint64_t bits = WidthOf(encoding.inner[0]);
       return bits > 0 && encoding.dimension <= UINT64_MAX / bits ? encoding.dimension * bits : 0;
     }
+    case Kind::kNull:
     case Kind::kVariable:
     case Kind::kFsst: break;
   }
   return 0;
 }
 
-Result<ValueEncoding> ParseValueEncoding(std::string_view message) { return ParseNode(message, 0); }
+std::vector<uint64_t> DimensionsOf(const ValueEncoding& encoding) {
+  std::vector<uint64_t> dimensions;
+  for (const auto* at = &encoding; at->kind == ValueEncoding::Kind::kFixedSizeList; at = at->inner.data()) {
+    dimensions.push_back((dimensions.empty() ? 1 : dimensions.back()) * at->dimension);
+  }
+  return dimensions;
+}
+
+Result<ValueEncoding> ParseValueEncoding(std::string_view message) {
+  ARROW_ASSIGN_OR_RAISE(auto encoding, ParseNode(message, 0));
+  if (encoding.kind == ValueEncoding::Kind::kNull) return Status::NotImplemented("encoding constant");
+  return encoding;
+}
 
 }  // namespace pennon::lance_format

@@ -22,6 +22,7 @@ struct ValueEncoding {
     kByteStreamSplit,
     kGeneral,
     kFixedSizeList,
+    kNull,  // in lists of a fixed size alone: all items are null, and take no bytes
   };
   enum class Scheme : uint64_t { kLz4 = 1, kZstd = 2 };  // of kGeneral
 
@@ -37,6 +38,9 @@ struct ValueEncoding {
 
 // Of a value once it is decoded; 0: not the same for all.
 uint64_t WidthOf(const ValueEncoding& encoding);
+
+// As of types: how many items there are in each list of a fixed size, from the outermost.
+std::vector<uint64_t> DimensionsOf(const ValueEncoding& encoding);
 
 // Throws protozero::exception at what is no message; NotImplemented, with its name, for what is not known.
 arrow::Result<ValueEncoding> ParseValueEncoding(std::string_view message);

@@ -57,6 +57,21 @@ def main():
     text = {"text": pa.array([["abc", None, "", f"text {i}"][i % 4] for i in range(n)])}
     write("zstd-2.0", text, "2.0", compression="zstd")
     write("lz4-2.0", text, "2.0", compression="lz4")
+    # Of types that Pennon reads and does not write; read_test.cc has the values.
+    columns = {
+        "bools": pa.array([[True, None, False], None, [False, False, True], [None] * 3], pa.list_(pa.bool_(), 3)),
+        "nulls": pa.array([[None, None], None, [None, None], [None, None]], pa.list_(pa.float32(), 2)),
+        "nested": pa.array([[[1, 2], [3, None]], [None, [5, 6]], None, [[7, 8], [9, 10]]], pa.list_(pa.list_(pa.int16(), 2), 2)),
+        "texts": pa.array(["a", None, "bc", "a"]).dictionary_encode(),
+        "numbers": pa.array([5, None, 7, 5]).dictionary_encode(),
+        "few": pa.array([5, 6, 7, 5], pa.uint8()).dictionary_encode(),
+        "dates": pa.array([[1, None], [2, 3], None, [4, 5]], pa.list_(pa.date32(), 2)),
+        "wide": pa.array([1, None, -2, 3]).cast(pa.decimal256(40, 0)),
+        "none": pa.nulls(4),
+    }
+    write("types-2.0", columns, "2.0")
+    columns["map"] = pa.array([[("a", 1), ("b", None)], None, [], [("", 2)]], pa.map_(pa.utf8(), pa.int32()))
+    write("types-2.2", columns, "2.2")
     write("dictionary-2.0", {"text": pa.array([["abc", "de", None, "f"][i % 4] for i in number])}, "2.0")
 
 

@@ -145,7 +145,7 @@ class TablesOfPylance(Case):
         refused(table, "file version 2.0 or 2.2, got 2.1")
         self.path += "3"
         lance.write_dataset(pa.table({"d": pa.array(["a", "b"]).dictionary_encode()}), self.path)
-        refused(table, "column d: expected a type that is known here")
+        refused(table, "column d: expected a type that is written here, got dict:string")
         self.path += "4"
         self.make()
         refused(table.drop_columns(["text"]), "expected the schema")

@@ -239,7 +239,7 @@ TEST(Schema, ThatIsNone) {
   };
   for (const char* type : {"", "map", "blob", "decimal:128:39:1", "decimal:128:5", "decimal:128:05:1", "timestamp:xs:-",
                            "fixed_size_list:float:0", "fixed_size_list:string:4", "fixed_size_list:float:99999999999",
-                           "fixed_size_list:fixed_size_list:float:2:2", "list", "fixed_size_binary:-1"}) {
+                           "fixed_size_list:list:2", "list", "fixed_size_binary:-1"}) {
     refused({{.name = "a", .logical_type = type}}, type);
   }
   refused({{.name = "a", .id = 1, .parent = 1, .logical_type = "struct"}}, "its parent before it");
