@@ -103,7 +103,7 @@ struct LoadOptions {
   int64_t memory_limit = 0;
   int threads = 0;                    // 0: as many as this process may use
   arrow::MemoryPool* pool = nullptr;  // null: arrow::default_memory_pool(); outlives the index
-  Logger logger = {};                 // told once how many edges changed
+  Logger logger = {};                 // told once how many edges changed, and before of rows that it does not have
 };
 
 struct SearcherOptions {

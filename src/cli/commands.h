@@ -31,6 +31,11 @@ inline Metric ParseMetric(const std::string& name) {
   return name == "cosine" ? Metric::kCosine : name == "dot" ? Metric::kDot : Metric::kL2;
 }
 
+// Of files to be written: an empty name is a variable that is not set.
+inline const CLI::Validator kNamed(
+    [](const std::string& text) { return text.empty() ? std::string("expected a name, got an empty one") : ""; },
+    "NAME");
+
 // Of places and versions. The library's own takes what is too large for the largest.
 inline const CLI::Validator kNotNegative(
     [](const std::string& text) {

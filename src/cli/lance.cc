@@ -117,7 +117,9 @@ Result<lance::IndexInfo> ChooseIndex(const lance::Dataset& dataset, const Option
       continue;
     }
     if (found != nullptr && found->name != index.name) {  // else they are parts of one
-      return Status::Invalid(options.path, ": more than one index of vectors, choose with --column or --index");
+      return Status::Invalid(options.path, ": more than one index of vectors, choose with ",
+                             found->column == index.column ? "--index" : "--column or --index", ": ", found->name, ", ",
+                             index.name);
     }
     found = &index;
   }

@@ -98,11 +98,13 @@ void AddReplay(CLI::App& app, pennon::cli::ReplayOptions& options) {
   add("Graph", "--seed", options.seed, "of the levels")->capture_default_str();
 
   replay->add_flag("--verify", options.verify, "check that every row is reachable")->group("Output");
-  add("Output", "--export-graph", options.export_graph, "write the Lance HNSW batch to this Arrow IPC file");
+  add("Output", "--export-graph", options.export_graph, "write the Lance HNSW batch to this Arrow IPC file")
+      ->check(pennon::cli::kNamed);
   CLI::Option* lance =
       add("Output", "--export-lance", options.export_lance,
           "write the rows that were inserted, with all columns of DATA, and the index to this new Lance "
-          "table");
+          "table")
+          ->check(pennon::cli::kNamed);
   add("Output", "--lance-index", options.lance_index,
       "what that index keeps: flat, the vectors; sq, codes of 8 bits a dimension, which want a refine_factor; auto, "
       "sq where codes lose little")
@@ -118,11 +120,13 @@ void AddReplay(CLI::App& app, pennon::cli::ReplayOptions& options) {
       ->capture_default_str()
       ->needs(lance)
       ->check(CLI::IsMember({"2.0", "2.2"}));
-  add("Output", "--json", options.json, "write the figures to this file, a JSON object a line");
+  add("Output", "--json", options.json, "write the figures to this file, a JSON object a line")
+      ->check(pennon::cli::kNamed);
   add("Output", "--chunk", options.chunk, "rows that each JSON line of the ingest's series is for; 0: a twentieth")
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);
-  add("Output", "--answers", options.answers, "write what each search found to this Arrow IPC file");
+  add("Output", "--answers", options.answers, "write what each search found to this Arrow IPC file")
+      ->check(pennon::cli::kNamed);
 }
 
 int Run(int argc, char** argv) {

@@ -221,9 +221,12 @@ Result<LiveIndex> Dataset::LoadIndex(const LoadOptions& options) const {
                                    .next_row_id = impl_->table.NextRowId(),
                                    .threads = options.threads};
     const bool one = segments.size() == 1 && partitions.size() == 1;
+    uint64_t others = 0;  // rows that are in none of its fragments
+    for (const auto& fragment : impl_->table.manifest().fragments) {
+      if (!first.Covers(fragment.id)) others += fragment.live_rows();
+    }
     if (options.rebuild) {
-      bool as_it_is = one;
-      for (const auto& fragment : impl_->table.manifest().fragments) as_it_is = as_it_is && first.Covers(fragment.id);
+      bool as_it_is = one && others == 0;
       if (as_it_is) {
         ARROW_ASSIGN_OR_RAISE(as_it_is, first.AllThere());
       }
@@ -234,9 +237,15 @@ Result<LiveIndex> Dataset::LoadIndex(const LoadOptions& options) const {
                                     first.type(), "; a Searcher scans its rows, LoadOptions::rebuild links them");
     }
     if (!one) {
-      return Status::NotImplemented("index ", first.name(), ": expected one part of one partition, got ",
-                                    std::to_string(segments.size()), " of ", std::to_string(partitions.size()),
-                                    "; a Searcher searches them, LoadOptions::rebuild makes one index of all rows");
+      return Status::NotImplemented(
+          "index ", first.name(), ": expected one part of one partition, got ", std::to_string(segments.size()),
+          ", the first of ", std::to_string(partitions.size()),
+          " partitions; a Searcher searches them, LoadOptions::rebuild makes one index of all rows");
+    }
+    if (others > 0 && options.logger) {
+      options.logger(LogLevel::kWarning, std::to_string(others) +
+                                             " rows of the table are in fragments that the index " + first.name() +
+                                             " is not of, and not found by it; LoadOptions::rebuild links them");
     }
     return Impl::LoadPartition(first, partitions[0], impl_->Reader(), settings);
   });

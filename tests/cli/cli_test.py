@@ -111,6 +111,7 @@ class Errors(Case):
 
     def test_lance_places(self):
         self.fails(2, "--export-lance", "replay", DATA, "--lance-index", "sq")
+        self.fails(2, "--export-lance: expected a name, got an empty one", "replay", DATA, "--export-lance", "")
         small = (DATA, "--limit", "100", "--holdout", "0", "--export-lance")
         self.fails(1, "/dev/full", "replay", *small, "/dev/full/x.lance")
         self.fails(1, "writing is for local file systems, got one of s3", "replay", *small, "s3://bucket/x.lance")

@@ -217,8 +217,14 @@ TEST_F(SearcherTest, HiddenRowsStayHiddenWhateverIsAsked) {
 
 TEST_F(SearcherTest, RebuildsOfAllRows) {
   auto dataset = MakeTable("t", 2500, 2000, Metric::kCosine, lance::IndexType::kHnswSq);
-  const LiveIndex as_it_was = dataset.LoadIndex().ValueOrDie();
+  std::vector<std::string> warned;
+  const auto warn = [&](LogLevel level, std::string_view line) {
+    if (level == LogLevel::kWarning) warned.emplace_back(line);
+  };
+  const LiveIndex as_it_was = dataset.LoadIndex({.logger = warn}).ValueOrDie();
   EXPECT_EQ(as_it_was.size(), 1960);
+  ASSERT_EQ(warned.size(), 1);
+  EXPECT_NE(warned[0].find("500 rows of the table are in fragments that the index v_idx is not of"), std::string::npos);
   LiveIndex rebuilt = dataset.LoadIndex({.rebuild = true}).ValueOrDie();
   EXPECT_EQ(rebuilt.size(), 2450);
   EXPECT_EQ(rebuilt.options().build.m, 8);
