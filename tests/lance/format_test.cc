@@ -143,6 +143,20 @@ TEST(Encoding, StructsAreAnEmptyPageAndTheirFields) {
   EXPECT_EQ(pages[2].column, 2);
 }
 
+// Lance 14 looks for a page of each column.
+TEST(Encoding, ItemsOfEmptyListsHaveAPageOfNoRows) {
+  const auto type = arrow::list(arrow::struct_({arrow::field("a", arrow::int8()), arrow::field("b", arrow::utf8())}));
+  const auto pages = Pages({FromJson(type, "[[], null, []]")}, 1);
+  std::vector<uint64_t> rows(4);
+  std::vector<int> count(4);
+  for (const Written& page : pages) {
+    rows[static_cast<size_t>(page.column)] += page.rows;
+    ++count[static_cast<size_t>(page.column)];
+  }
+  EXPECT_EQ(rows, (std::vector<uint64_t>{3, 0, 0, 0}));
+  EXPECT_EQ(count, (std::vector<int>{3, 1, 1, 1}));
+}
+
 TEST(Encoding, PagesEndAtTheBudget) {
   const auto numbers = FromJson(arrow::int64(), "[1, 2, 3, 4, 5]");
   auto pages = Pages({numbers, numbers}, 24);
@@ -221,6 +235,17 @@ TEST(FullZip, LevelsAreThoseOfThePage) {
   EXPECT_EQ(pages[0].buffers[0], "020703");
   pages = Zipped({FromJson(arrow::struct_({arrow::field("a", arrow::int8())}), R"([{"a": 7}, null])")});
   EXPECT_EQ(pages[0].buffers[0].substr(0, 6), "000701");
+}
+
+// Lance 14 takes the nulls of a struct in a struct from its first field, and those of a list in it from that.
+TEST(FullZip, StructsInStructsAroundListsHaveALevelForNull) {
+  const auto inner = arrow::struct_({arrow::field("a", arrow::int8()), arrow::field("l", arrow::list(arrow::int8())),
+                                     arrow::field("b", arrow::int8())});
+  const auto pages =
+      Zipped({FromJson(arrow::struct_({arrow::field("s", inner)}), R"([{"s": {"a": 7, "l": [1], "b": 8}}, null])")});
+  ASSERT_EQ(pages.size(), 3);
+  EXPECT_EQ(pages[0].buffers[0].substr(0, 6), "000702");
+  EXPECT_EQ(pages[2].buffers[0].substr(0, 6), "000802");
 }
 
 TEST(FullZip, AColumnIsALeaf) {
