@@ -6,7 +6,7 @@
 // Arrow wants it.
 //
 // Writing is for local file systems. A version of a table is there, durably, once the call that makes it has returned;
-// one that fails or is killed leaves the table as it was, and files that no version names.
+// one that fails or is killed leaves the table as it was, and maybe files that no version names.
 //
 // Threads: a Dataset is used by one at a time. Others may write to the table meanwhile, with Lance or with another
 // Dataset: what both did is in the table, if it goes together, or the later one gets AlreadyExists. See docs/lance.md.

@@ -158,10 +158,12 @@ def test_an_index_of_lances_own(vectors, tmp_path):
     assert (found["row_id"].to_numpy() == np.arange(200)).mean() > 0.9
 
 
-def test_an_index_of_another_type_is_linked_anew(vectors, tmp_path):
+@pytest.mark.parametrize("kind", ["IVF_FLAT", "IVF_PQ", "IVF_SQ", "IVF_HNSW_PQ"])
+def test_an_index_of_another_type_is_linked_anew(vectors, tmp_path, kind):
     data = lance.write_dataset(table_of(vectors), tmp_path / "t.lance")
-    data.create_index("vector", "IVF_FLAT", num_partitions=2, metric="cosine")
-    with pytest.raises(NotImplementedError, match="IVF_FLAT"):
+    codes = {"num_sub_vectors": 4} if kind.endswith("PQ") else {}
+    data.create_index("vector", kind, num_partitions=2, metric="cosine", **codes)
+    with pytest.raises(NotImplementedError, match=kind):
         pennon.from_lance(tmp_path / "t.lance")
     index = pennon.from_lance(tmp_path / "t.lance", rebuild=True)
     assert len(index) == len(vectors)

@@ -108,9 +108,15 @@ Status Take(const Options& options) {
 Result<lance::IndexInfo> ChooseIndex(const lance::Dataset& dataset, const Options& options) {
   ARROW_ASSIGN_OR_RAISE(const auto indices, dataset.Indices());
   const lance::IndexInfo* found = nullptr;
+  const lance::IndexInfo* unknown = nullptr;  // of vectors, but damaged or of a kind whose metric is not known
   std::string others;
   for (const lance::IndexInfo& index : indices) {
-    if (!index.metric) continue;
+    if (!index.metric) {
+      const auto column = dataset.schema()->GetFieldByName(index.column);
+      const bool asked = options.column.empty() || index.column == options.column;
+      if (asked && column && column->type()->id() == arrow::Type::FIXED_SIZE_LIST) unknown = &index;
+      continue;
+    }
     others += (others.empty() ? "" : ", ") + index.name + " of column " + index.column;
     if ((!options.index.empty() && index.name != options.index) ||
         (!options.column.empty() && index.column != options.column)) {
@@ -128,6 +134,10 @@ Result<lance::IndexInfo> ChooseIndex(const lance::Dataset& dataset, const Option
       return Status::Invalid("--metric: the index ", found->name, " is of ", ToString(*found->metric));
     }
     return *found;
+  }
+  if (unknown != nullptr && (options.column.empty() || options.metric.empty())) {
+    return Status::Invalid(options.path, ": the index ", unknown->name, " of column ", unknown->column,
+                           " cannot be read; --column and --metric scan the rows");
   }
   if (!options.index.empty()) {
     return Status::Invalid(options.path, ": no index of vectors of name '", options.index,

@@ -115,7 +115,7 @@ Result<lance::IndexSummary> AddLanceIndex(Table& table, const lance::IndexOption
   if (rows == 0) return Invalid("snapshot: expected at least one row, got 0");
   ARROW_RETURN_NOT_OK(table.CheckWritable());
   if (table.has_deletions()) {
-    return Status::NotImplemented("table: expected one without deleted rows, got one with some");
+    return Status::NotImplemented("table: expected one without deleted rows, got one with some; compact it first");
   }
   if (options.threads < 0) return Invalid("threads: expected 0 or more, got ", options.threads);
   ARROW_ASSIGN_OR_RAISE(const int column, FindColumn(table.schema(), options.column, index.dim));

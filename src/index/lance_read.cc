@@ -234,18 +234,17 @@ Result<LiveIndex> Dataset::LoadIndex(const LoadOptions& options) const {
     }
     if (!first.is_read()) {
       return Status::NotImplemented("index ", first.name(), ": expected one of type IVF_HNSW_FLAT or IVF_HNSW_SQ, got ",
-                                    first.type(), "; a Searcher scans its rows, LoadOptions::rebuild links them");
+                                    first.type(), "; rebuild links all rows anew");
     }
     if (!one) {
       return Status::NotImplemented(
           "index ", first.name(), ": expected one part of one partition, got ", std::to_string(segments.size()),
-          ", the first of ", std::to_string(partitions.size()),
-          " partitions; a Searcher searches them, LoadOptions::rebuild makes one index of all rows");
+          ", the first of ", std::to_string(partitions.size()), " partitions; rebuild makes one index of all rows");
     }
     if (others > 0 && options.logger) {
       options.logger(LogLevel::kWarning, std::to_string(others) +
                                              " rows of the table are in fragments that the index " + first.name() +
-                                             " is not of, and not found by it; LoadOptions::rebuild links them");
+                                             " is not of, and not found by it; rebuild links them");
     }
     return Impl::LoadPartition(first, partitions[0], impl_->Reader(), settings);
   });

@@ -286,7 +286,8 @@ class IndexSegment::Rows : public arrow::RecordBatchReader {
 
 Result<std::shared_ptr<arrow::RecordBatchReader>> IndexSegment::ReadRows(const IndexPartition& partition,
                                                                          lance_format::TableReader& table) const {
-  return Rows::Make(*this, partition.vectors, table);
+  if (partition.vectors.count > 0) return Rows::Make(*this, partition.vectors, table);
+  return arrow::RecordBatchReader::Make({}, arrow::schema({arrow::field("_rowid", arrow::uint64()), column_}));
 }
 
 }  // namespace pennon

@@ -438,11 +438,12 @@ Result<std::unique_ptr<PageDecoder>> MakeDictionaryPage(const PageSource& source
   const uint64_t count = rows.node->items;
   ARROW_ASSIGN_OR_RAISE(const Values items, TakeNullable(page, rows.node->inner[1], count));
   if (items.all_null && of_dictionary) return std::make_unique<NullPage>(source, type);
-  if (items.all_null || count == 0 || (items.validity && !of_dictionary)) {
+  const bool strings = arrow::is_base_binary_like(type->id());  // whose validity is theirs
+  if (items.all_null || count == 0 || (items.validity && (!of_dictionary || strings))) {
     return Unexpected("a dictionary", *rows.node);
   }
   std::unique_ptr<PageDecoder> decoder;
-  if (arrow::is_base_binary_like(type->id())) {
+  if (strings) {
     PageInfo of_items = page;
     of_items.rows = count;
     ARROW_ASSIGN_OR_RAISE(auto binary, BinaryPage::Make(source, of_items, *items.node, type));

@@ -140,7 +140,8 @@ Status FileReader::Read(Tail& tail) {
   // 0.3 is what files of version 2.0 say.
   const bool first = major == 0 && minor == 3;
   if (!first && (major != 2 || minor > 2)) {
-    return Status::NotImplemented("file version ", std::to_string(major), ".", std::to_string(minor));
+    return Status::NotImplemented("expected a file of version 2.0 to 2.2, got ", std::to_string(major), ".",
+                                  std::to_string(minor));
   }
   minor_version_ = first ? 0 : minor;
   const uint64_t end = size - kFooterBytes;

@@ -35,7 +35,6 @@ class Levels {
   uint16_t most_definition() const { return static_cast<uint16_t>(depths_.size() - 1); }
   // Whether an entry has a place among the values, if only of a null.
   bool visible(uint16_t definition) const { return depths_[definition] == 0; }
-  bool nullable_leaf() const { return layers_[0] == RepDefLayer::kNullableItem; }
   // How many entries have a place among the values.
   uint64_t CountVisible(const std::vector<uint16_t>& definition) const;
   // Of the visible entries, in the bits of a new buffer: null if none is null.

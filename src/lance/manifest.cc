@@ -154,6 +154,9 @@ Result<DataFile> ReadDataFile(std::string_view bytes) {
     }
   });
   ARROW_RETURN_NOT_OK(CheckName("data file", file.path));
+  if (file.columns.empty() && !file.field_ids.empty() && file.major_version == 0 && file.minor_version < 3) {
+    return Status::NotImplemented("data file ", file.path, ": expected one of version 2.0 to 2.2, got a legacy one");
+  }
   if (file.columns.size() != file.field_ids.size()) {
     return Status::Invalid("data file ", file.path, ": expected a column for each of ",
                            std::to_string(file.field_ids.size()), " fields, got ", std::to_string(file.columns.size()));

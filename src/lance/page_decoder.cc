@@ -95,7 +95,10 @@ uint64_t WidthOf(const arrow::DataType& type) {
 uint64_t LeastWidthOf(const arrow::DataType& type) {
   if (type.id() != arrow::Type::STRUCT) return WidthOf(type);
   uint64_t width = 0;
-  for (const auto& field : type.fields()) width += LeastWidthOf(*field->type());
+  for (const auto& field : type.fields()) {
+    const uint64_t of_field = LeastWidthOf(*field->type());
+    width += std::min(of_field, UINT64_MAX - width);
+  }
   return width;
 }
 

@@ -280,6 +280,10 @@ Result<std::shared_ptr<arrow::Schema>> MakeSchema(const std::vector<Field>& fiel
   std::map<int32_t, size_t> places;
   std::vector<size_t> depths;
   for (size_t i = 0; i < fields.size(); ++i) {
+    // As all strings of protocol buffers.
+    if (!IsUtf8(fields[i].name) || !IsUtf8(fields[i].logical_type)) {
+      return Status::Invalid("column of id ", std::to_string(fields[i].id), ": expected names in UTF-8");
+    }
     const auto parent = places.find(fields[i].parent);
     if (fields[i].parent != -1 && parent == places.end()) {
       return Status::Invalid("column ", fields[i].name, ": expected its parent before it, got id ",
@@ -289,10 +293,6 @@ Result<std::shared_ptr<arrow::Schema>> MakeSchema(const std::vector<Field>& fiel
     if (depths.back() > kDeepest) {
       return Status::NotImplemented("column ", fields[i].name, ": expected at most ", std::to_string(kDeepest),
                                     " parents");
-    }
-    // As all strings of protocol buffers.
-    if (!IsUtf8(fields[i].name) || !IsUtf8(fields[i].logical_type)) {
-      return Status::Invalid("column of id ", std::to_string(fields[i].id), ": expected names in UTF-8");
     }
     if (fields[i].id < 0 || !places.emplace(fields[i].id, i).second) {
       return Status::Invalid("column ", fields[i].name, ": expected an id of its own, got ",

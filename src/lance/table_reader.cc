@@ -353,7 +353,7 @@ Status TableReader::OpenFragment::AddSizes(const arrow::Field& column, std::vect
   ColumnsOfFields columns;
   ARROW_ASSIGN_OR_RAISE(const auto file, FileOf(state->FieldsOf(column.name()), columns));
   // What takes no place in the file does in memory.
-  const uint64_t least = LeastWidthOf(*column.type()) / 8;
+  const uint64_t least = std::min(LeastWidthOf(*column.type()) / 8, kBatchBytes);
   const uint64_t of_parts = columns.size() == 1 ? least : 0;  // that is in its pages, too
   sizes.push_back({{fragment.rows, least}});
   for (const auto& [field, place] : columns) {
@@ -366,11 +366,12 @@ Status TableReader::OpenFragment::AddSizes(const arrow::Field& column, std::vect
       for (const io::ByteRange& buffer : page.buffers) of_page += buffer.length;
       rows += page.rows;
       bytes += of_page;
-      const uint64_t a_row = of_page / std::max<uint64_t>(page.rows, 1);
+      const uint64_t a_row = std::min(of_page / std::max<uint64_t>(page.rows, 1), kBatchBytes);
       of_part.push_back({rows, a_row - std::min(a_row, of_parts)});
     }
     // Pages of items are of other rows.
-    if (rows != fragment.rows) of_part = {{fragment.rows, bytes / std::max<uint64_t>(fragment.rows, 1)}};
+    if (rows != fragment.rows)
+      of_part = {{fragment.rows, std::min(bytes / std::max<uint64_t>(fragment.rows, 1), kBatchBytes)}};
     sizes.push_back(std::move(of_part));
   }
   return Status::OK();

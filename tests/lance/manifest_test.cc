@@ -149,7 +149,8 @@ TEST(Manifest, ThatIsNone) {
                                 "a//b",
                                 8)),
           "below the table");
-  refused(Fragments(std::string("\x12\x06\x0a\x01x\x12\x01\x00", 8)), "a column for each");
+  refused(Fragments(std::string("\x12\x06\x0a\x01x\x12\x01\x00", 8)), "got a legacy one");
+  refused(Fragments(std::string("\x12\x08\x0a\x01x\x12\x01\x00\x20\x02", 10)), "a column for each");
   refused(Fragments("\x08\x80\x80\x80\x80\x10"), "below 2^32");
   refused(Fragments("\x20\x03\x1a\x02\x20\x04"), "no more deleted, got 3 and 4");
   refused(Plain(std::string("\x12\x02\x20\x01\x12\x02\x20\x01", 8)), "one twice");

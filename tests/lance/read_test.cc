@@ -19,6 +19,7 @@
 #include "lance/page_layout.h"
 #include "lance/table.h"
 #include "lance/table_reader.h"
+#include "pennon/lance.h"
 #include "support/arrays.h"
 #include "support/counting_file_system.h"
 #include "support/memory_file_system.h"
@@ -295,6 +296,27 @@ TEST(Reads, ATakeReadsTheChunksOfItsRows) {
     // Chunks follow each other.
     EXPECT_EQ(reads_of({{0, 2000}}).size(), 1) << name;
   }
+}
+
+TEST(Hostile, TablesAreErrors) {
+  const auto open = [](const char* name) {
+    return lance::Dataset::Open(std::string(PENNON_TEST_DATA) + "/hostile-" + name + ".lance").ValueOrDie();
+  };
+  const std::vector<uint64_t> rows = {1, 3};
+  const auto items = open("list-items").TakePositions(rows).status();
+  EXPECT_TRUE(items.IsInvalid()) << items;
+  EXPECT_NE(items.message().find("fewer than 2^63 items"), std::string::npos) << items;
+  const auto map = open("map-in-2.0").Scan().ValueOrDie()->ToTable().status();
+  EXPECT_TRUE(map.IsNotImplemented()) << map;
+}
+
+// Widths that come to 2^64 together are not none.
+TEST(Hostile, WidthsAddUp) {
+  const auto wide = arrow::fixed_size_list(arrow::fixed_size_list(arrow::int64(), 1 << 25), INT32_MAX);
+  arrow::FieldVector fields;
+  for (int i = 0; i < 5; ++i) fields.push_back(arrow::field(std::to_string(i), wide));
+  EXPECT_EQ(LeastWidthOf(*arrow::struct_(fields)), UINT64_MAX);
+  EXPECT_TRUE(Nulls(arrow::struct_(fields), 1, arrow::default_memory_pool()).status().IsCapacityError());
 }
 
 TEST(Reads, FewFilesAreOpenAtATime) {

@@ -364,17 +364,18 @@ TEST_F(SearcherTest, SearchesPartitionsAndSegmentsOfLances) {
   }
 }
 
-// A copy of a table, whose index says that it is of a type that is not read.
+// A copy of a table, whose index says that it is of a type that is not read, and has another column of vectors.
 std::string CopyOfOtherType(const char* name, const std::string& path) {
   std::filesystem::create_directories(path);
   std::filesystem::copy(TestTable(name), path, std::filesystem::copy_options::recursive);
   for (const auto& entry : std::filesystem::recursive_directory_iterator(path + "/_indices")) {
-    if (entry.path().filename() != "index.idx") continue;
+    if (!entry.is_regular_file()) continue;
     std::ifstream in(entry.path(), std::ios::binary);
     std::string bytes(std::istreambuf_iterator<char>(in), {});
-    const size_t at = bytes.find("IVF_HNSW_");
+    const bool graph = entry.path().filename() == "index.idx";
+    const size_t at = bytes.find(graph ? "IVF_HNSW_" : "flat");
     EXPECT_NE(at, std::string::npos);
-    bytes[at + 4] = 'X';
+    bytes[at + (graph ? 4 : 0)] = 'X';
     std::ofstream(entry.path(), std::ios::binary) << bytes;
   }
   return path;
