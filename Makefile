@@ -6,7 +6,7 @@ help:          ## this list
 
 build: setup   ## the program at build/release/pennon and the library
 	cmake --preset release >/dev/null
-	cmake --build --preset release
+	cmake --build --preset release --target pennon pennon_cli
 
 demo: build    ## a live index at work on real data
 	build/release/pennon demo
@@ -22,6 +22,7 @@ mutants: setup ## breaks the code on purpose, one thing at a time, and sees that
 	bash tools/mutants.sh $(ONLY)
 
 soak: build    ## an hour of random histories in the model test; SOAK_SECONDS=3600
+	cmake --build --preset release --target model_test
 	PENNON_MODEL_SECONDS=$(or $(SOAK_SECONDS),3600) build/release/tests/model_test
 
 test-aarch64:  ## the NEON kernels, built for aarch64 and run under qemu; part of test-all

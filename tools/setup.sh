@@ -44,6 +44,7 @@ if [[ ${1:-} == lint && ! -e build/.venv/lint-19.1 ]]; then
 fi
 
 if [[ ${1:-} == lance ]] && ! cmp -s tests/interop/requirements.txt build/lance/.venv/installed; then
+  echo "setup: installing pylance, LanceDB and servers that speak S3 and Google's storage into build/lance/.venv"
   mkdir -p build/lance
   python3 -m venv --clear build/lance/.venv
   build/lance/.venv/bin/pip install -q --disable-pip-version-check -r tests/interop/requirements.txt

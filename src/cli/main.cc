@@ -103,7 +103,7 @@ void AddReplay(CLI::App& app, pennon::cli::ReplayOptions& options) {
   CLI::Option* lance =
       add("Output", "--export-lance", options.export_lance,
           "write the rows that were inserted, with all columns of DATA, and the index to this new Lance "
-          "table")
+          "table, which LanceDB finds as NAME.lance in a folder")
           ->check(pennon::cli::kNamed);
   add("Output", "--lance-index", options.lance_index,
       "what that index keeps: flat, the vectors; sq, codes of 8 bits a dimension, which want a refine_factor; auto, "
