@@ -232,7 +232,7 @@ void WriteManifests() {
   Write("manifest_fuzz", "bitmap", *index.fragments);
   Write("manifest_fuzz", "overwrite", OverwriteTransaction(0, {}, manifest.fragments, manifest.fields));
   Write("manifest_fuzz", "append", AppendTransaction(1, {}, manifest.fragments));
-  Write("manifest_fuzz", "index", CreateIndexTransaction(1, {}, index));
+  Write("manifest_fuzz", "index", CreateIndexTransaction(1, {}, index, {index}));
   Write("manifest_fuzz", "rewrite", "\xc2\x06\x08\x1a\x06\x0a\x04\x08\x01\x20\x01");
   Write("manifest_fuzz", "update", "\xe2\x06\x07\x12\x02\x08\x01\x22\x01\x02");
 }
