@@ -573,6 +573,14 @@ class Index(Case):
         info = json.loads(self.run_program(PENNON, "lance", "info", dataset.uri, "--json"))
         self.assertEqual([(index["name"], index["metric"], index["rows"]) for index in info["indices"]],
                          [("v_idx", None, None), ("u_idx", None, None)])
+        # It may be of any metric.
+        args = (PENNON, "lance", "search", dataset.uri, "--like-row", "7", "-k", "3", "--json", "--column", "v")
+        run = subprocess.run(args, capture_output=True, text=True, timeout=200)
+        self.assertEqual(run.returncode, 1)
+        self.assertIn("the index v_idx of column v cannot be read; --column and --metric scan the rows", run.stderr)
+        found = [json.loads(line)["row_id"] for line in self.run_program(*args, "--metric", "cosine").splitlines()]
+        nearest = {"column": "v", "q": table["v"][7].as_py(), "k": 3, "metric": "cosine", "use_index": False}
+        self.assertEqual(found, dataset.to_table(nearest=nearest, with_row_id=True)["_rowid"].to_pylist())
 
     def test_zero_vectors_under_cosine(self):
         _, values = self.table(600)
