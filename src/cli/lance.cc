@@ -158,7 +158,7 @@ Result<lance::IndexInfo> ChooseIndex(const lance::Dataset& dataset, const Option
 // Of rows that are scanned.
 std::string WhyScanned(const lance::IndexInfo& index) {
   if (index.name.empty()) return "column " + index.column + " has no index";
-  if (index.type != "IVF_HNSW_FLAT" && index.type != "IVF_HNSW_SQ") {
+  if (!index.partitions) {
     return "the index " + index.name + " is of type " + index.type + ", which is not read";
   }
   return "they are in fragments that the index " + index.name + " is not of";

@@ -117,8 +117,8 @@ Result<std::vector<IndexSegment>> IndexSegment::Open(const lance_format::Table& 
   // Then bitmaps may say fragments that a compaction has made, and row ids those of before.
   const auto& all = table.manifest().indices;
   const bool deferred = std::any_of(all.begin(), all.end(), [](const auto& index) { return index.name == kReuse; });
-  for (IndexSegment& segment : segments) {
-    if (deferred) ARROW_RETURN_NOT_OK(segment.ForgetFragmentsWithoutRows());
+  if (deferred) {
+    for (IndexSegment& segment : segments) ARROW_RETURN_NOT_OK(segment.ForgetFragmentsWithoutRows());
   }
   return segments;
 }
